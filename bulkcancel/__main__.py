@@ -1,0 +1,25 @@
+"""Where the process begins: signals first, then the program, so that neither meets half of it."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+from bulkcancel.errors import InterruptedRunError
+from bulkcancel.signals import SIGNALS
+
+
+def main() -> None:
+    """Run the command line of this process and exit with its code."""
+    SIGNALS.install()
+    try:
+        # Loaded only now: a signal that comes while it loads must already find its handler.
+        cli = import_module("bulkcancel.cli")
+        code = cli.run_cli(sys.argv[1:])
+    except InterruptedRunError as stopped:  # before there was anything to stop
+        code = stopped.exit_code
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

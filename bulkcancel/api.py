@@ -1,0 +1,116 @@
+"""The library's face: cancel many instances from Python, results as they finish."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from typing import TYPE_CHECKING
+
+import anyio
+
+from bulkcancel.engine import Engine, Policy
+from bulkcancel.errors import UsageError
+from bulkcancel.instance_id import IdSet, pack, parse_instance_id
+from bulkcancel.models import CancelResult, InvalidRow, Target
+from bulkcancel.stats import Stats
+from bulkcancel.stop import Stop
+from bulkcancel.text import shorten
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+
+    from bulkcancel.client import DomoClient
+
+
+class _Silent:
+    """Nobody is told anything: a library prints nothing."""
+
+    def retry_scheduled(self, target: Target, error: str, attempt: int, wait_s: float) -> None:
+        pass
+
+    def out_of_descriptors(self) -> None:
+        pass
+
+    def pace_changed(self, rate_per_s: float, reason: str) -> None:
+        pass
+
+    def breaker_changed(self, *, opened: bool) -> None:
+        pass
+
+    def bug(self, target: Target, error: Exception) -> None:
+        pass
+
+
+async def cancel_many(
+    ids: Iterable[str] | AsyncIterable[str],
+    *,
+    client: DomoClient,
+    rate_per_s: float | None = 10.0,
+    concurrency: int = 16,
+    attempts: int = 4,
+) -> AsyncIterator[CancelResult]:
+    """Cancel every instance of `ids` and yield one result for each distinct ID as it finishes.
+
+    `rate_per_s` is a ceiling in requests a second, retries included; `None` searches for what
+    the server allows. What is no instance ID yields an `invalid` result and is never sent.
+    Leaving the loop early stops the work. Raises `TokenRefusedError` when the server refuses
+    the token, `StoppedError` when it cannot be reached or stays in trouble for five minutes;
+    results that came before are yielded first.
+    """
+    if isinstance(ids, str):
+        raise UsageError("ids must be an iterable of IDs, not one string: pass [instance_id]")
+    policy = Policy(rate_per_s=rate_per_s, concurrency=concurrency, attempts=attempts)
+    stop = Stop()
+    engine = Engine(client, policy, stats=Stats(), stop=stop, observer=_Silent())
+    into, out = anyio.create_memory_object_stream[CancelResult](0)
+
+    async def forward(results: MemoryObjectReceiveStream[CancelResult]) -> None:
+        async for result in results:
+            await into.send(result)
+
+    # The work runs in a task of its own: a generator left early is closed by whichever task
+    # comes by, and a task group must be left by the one that entered it.
+    work = asyncio.create_task(_run(engine, ids, forward, into))
+    try:
+        async for result in out:
+            yield result
+        await work
+        if stop.reason is not None:
+            raise stop.reason
+    finally:
+        work.cancel()
+        await asyncio.wait([work])
+        out.close()
+
+
+async def _run(
+    engine: Engine,
+    ids: Iterable[str] | AsyncIterable[str],
+    forward: Callable[[MemoryObjectReceiveStream[CancelResult]], Awaitable[None]],
+    into: MemoryObjectSendStream[CancelResult],
+) -> None:
+    with into:
+        await engine.run(_targets(ids), forward)
+
+
+async def _targets(ids: Iterable[str] | AsyncIterable[str]) -> AsyncIterator[Target | InvalidRow]:
+    seen, seen_invalid = IdSet(), set[str]()
+    async for text in _each(ids):
+        instance_id = parse_instance_id(text)
+        if instance_id is not None:
+            if seen.add(pack(instance_id)):
+                yield Target(instance_id, "")
+        elif text not in seen_invalid:
+            seen_invalid.add(text)
+            yield InvalidRow(shorten(text), "", "not a UUID")
+
+
+async def _each(ids: Iterable[str] | AsyncIterable[str]) -> AsyncIterator[str]:
+    if isinstance(ids, AsyncIterable):
+        async for text in ids:
+            yield text
+    else:
+        for text in ids:
+            yield text

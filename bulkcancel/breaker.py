@@ -1,0 +1,132 @@
+"""The circuit breaker: whether the server is well enough to be asked."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Protocol
+
+import anyio
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Callable
+
+_FIRST_WAIT_S = 1.0
+_LONGEST_WAIT_S = 30.0
+_MAX_DOUBLINGS = 16
+
+
+class OnChange(Protocol):
+    """Who is told that the breaker opened or closed."""
+
+    def __call__(self, *, opened: bool) -> None:
+        """Take note that it is open, or closed again, from now on."""
+
+
+class Breaker:
+    """Holds requests back while the server is in trouble, and lets one probe at a time find out.
+
+    `threshold` failures in a row, of whichever consumers, open it (M. Nygard, "Release It!").
+    The first probe goes a second later; after each that fails the wait doubles, up to half a
+    minute, give or take a quarter. Any success closes it. A probe of which nothing is heard for
+    `probe_lease_s`, which should exceed the timeout of one attempt, is given up for lost.
+    Times are in the clock's seconds.
+    """
+
+    def __init__(
+        self,
+        *,
+        rng: random.Random,
+        on_change: OnChange,
+        threshold: int = 5,
+        probe_lease_s: float = 60.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        if threshold < 1:
+            raise ValueError(f"threshold must be at least 1, not {threshold}")
+        self.open = False
+        """Whether requests are held back."""
+        self.outage_started_at: float | None = None
+        """When the first failure since the last success came; `None` while all is well."""
+        self._rng = rng
+        self._on_change = on_change
+        self._threshold = threshold
+        self._probe_lease_s = probe_lease_s
+        self._clock = clock
+        self._streak = 0
+        self._failed_probes = 0
+        self._changed_at = float("-inf")
+        self._probe_at = 0.0
+        self._news = anyio.Event()
+
+    def try_admit(self) -> bool:
+        """Return whether a request may go without waiting; never a probe."""
+        return not self.open
+
+    async def admit(self) -> bool:
+        """Wait until a request may go; return whether it is the probe.
+
+        Whoever gets the probe must report `on_success`, `on_failure` or `on_abandoned`.
+        """
+        while self.open:
+            wait_s = self._probe_at - self._clock()
+            if wait_s <= 0:
+                self._probe_at = self._clock() + self._probe_lease_s
+                return True
+            with anyio.move_on_after(wait_s):
+                await self._news.wait()
+        return False
+
+    def on_success(self) -> None:
+        """Take note of an answer that shows the server at work."""
+        if self._streak:
+            self._streak = 0
+            self.outage_started_at = None
+            if self.open:
+                self._change(opened=False)
+
+    def on_failure(self, sent_at: float, *, probe: bool) -> None:
+        """Take note of a transient failure of a request sent at `sent_at`.
+
+        Requests that were under way when the breaker opened or closed say nothing about the
+        time after that, so they change nothing.
+        """
+        if self.open:
+            if probe:
+                self._failed_probes += 1
+                self._schedule_probe()
+            return
+        if sent_at <= self._changed_at:
+            return
+        self._streak += 1
+        if self.outage_started_at is None:
+            self.outage_started_at = self._clock()
+        if self._streak >= self._threshold:
+            self._failed_probes = 0
+            self._change(opened=True)
+            self._schedule_probe()
+
+    def on_abandoned(self, *, probe: bool) -> None:
+        """Take note of a request that was not sent, or ended without saying anything of the server.
+
+        If it was the probe, the next in line becomes it.
+        """
+        if probe and self.open:
+            self._probe_at = self._clock()
+            self._wake()
+
+    def _change(self, *, opened: bool) -> None:
+        self.open = opened
+        self._changed_at = self._clock()
+        self._wake()
+        self._on_change(opened=opened)
+
+    def _schedule_probe(self) -> None:
+        doublings = min(self._failed_probes, _MAX_DOUBLINGS)
+        wait_s = min(_FIRST_WAIT_S * 2.0**doublings, _LONGEST_WAIT_S)
+        self._probe_at = self._clock() + wait_s * (0.75 + self._rng.random() / 2)
+        self._wake()
+
+    def _wake(self) -> None:
+        self._news.set()
+        self._news = anyio.Event()

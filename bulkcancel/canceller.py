@@ -1,0 +1,264 @@
+"""One ID to its end: admitted, paced, attempted, and attempted again where that makes sense."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Protocol
+
+import anyio
+
+from bulkcancel.backoff import full_jitter
+from bulkcancel.faults import AttemptError
+from bulkcancel.models import CancelResult, Outcome, Target
+from bulkcancel.reply import Reply
+from bulkcancel.retry_after import parse_retry_after
+from bulkcancel.verdict import Next, Verdict, judge_fault, judge_reply, outcome_of
+
+if TYPE_CHECKING:
+    import random
+
+    from bulkcancel.adaptive import AdaptiveRate
+    from bulkcancel.backoff import RetryBudget
+    from bulkcancel.breaker import Breaker
+    from bulkcancel.guard import Guard
+    from bulkcancel.pacer import Pacer
+    from bulkcancel.stats import Stats
+    from bulkcancel.stop import Stop
+
+_BASE_S = 0.2
+_THROTTLED_BASE_S = 1.0
+_CAP_S = 20.0
+_FREE_RETRIES = 3
+_LOCAL_WAIT_S = 0.5
+_STOPPING = frozenset({Next.STOP_TOKEN, Next.STOP_TLS})
+
+
+class Client(Protocol):
+    """What the canceller needs of a client: one attempt, an answer or an `AttemptError`."""
+
+    @property
+    def host(self) -> str:
+        """The server's host name, for the results."""
+
+    async def cancel(self, instance_id: str, *, fresh: bool = False) -> Reply:
+        """Send one cancel; on a new connection if `fresh`."""
+
+
+class Reporter(Protocol):
+    """Where the canceller tells what happened to an attempt that was not a plain success."""
+
+    def retry_scheduled(self, target: Target, error: str, attempt: int, wait_s: float) -> None:
+        """Take note that the ID is sent again in `wait_s` seconds."""
+
+    def out_of_descriptors(self) -> None:
+        """Take note that this process may open no more connections."""
+
+
+@dataclass(slots=True)
+class _History:
+    """What one ID has been through; made only once something went wrong."""
+
+    requests: int = 1
+    counted: int = 0
+    free: int = 0
+    throttles: int = 0
+    ambiguous: bool = False
+
+
+class Canceller:
+    """Takes one target to its result; shared by all consumers.
+
+    `attempts` bounds the attempts that count (a throttled one, a stale connection and an
+    attempt made while the breaker is open do not). Back-off is full jitter (M. Brooker,
+    "Exponential Backoff And Jitter", 2015).
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        *,
+        pacer: Pacer,
+        adaptive: AdaptiveRate,
+        breaker: Breaker,
+        budget: RetryBudget,
+        guard: Guard,
+        stats: Stats,
+        stop: Stop,
+        reporter: Reporter,
+        attempts: int,
+        rng: random.Random,
+    ) -> None:
+        self._client = client
+        self._pacer = pacer
+        self._adaptive = adaptive
+        self._breaker = breaker
+        self._budget = budget
+        self._guard = guard
+        self._stats = stats
+        self._stop = stop
+        self._reporter = reporter
+        self._attempts = attempts
+        self._rng = rng
+        self._host = client.host
+
+    async def cancel(self, target: Target) -> CancelResult | None:
+        """Return the target's result, or `None` when a stop came before there was one."""
+        # The fast path: an ID that succeeds at the first attempt costs no history, no verdict
+        # and no await but the request's own, unless the breaker or the pace makes it wait.
+        probe = False
+        if not (self._breaker.try_admit() and self._pacer.try_acquire()):
+            with self._stop.waiting() as wait:
+                probe = await self._admit()
+            if wait.cancelled_caught:
+                return None
+        sent_at = time.monotonic()
+        answer = await self._send(target, probe=probe)
+        if isinstance(answer, Reply) and answer.instance is not None:
+            self._note_success(sent_at)
+            return self._result(target, answer, outcome_of(answer.instance.status))
+        return await self._persist(target, answer, sent_at, probe=probe)
+
+    async def _persist(
+        self, target: Target, answer: Reply | AttemptError, sent_at: float, *, probe: bool
+    ) -> CancelResult | None:
+        """Go on with an ID whose first attempt was no success."""
+        past = _History()
+        while True:
+            verdict = self._judge(answer, past)
+            self._note(verdict, answer, sent_at, probe=probe)
+            if verdict.next is Next.DONE:
+                return self._result(target, answer, verdict.outcome, verdict.error, past.requests)
+            if verdict.next in _STOPPING or self._stop.requested:
+                return None
+            wait_s = self._wait_s(verdict.next, past)
+            if wait_s is None:
+                return self._result(target, answer, verdict.outcome, verdict.error, past.requests)
+            self._stats.retries += 1
+            self._reporter.retry_scheduled(target, verdict.error, past.requests, wait_s)
+            with self._stop.waiting() as wait:
+                await anyio.sleep(wait_s)
+                probe = await self._admit()
+            if wait.cancelled_caught:
+                return None
+            sent_at = time.monotonic()
+            answer = await self._send(
+                target, probe=probe, fresh=verdict.next is Next.RETRY_FREE
+            )
+            past.requests += 1
+
+    async def _admit(self) -> bool:
+        """Wait for breaker and pace; return whether the request is the breaker's probe."""
+        probe = await self._breaker.admit()
+        try:
+            await self._pacer.acquire()
+        except BaseException:
+            self._breaker.on_abandoned(probe=probe)
+            raise
+        return probe
+
+    async def _send(
+        self, target: Target, *, probe: bool, fresh: bool = False
+    ) -> Reply | AttemptError:
+        stats = self._stats
+        stats.requests += 1
+        if stats.requests == 1:
+            self._guard.on_first_request()
+        stats.in_flight += 1
+        try:
+            return await self._client.cancel(target.instance_id, fresh=fresh)
+        except AttemptError as fault:
+            return fault
+        except BaseException:
+            self._breaker.on_abandoned(probe=probe)
+            raise
+        finally:
+            stats.in_flight -= 1
+
+    def _judge(self, answer: Reply | AttemptError, past: _History) -> Verdict:
+        if isinstance(answer, AttemptError):
+            past.ambiguous = past.ambiguous or answer.ambiguous
+            return judge_fault(answer)
+        return judge_reply(answer, ambiguous_before=past.ambiguous)
+
+    def _note(
+        self, verdict: Verdict, answer: Reply | AttemptError, sent_at: float, *, probe: bool
+    ) -> None:
+        """Tell breaker, pace and guard what came of an attempt."""
+        reply, fault = (None, answer) if isinstance(answer, AttemptError) else (answer, None)
+        if reply is not None and reply.instance is not None:
+            self._note_success(sent_at)
+            return
+        if verdict.transient:
+            self._breaker.on_failure(sent_at, probe=probe)
+        elif reply is not None and verdict.next is Next.DONE:
+            self._breaker.on_success()
+        else:
+            self._breaker.on_abandoned(probe=probe)
+        if reply is not None:
+            self._note_throttle(reply, sent_at)
+        self._guard.on_attempt(verdict, reply, fault)
+
+    def _note_success(self, sent_at: float) -> None:
+        self._breaker.on_success()
+        self._budget.deposit()
+        self._guard.on_success()
+        self._adaptive.on_success(sent_at, time.monotonic())
+
+    def _note_throttle(self, reply: Reply, sent_at: float) -> None:
+        wait_s = None
+        if reply.retry_after is not None:
+            wait_s = parse_retry_after(reply.retry_after, datetime.now(UTC))
+        if reply.http_status == 429 or (reply.http_status == 503 and wait_s is not None):
+            self._stats.throttled += 1
+            self._adaptive.on_throttled(sent_at, time.monotonic(), wait_s)
+
+    def _wait_s(self, step: Next, past: _History) -> float | None:
+        """Return how long to wait before the next attempt, `None` when there is none."""
+        if step is Next.RETRY_FREE and past.free < _FREE_RETRIES:
+            past.free += 1
+            past.requests -= 1  # it never reached the server
+            return 0.0
+        if step is Next.THROTTLED:
+            past.throttles += 1
+            return full_jitter(
+                past.throttles - 1, base_s=_THROTTLED_BASE_S, cap_s=_CAP_S, rng=self._rng
+            )
+        if step is Next.WAIT_LOCAL:
+            self._reporter.out_of_descriptors()
+            return _LOCAL_WAIT_S * (1 + self._rng.random())
+        if not self._breaker.open:  # an outage is nobody's failure: its attempts do not count
+            past.counted += 1
+        most = min(self._attempts, 2) if step is Next.RETRY_ONCE else self._attempts
+        if past.counted >= most:
+            return None
+        if not self._budget.try_spend():
+            return _CAP_S * self._rng.random()
+        return full_jitter(max(past.counted - 1, 0), base_s=_BASE_S, cap_s=_CAP_S, rng=self._rng)
+
+    def _result(
+        self,
+        target: Target,
+        answer: Reply | AttemptError,
+        outcome: Outcome,
+        error: str = "",
+        requests: int = 1,
+    ) -> CancelResult:
+        reply = None if isinstance(answer, AttemptError) else answer
+        instance = reply.instance if reply is not None else None
+        return CancelResult(
+            target.instance_id,
+            outcome,
+            instance.status if instance else None,
+            instance.modelName if instance else None,
+            instance.modelVersion if instance else None,
+            instance.modelId if instance else None,
+            reply.http_status if reply is not None else None,
+            requests,
+            error,
+            answer.latency_s * 1000,
+            datetime.now(UTC),
+            self._host,
+            target.source,
+        )

@@ -1,0 +1,241 @@
+"""One attempt: a single cancel request and what came of it. Only this module knows aiohttp."""
+
+from __future__ import annotations
+
+import errno
+import re
+import socket
+import ssl
+import time
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Self
+
+import aiohttp
+from anyio import CancelScope
+from yarl import URL
+
+from bulkcancel.errors import UsageError
+from bulkcancel.faults import (
+    AttemptError,
+    AttemptTimeoutError,
+    ConnectFailedError,
+    DisconnectedError,
+    IdleConnectionClosedError,
+    NoDescriptorsError,
+    TlsFailedError,
+    UnreadableAnswerError,
+)
+from bulkcancel.reply import Reply, parse_instance, server_message
+from bulkcancel.target import base_url_of
+from bulkcancel.text import redact, shorten, visible
+from bulkcancel.version import VERSION
+from bulkcancel.watchdog import Watchdog
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+MAX_BODY_BYTES = 64 * 1024
+_CONNECT_TIMEOUT_S = 10.0
+_TOKEN = re.compile(r"[\x21-\x7e]+")
+_NO_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE})
+# Raised by aiohttp while a connection is made; whatever else it raises came after that.
+_WHILE_CONNECTING = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
+_TLS = (ssl.SSLError, aiohttp.ClientConnectorSSLError, aiohttp.ClientConnectorCertificateError)
+
+
+class _Connection:
+    """Whether the attempt of the current task opened its own connection."""
+
+    __slots__ = ("fresh",)
+
+    def __init__(self) -> None:
+        self.fresh = False
+
+
+_connection: ContextVar[_Connection] = ContextVar("_connection")
+
+
+def _open_socket(
+    addr_info: tuple[int | socket.AddressFamily, int | socket.SocketKind, int, str, object],
+) -> socket.socket:
+    """Open a socket for aiohttp and note that this attempt runs on a new connection.
+
+    aiohttp has no cheaper public sign of it: its tracing costs every request more than the
+    whole of bulkcancel's bookkeeping, this costs each new connection one attribute.
+    """
+    family, kind, protocol, _, _ = addr_info
+    _connection.get(_Connection()).fresh = True
+    return socket.socket(family, kind, protocol)
+
+
+class DomoClient:
+    """A connection pool to one Domo instance, with the token in it.
+
+    `instance` is `acme`, `acme.domo.com` or a pasted address; `base_url` instead of it names a
+    gateway or a sandbox (https, or http on loopback). `timeout_s` bounds one attempt in all;
+    `max_connections` of 0 opens as many as there are requests in flight.
+    Use as an async context manager. Raises `UsageError` for a bad instance, address or token.
+    """
+
+    def __init__(
+        self,
+        instance: str | None = None,
+        *,
+        token: str,
+        base_url: str | None = None,
+        timeout_s: float = 30.0,
+        max_connections: int = 0,
+    ) -> None:
+        if not _TOKEN.fullmatch(token):
+            raise UsageError(
+                "the token is empty, or holds a space, a line break or a character beyond ASCII: "
+                "copy it again from Admin > Security > Access tokens"
+            )
+        if not 0 < timeout_s < float("inf"):
+            raise UsageError(f"timeout_s must be a number of seconds above 0, not {timeout_s}")
+        url = base_url_of(instance, base_url)
+        self.base_url = url
+        self.host = URL(url).host or ""
+        self._token = token
+        self._prefix = f"{url}/api/workflow/v1/instances/"
+        self._max_connections = max_connections
+        self._timeout_s = timeout_s
+        self._watchdog = Watchdog(timeout_s)
+        self._session: aiohttp.ClientSession | None = None
+        self._fresh_session: aiohttp.ClientSession | None = None
+
+    def __repr__(self) -> str:
+        return f"DomoClient({self.base_url!r})"
+
+    async def __aenter__(self) -> Self:
+        self._session = self._open_session(keep_alive=True)
+        self._fresh_session = self._open_session(keep_alive=False)
+        self._watchdog.start()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._watchdog.stop()
+        for session in (self._session, self._fresh_session):
+            if session is not None:
+                await session.close()
+        self._session = self._fresh_session = None
+
+    def _open_session(self, *, keep_alive: bool) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                limit=self._max_connections,
+                resolver=aiohttp.ThreadedResolver(),
+                socket_factory=_open_socket,
+                force_close=not keep_alive,
+            ),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            trust_env=False,
+            auto_decompress=False,
+            timeout=aiohttp.ClientTimeout(
+                total=None, sock_connect=min(_CONNECT_TIMEOUT_S, self._timeout_s * 0.9)
+            ),
+            headers={
+                "X-DOMO-Developer-Token": self._token,
+                "Accept": "application/json",
+                "Accept-Encoding": "identity",
+                "User-Agent": f"bulkcancel/{VERSION}",
+            },
+            skip_auto_headers=("Content-Type",),
+        )
+
+    async def cancel(self, instance_id: str, *, fresh: bool = False) -> Reply:
+        """Send one cancel for a valid, lower-case ID and return the server's answer.
+
+        `fresh` has it sent on a connection of its own instead of a kept-alive one. Never
+        follows a redirect, inflates a body or reads more than 64 KiB of it. Raises one of the
+        `AttemptError`s of `faults.py`.
+        """
+        session = self._fresh_session if fresh else self._session
+        if session is None:
+            raise UsageError("use DomoClient as a context manager: async with DomoClient(...)")
+        connection = _Connection()
+        _connection.set(connection)
+        started = time.monotonic()
+        with CancelScope() as scope:
+            self._watchdog.begin(scope)
+            try:
+                # The ID was matched against a strict pattern: nothing in it needs quoting.
+                url = URL(f"{self._prefix}{instance_id}/cancel", encoded=True)
+                async with session.post(url, allow_redirects=False) as response:
+                    body = await self._read(response)
+                    status = response.status
+                    retry_after = response.headers.get("Retry-After")
+            except (aiohttp.ClientError, OSError, ssl.SSLError, ValueError) as error:
+                fault = _translate(error, fresh=connection.fresh)
+                fault.message = shorten(visible(redact(fault.message, self._token)))
+                fault.latency_s = time.monotonic() - started
+                raise fault from None  # aiohttp's own error holds the request and its token
+            finally:
+                self._watchdog.end(scope)
+        latency_s = time.monotonic() - started
+        if scope.cancelled_caught:
+            raise AttemptTimeoutError(
+                f"no whole answer within {self._timeout_s:g} s", latency_s=latency_s
+            )
+        if 200 <= status < 300:
+            instance = parse_instance(body)
+            if instance is not None:
+                return Reply(status, instance, "", retry_after, latency_s)
+        message = shorten(visible(redact(server_message(body), self._token)))
+        return Reply(status, None, message, retry_after, latency_s)
+
+    @staticmethod
+    async def _read(response: aiohttp.ClientResponse) -> bytes:
+        """Return the whole body; raise when it is longer than 64 KiB."""
+        content = response.content
+        body = await content.read(MAX_BODY_BYTES)
+        if content.at_eof():
+            return body
+        chunks = bytearray(body)
+        while not content.at_eof():
+            chunks += await content.read(MAX_BODY_BYTES)
+            if len(chunks) > MAX_BODY_BYTES:
+                response.close()
+                raise UnreadableAnswerError("an answer of more than 64 KiB")
+        return bytes(chunks)
+
+
+def _translate(error: Exception, *, fresh: bool) -> AttemptError:
+    """Return bulkcancel's word for an error of aiohttp or the system beneath it."""
+    if isinstance(error, AttemptError):
+        return error
+    if isinstance(error, _TLS):
+        return TlsFailedError(_text(error))
+    if isinstance(error, OSError) and error.errno in _NO_DESCRIPTORS:
+        return NoDescriptorsError("this process may open no more connections (ulimit -n)")
+    if isinstance(error, _WHILE_CONNECTING):
+        return ConnectFailedError(_text(error))
+    if isinstance(error, (aiohttp.ClientResponseError, ValueError)):
+        # aiohttp reports what its parser refuses as a response with status 400: there was none.
+        return UnreadableAnswerError(f"the answer is not readable HTTP: {_text(error)}")
+    if isinstance(error, aiohttp.ServerDisconnectedError) and not isinstance(error.message, str):
+        # The message is then the part of the answer that had come.
+        return DisconnectedError("the server closed the connection in the middle of its answer")
+    if isinstance(error, (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError)):
+        if fresh:
+            return DisconnectedError("the server closed the connection without an answer")
+        return IdleConnectionClosedError("the server had closed an idle connection")
+    if isinstance(error, aiohttp.ClientPayloadError):
+        return DisconnectedError("the connection broke in the middle of the answer")
+    return DisconnectedError(_text(error))
+
+
+def _text(error: Exception) -> str:
+    if isinstance(error, aiohttp.ClientResponseError):
+        return error.message  # its repr holds the request's headers
+    if isinstance(error, aiohttp.ConnectionTimeoutError):
+        return "no connection within the connect timeout"
+    if isinstance(error, aiohttp.ClientConnectorError):
+        reason = error.os_error.strerror or str(error.os_error)
+        return f"cannot connect to {error.host}:{error.port}: {reason}"
+    return str(error) or type(error).__name__

@@ -1,0 +1,170 @@
+"""Builds the parts of one run around a client and lets them work."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Protocol
+
+import anyio
+
+from bulkcancel.adaptive import AdaptiveRate
+from bulkcancel.backoff import RetryBudget
+from bulkcancel.breaker import Breaker
+from bulkcancel.canceller import Canceller, Client, Reporter
+from bulkcancel.errors import BulkcancelError
+from bulkcancel.guard import Guard, Limits
+from bulkcancel.models import CancelResult, ErrorCode, InvalidRow, Outcome, Target
+from bulkcancel.pacer import Pacer
+from bulkcancel.pipeline import run_pipeline
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from anyio.streams.memory import MemoryObjectReceiveStream
+
+    from bulkcancel.pipeline import Items
+    from bulkcancel.stats import Stats
+    from bulkcancel.stop import Stop
+
+AUTO_CEILING_PER_S = 1000.0
+_AUTO_START_PER_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How fast, how many at a time, how stubborn."""
+
+    rate_per_s: float | None = 10.0
+    """Ceiling in requests a second; `None` searches for what the server allows."""
+    burst: int = 1
+    concurrency: int = 16
+    attempts: int = 4
+    grace_s: float = 10.0
+    limits: Limits = field(default_factory=Limits)
+
+
+class Observer(Reporter, Protocol):
+    """Who is told what happens on the way; a person's or a log's side of a run."""
+
+    def pace_changed(self, rate_per_s: float, reason: str) -> None:
+        """Take note that the pace is another one from now on."""
+
+    def breaker_changed(self, *, opened: bool) -> None:
+        """Take note that the circuit breaker has opened or closed."""
+
+    def bug(self, target: Target, error: Exception) -> None:
+        """Take note of a fault of bulkcancel itself, inside the handling of one ID."""
+
+
+class Engine:
+    """One run: pacer, breaker, retries, guard and pipeline around one client."""
+
+    def __init__(
+        self, client: Client, policy: Policy, *, stats: Stats, stop: Stop, observer: Observer
+    ) -> None:
+        rng = random.Random()
+        self._policy = policy
+        self._host = client.host
+        self._stats = stats
+        self._stop = stop
+        self._observer = observer
+        ceiling = policy.rate_per_s or AUTO_CEILING_PER_S
+        start = ceiling if policy.rate_per_s else _AUTO_START_PER_S
+        self.pacer = Pacer(start, burst=policy.burst)
+        self._guard = Guard(stop, policy.limits, host=client.host)
+        self._canceller = Canceller(
+            client,
+            pacer=self.pacer,
+            adaptive=AdaptiveRate(
+                self.pacer,
+                ceiling_per_s=ceiling,
+                on_change=observer.pace_changed,
+                rng=rng,
+            ),
+            breaker=Breaker(rng=rng, on_change=observer.breaker_changed),
+            budget=RetryBudget(ratio=0.5, reserve=10, cap=100),
+            guard=self._guard,
+            stats=stats,
+            stop=stop,
+            reporter=observer,
+            attempts=policy.attempts,
+            rng=rng,
+        )
+
+    async def run(
+        self,
+        items: Items,
+        collect: Callable[[MemoryObjectReceiveStream[CancelResult]], Awaitable[None]],
+    ) -> None:
+        """Work through `items`; returns when done or stopped (`stop.reason` says why).
+
+        Raises what `collect` raises, and any fault of the pipeline itself.
+        """
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._guard.watch)
+                await run_pipeline(
+                    items,
+                    cancel=self._cancel,
+                    reject=self._reject,
+                    collect=collect,
+                    concurrency=self._policy.concurrency,
+                    stop=self._stop,
+                    grace_s=self._policy.grace_s,
+                )
+                tasks.cancel_scope.cancel()
+        except BaseExceptionGroup as group:
+            raise _first(group.subgroup(BulkcancelError) or group) from None
+
+    async def _cancel(self, target: Target) -> CancelResult | None:
+        try:
+            result = await self._canceller.cancel(target)
+        except Exception as error:  # noqa: BLE001 - one ID's fault must not take the others down
+            self._stats.bugs += 1
+            self._observer.bug(target, error)
+            result = CancelResult(
+                instance_id=target.instance_id,
+                outcome=Outcome.FAILED,
+                status=None,
+                model_name=None,
+                model_version=None,
+                model_id=None,
+                http_status=None,
+                attempts=1,
+                error=f"{ErrorCode.BAD_RESPONSE}: bulkcancel itself failed on this ID "
+                f"({type(error).__name__}): please report it",
+                latency_ms=None,
+                finished_at=datetime.now(UTC),
+                host=self._host,
+                source=target.source,
+            )
+        if result is not None and result.error:
+            self._guard.on_result(result)
+        return result
+
+    def _reject(self, row: InvalidRow) -> CancelResult:
+        return CancelResult(
+            instance_id=row.text,
+            outcome=Outcome.INVALID,
+            status=None,
+            model_name=None,
+            model_version=None,
+            model_id=None,
+            http_status=None,
+            attempts=0,
+            error=f"{ErrorCode.INVALID_ID}: {row.reason}",
+            latency_ms=None,
+            finished_at=datetime.now(UTC),
+            host=self._host,
+            source=row.source,
+        )
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the first exception of a group that is no group."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

@@ -1,0 +1,72 @@
+"""Every way a run ends early, as exceptions that carry their exit code.
+
+A failed ID is not here: it is a `CancelResult`. The tree:
+
+    BulkcancelError
+    ├── UsageError          2  a flag, a setting or the environment is wrong
+    ├── InputError          2  an input cannot be read as what it claims to be
+    ├── OutputError         2  the results file cannot be used; nothing was sent
+    ├── TokenRefusedError   3
+    ├── StoppedError        4  an outage, a deadline, too many failures
+    ├── ResultsError        5  the results could not be written
+    ├── BusyError           6  another run holds the results file
+    └── InterruptedRunError 130 or 143: SIGINT, SIGTERM
+"""
+
+from __future__ import annotations
+
+
+class BulkcancelError(Exception):
+    """Ends a run; its text is a sentence that says what to do."""
+
+    exit_code = 1
+
+
+class UsageError(BulkcancelError):
+    """A flag, a setting or the environment is wrong; nothing was sent."""
+
+    exit_code = 2
+
+
+class InputError(BulkcancelError):
+    """An input cannot be read; names the file and the line."""
+
+    exit_code = 2
+
+
+class OutputError(BulkcancelError):
+    """The results file cannot be used as asked; nothing was sent."""
+
+    exit_code = 2
+
+
+class TokenRefusedError(BulkcancelError):
+    """The server refused the token."""
+
+    exit_code = 3
+
+
+class StoppedError(BulkcancelError):
+    """The run was stopped early: an outage, the deadline, too many failures."""
+
+    exit_code = 4
+
+
+class ResultsError(BulkcancelError):
+    """The results could not be written; no request was sent after it was noticed."""
+
+    exit_code = 5
+
+
+class BusyError(BulkcancelError):
+    """Another run holds the results file."""
+
+    exit_code = 6
+
+
+class InterruptedRunError(BulkcancelError):
+    """The operator stopped the run by a signal; `exit_code` is 128 plus its number."""
+
+    def __init__(self, signal_name: str, signal_number: int) -> None:
+        super().__init__(f"stopped by {signal_name}")
+        self.exit_code = 128 + signal_number

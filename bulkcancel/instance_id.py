@@ -1,0 +1,82 @@
+"""Instance IDs: which text is one, and a compact set of them."""
+
+from __future__ import annotations
+
+import re
+
+_HEX = "[0-9a-fA-F]"
+_UUID = f"{_HEX}{{8}}-{_HEX}{{4}}-{_HEX}{{4}}-{_HEX}{{4}}-{_HEX}{{12}}"
+_ID = re.compile(_UUID)
+# An executions page's address: .../workflows/instances/{modelId}/{version}/{instanceId}
+_PAGE = re.compile(
+    rf"https?://[^\s/?#@]+/(?:[^\s?#]+/)?workflows/instances/[^\s?#]+/({_UUID})/?", re.IGNORECASE
+)
+
+
+def parse_instance_id(text: str) -> str | None:
+    """Return the lower-case UUID that `text` is, or `None`.
+
+    `text` is an ASCII UUID in its 8-4-4-4-12 form (RFC 9562, section 4) or the address of an
+    executions page that ends in one; space around it does not count. Braces, `urn:uuid:`,
+    missing dashes and digits from beyond ASCII make it invalid: what is not surely an ID is
+    never put into a URL.
+    """
+    text = text.strip(" \t\r\n\ufeff\xa0")
+    if _ID.fullmatch(text):
+        return text.lower()
+    page = _PAGE.fullmatch(text)
+    return page[1].lower() if page else None
+
+
+def pack(instance_id: str) -> bytes:
+    """Return the 16 bytes of a valid ID."""
+    return bytes.fromhex(instance_id.replace("-", ""))
+
+
+def unpack(packed: bytes) -> str:
+    """Return the lower-case ID of 16 bytes, the inverse of `pack`."""
+    text = packed.hex()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+class IdSet:
+    """A set of packed IDs in about 30 bytes each; a `set` of strings takes 150.
+
+    A hash table whose buckets are the members' bytes one after another. Exact: the whole ID is
+    compared, the hash only finds its bucket (SipHash with a random key, so no input can make
+    one bucket grow).
+    """
+
+    __slots__ = ("_buckets", "_size")
+    _MASK = 0xFFFF
+
+    def __init__(self) -> None:
+        self._buckets: dict[int, bytearray] = {}
+        self._size = 0
+
+    def add(self, packed: bytes) -> bool:
+        """Add 16 bytes; return whether they were new."""
+        key = hash(packed) & self._MASK
+        bucket = self._buckets.get(key)
+        if bucket is None:
+            self._buckets[key] = bytearray(packed)
+        elif self._holds(bucket, packed):
+            return False
+        else:
+            bucket += packed
+        self._size += 1
+        return True
+
+    def __contains__(self, packed: bytes) -> bool:
+        bucket = self._buckets.get(hash(packed) & self._MASK)
+        return bucket is not None and self._holds(bucket, packed)
+
+    def __len__(self) -> int:
+        return self._size
+
+    @staticmethod
+    def _holds(bucket: bytearray, packed: bytes) -> bool:
+        at = bucket.find(packed)
+        while at > 0 and at % 16:  # a match across two members is none
+            at = bucket.find(packed, at + 1)
+        return at >= 0

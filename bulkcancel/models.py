@@ -1,0 +1,102 @@
+"""The values that travel through a run: targets in, results out."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+
+class Outcome(enum.StrEnum):
+    """What became of one ID; the words of the results file."""
+
+    ACCEPTED = "accepted"
+    CANCELED = "canceled"
+    COMPLETED = "completed"
+    NOT_FOUND = "not_found"
+    REJECTED = "rejected"
+    INVALID = "invalid"
+    FORBIDDEN = "forbidden"
+    FAILED = "failed"
+    UNCONFIRMED = "unconfirmed"
+
+
+SUCCESSES = frozenset({Outcome.ACCEPTED, Outcome.CANCELED, Outcome.COMPLETED})
+"""Outcomes that count as success."""
+
+SENT_AGAIN = frozenset({Outcome.FORBIDDEN, Outcome.FAILED, Outcome.UNCONFIRMED})
+"""Outcomes whose IDs `--resume` sends again."""
+
+
+class ErrorCode(enum.StrEnum):
+    """The word before the colon in the results' `error` column."""
+
+    TIMEOUT = "timeout"
+    CONNECTION = "connection"
+    TLS = "tls"
+    RATE_LIMITED = "rate_limited"
+    SERVER_ERROR = "server_error"
+    BAD_RESPONSE = "bad_response"
+    UNEXPECTED_REDIRECT = "unexpected_redirect"
+    UNAUTHORIZED = "unauthorized"
+    FORBIDDEN = "forbidden"
+    NOT_FOUND = "not_found"
+    REJECTED = "rejected"
+    INVALID_ID = "invalid_id"
+    NOT_CONFIRMED = "not_confirmed"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One instance to cancel: its ID (lower-case UUID) and where it was first listed."""
+
+    instance_id: str
+    source: str
+    """`FILE:LINE`, `-:LINE` for standard input, empty from Python."""
+
+
+@dataclass(frozen=True, slots=True)
+class InvalidRow:
+    """One input row without a valid instance ID; nothing is ever sent for it."""
+
+    text: str
+    """What stood where the ID should be, as read, cut to 200 characters."""
+    source: str
+    reason: str
+    """A clause a person can act on, such as `not a UUID`."""
+
+
+@dataclass(frozen=True, slots=True)
+class CancelResult:
+    """What happened to one ID; one row of the results file, its columns in snake_case.
+
+    A failed ID is a value of this kind, never an exception.
+    """
+
+    instance_id: str
+    outcome: Outcome
+    status: str | None
+    """As the server said it: `None` where it said null or nothing."""
+    model_name: str | None
+    model_version: str | None
+    model_id: str | None
+    http_status: int | None
+    """Of the last answer; `None` where none came."""
+    attempts: int
+    """HTTP requests sent for this ID."""
+    error: str
+    """`code: message`, empty on success."""
+    latency_ms: float | None
+    """Of the last attempt; `None` where nothing was sent."""
+    finished_at: datetime
+    """UTC."""
+    host: str
+    source: str
+
+    @property
+    def ok(self) -> bool:
+        """Whether the outcome counts as success."""
+        return self.outcome in SUCCESSES

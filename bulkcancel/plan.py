@@ -1,0 +1,89 @@
+"""What a run is about to do, shown before it does it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+from rich.text import Text
+
+from bulkcancel.quantities import show_duration
+from bulkcancel.text import shorten, visible
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import Console
+
+    from bulkcancel.models import InvalidRow
+
+_NAMED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is known before the first request; `to_cancel` is `None` for a pipe."""
+
+    host: str
+    inputs: str
+    to_cancel: int | None
+    already_done: int
+    duplicates: int
+    filtered: int
+    beyond_limit: int
+    invalid: Sequence[InvalidRow]
+    rate_per_s: float | None
+    concurrency: int
+    output: str
+    notes: Sequence[str]
+
+    def expected_s(self) -> float | None:
+        """Return the seconds the run takes at its full rate, if both are known."""
+        if self.to_cancel is None or self.rate_per_s is None:
+            return None
+        return self.to_cancel / self.rate_per_s
+
+
+def print_plan(console: Console, plan: Plan) -> None:
+    """Print the plan as a short table."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column()
+
+    def row(name: str, text: str, style: str = "") -> None:
+        table.add_row(name, Text(visible(text), style))
+
+    row("host", plan.host, "bold")
+    row("input", plan.inputs)
+    if plan.to_cancel is None:
+        row("to cancel", "as they come", "bold")
+    else:
+        row("to cancel", f"{plan.to_cancel:,}", "bold")
+    if plan.already_done:
+        row("done before", f"{plan.already_done:,}")
+    if plan.duplicates:
+        row("duplicates", f"{plan.duplicates:,} (sent once)")
+    if plan.filtered:
+        row("left out", f"{plan.filtered:,} by --where")
+    if plan.beyond_limit:
+        row("left out", f"{plan.beyond_limit:,} rows beyond --limit")
+    if plan.invalid:
+        row("invalid", f"{len(plan.invalid):,} (nothing is sent for them)", "yellow")
+        for bad in plan.invalid[:_NAMED]:
+            row("", f"{bad.source}: {shorten(bad.text, 50)!r}: {bad.reason}", "yellow")
+        if len(plan.invalid) > _NAMED:
+            row("", f"… and {len(plan.invalid) - _NAMED:,} more", "yellow")
+    row("pace", _pace(plan))
+    row("results", plan.output)
+    for note in plan.notes:
+        row("note", note)
+    console.print(table)
+
+
+def _pace(plan: Plan) -> str:
+    if plan.rate_per_s is None:
+        return f"auto, {plan.concurrency} at a time"
+    text = f"{plan.rate_per_s:g} a second at most, {plan.concurrency} at a time"
+    expected_s = plan.expected_s()
+    return f"{text}: about {show_duration(expected_s)}" if expected_s else text

@@ -1,0 +1,55 @@
+"""Durations and rates as people write them."""
+
+from __future__ import annotations
+
+import re
+
+_DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)(ms|s|m|h)?")
+_UNITS_S = {None: 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_RATE = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)(?:/(s|m|h))?")
+_PERCENT = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,3})?)%")
+
+
+def parse_duration(text: str) -> float:
+    """Return the seconds that `30`, `30s`, `50ms`, `5m` or `2h` stand for; else `ValueError`."""
+    match = _DURATION.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f"{text!r} is not a duration such as 30, 30s, 500ms, 5m or 2h")
+    return float(match[1]) * _UNITS_S[match[2]]
+
+
+def parse_rate(text: str) -> float | None:
+    """Return requests a second for `10`, `0.5` or `600/m`; `None` for `auto`; else `ValueError`."""
+    if text.strip() == "auto":
+        return None
+    match = _RATE.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(
+            f"{text!r} is not a rate such as 10 (a second), 0.5, 600/m, 1000/h or auto"
+        )
+    rate = float(match[1]) / _UNITS_S[match[2]]
+    if rate <= 0:
+        raise ValueError("the rate must be above 0: to send nothing, use --dry-run")
+    return rate
+
+
+def parse_failures(text: str) -> tuple[int | None, float | None]:
+    """Return `(count, None)` for `50` and `(None, share)` for `5%`; else `ValueError`."""
+    text = text.strip()
+    percent = _PERCENT.fullmatch(text)
+    if percent and 0 < float(percent[1]) <= 100:
+        return None, float(percent[1]) / 100
+    if text.isascii() and text.isdigit() and 0 < int(text) <= 10**9:
+        return int(text), None
+    raise ValueError(f"{text!r} is not a number of failures such as 50, or a share such as 5%")
+
+
+def show_duration(seconds: float) -> str:
+    """Return seconds as a person reads them: `0.4 s`, `12 s`, `3 min 20 s`, `2 h 5 min`."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

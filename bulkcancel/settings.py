@@ -1,0 +1,169 @@
+"""Every option of `run`: its flag, its environment variable, its key in the settings file.
+
+The model below is their only definition: names, types, defaults, checks and help all come from
+it. A value comes from the flag, else the environment (`BULKCANCEL_` and the name in capitals),
+else the settings file, else the default.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable  # noqa: TC003 - pydantic reads the annotations
+from typing import Annotated, Literal, Self
+
+from cyclopts import Group, Parameter
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from bulkcancel.quantities import parse_duration, parse_failures, parse_rate
+
+_TARGET = Group.create_ordered("Target")
+_TOKEN = Group.create_ordered("Token (or set DOMO_DEVELOPER_TOKEN)")
+_INPUT = Group.create_ordered("Input")
+_PACE = Group.create_ordered("Pace")
+_TROUBLE = Group.create_ordered("Trouble")
+_RESULTS = Group.create_ordered("Results")
+_SAFETY = Group.create_ordered("Safety")
+_SEEN = Group.create_ordered("What is seen")
+_SETTINGS = Group.create_ordered("Settings")
+
+
+def _checked(parse: Callable[[str], object]) -> AfterValidator:
+    def check(text: str) -> str:
+        parse(text)
+        return text
+
+    return AfterValidator(check)
+
+
+def _positive(text: str) -> float:
+    seconds = parse_duration(text)
+    if seconds <= 0:
+        raise ValueError("the duration must be above 0")
+    return seconds
+
+
+Duration = Annotated[str, _checked(parse_duration)]
+PositiveDuration = Annotated[str, _checked(_positive)]
+FLAG = Parameter(negative="")
+
+
+class RunSettings(BaseModel):
+    """The options of `bulkcancel run`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    instance: Annotated[str | None, Parameter(group=_TARGET)] = Field(
+        None,
+        description="The Domo instance: acme, acme.domo.com or its address (or set DOMO_INSTANCE).",
+    )
+    base_url: Annotated[str | None, Parameter(group=_TARGET)] = Field(
+        None,
+        description="Another address to send to, such as a gateway: https, or http on loopback.",
+    )
+    sandbox: Annotated[bool, FLAG, Parameter(group=_TARGET)] = Field(
+        default=False, description="Run against a sandbox started for this run: nothing is real."
+    )
+    token_file: Annotated[str | None, Parameter(group=_TOKEN)] = Field(
+        None,
+        description="File that holds the token, instead of the environment variable "
+        "DOMO_DEVELOPER_TOKEN or DOMO_ACCESS_TOKEN. Asked for on a terminal if there is none.",
+    )
+    column: Annotated[str | None, Parameter(group=_INPUT)] = Field(
+        None, description="Name of the column that holds the instance IDs (or its number)."
+    )
+    format: Annotated[Literal["auto", "csv", "tsv", "jsonl", "lines"], Parameter(group=_INPUT)] = (
+        Field("auto", description="How the inputs are written.")
+    )
+    encoding: Annotated[str | None, Parameter(group=_INPUT)] = Field(
+        None, description="Their text encoding, if not UTF-8 or UTF-16 with a BOM."
+    )
+    where: Annotated[list[str], Parameter(group=_INPUT, negative="")] = Field(
+        default_factory=list,
+        description="Take only rows with COLUMN=VALUE (or COLUMN!=VALUE). Repeatable: all must "
+        "hold.",
+    )
+    limit: Annotated[int | None, Parameter(group=_INPUT)] = Field(
+        None, ge=1, description="Take at most this many distinct IDs."
+    )
+    expect_count: Annotated[int | None, Parameter(group=_INPUT)] = Field(
+        None, ge=0, description="Refuse the input unless it lists exactly this many distinct IDs."
+    )
+    rate: Annotated[str, _checked(parse_rate), Parameter(group=_PACE)] = Field(
+        "10", description="Most requests a second, retries included; also 600/m."
+    )
+    burst: Annotated[int, Parameter(group=_PACE)] = Field(
+        1, ge=1, le=10_000, description="Requests that may go at once after a pause."
+    )
+    concurrency: Annotated[int, Parameter(group=_PACE)] = Field(
+        16, ge=1, le=1024, description="Most requests in flight at a time."
+    )
+    attempts: Annotated[int, Parameter(group=_TROUBLE)] = Field(
+        4, ge=1, le=100, description="Most attempts for one ID."
+    )
+    timeout: Annotated[PositiveDuration, Parameter(group=_TROUBLE)] = Field(
+        "30", description="Longest time for one attempt."
+    )
+    max_failures: Annotated[
+        str | None,
+        AfterValidator(lambda v: v if v is None or parse_failures(v) else v),
+        Parameter(group=_TROUBLE),
+    ] = Field(None, description="Stop after this many failed IDs, or this share of all: 50, 5%.")
+    max_outage: Annotated[PositiveDuration, Parameter(group=_TROUBLE)] = Field(
+        "5m", description="Stop when the server has given nothing but trouble for this long."
+    )
+    deadline: Annotated[
+        str | None,
+        AfterValidator(lambda v: v if v is None or _positive(v) else v),
+        Parameter(group=_TROUBLE),
+    ] = Field(None, description="Stop after this long, whatever is left.")
+    grace: Annotated[Duration, Parameter(group=_TROUBLE)] = Field(
+        "10s", description="How long a stop waits for the requests in flight."
+    )
+    output: Annotated[str, Parameter(name=["--output", "-o"], group=_RESULTS)] = Field(
+        "results.csv", description="Results file, .csv or .jsonl; - for standard output."
+    )
+    resume: Annotated[bool, FLAG, Parameter(group=_RESULTS)] = Field(
+        default=False, description="Go on with an earlier run's results file."
+    )
+    overwrite: Annotated[bool, FLAG, Parameter(group=_RESULTS)] = Field(
+        default=False, description="Replace an earlier run's results file."
+    )
+    dry_run: Annotated[bool, FLAG, Parameter(group=_SAFETY)] = Field(
+        default=False, description="Check the input, show the plan, send nothing."
+    )
+    yes: Annotated[bool, Parameter(name=["--yes", "-y"], negative="", group=_SAFETY)] = Field(
+        default=False, description="Do not ask for confirmation on a terminal."
+    )
+    log_format: Annotated[Literal["auto", "console", "json"], Parameter(group=_SEEN)] = Field(
+        "auto", description="auto: console on a terminal, else JSON lines."
+    )
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"] | None, Parameter(group=_SEEN)
+    ] = Field(
+        None, description="Default: warning on a terminal (the bar shows the rest), else info."
+    )
+    log_file: Annotated[str | None, Parameter(group=_SEEN)] = Field(
+        None, description="Also write the log there, as JSON lines."
+    )
+    quiet: Annotated[bool, Parameter(name=["--quiet", "-q"], negative="", group=_SEEN)] = Field(
+        default=False, description="Show errors only: no plan, no bar, no summary."
+    )
+    summary: Annotated[str | None, Parameter(group=_SEEN)] = Field(
+        None, description="Write the summary there, as JSON."
+    )
+    loop: Annotated[Literal["auto", "asyncio", "uvloop"], Parameter(group=_SETTINGS)] = Field(
+        "auto", description="Event loop; auto: uvloop where it is installed."
+    )
+    config: Annotated[str | None, Parameter(group=_SETTINGS)] = Field(
+        None,
+        description="Settings file (TOML), instead of the user's own bulkcancel/config.toml.",
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.resume and self.overwrite:
+            raise ValueError("--resume keeps the results file, --overwrite replaces it: give one")
+        if self.sandbox and self.base_url:
+            raise ValueError("give --sandbox or --base-url, not both")
+        if self.output == "-" and (self.resume or self.overwrite):
+            raise ValueError("--resume and --overwrite need a results file: give -o FILE")
+        return self

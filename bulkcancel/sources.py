@@ -1,0 +1,101 @@
+"""Settings from the environment and from a settings file, under those given as flags."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cyclopts import Token
+
+from bulkcancel.errors import UsageError
+from bulkcancel.text import visible
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from cyclopts import App, ArgumentCollection
+    from cyclopts.argument import Argument
+
+PREFIX = "BULKCANCEL_"
+_TARGETS = frozenset({"instance", "base_url", "sandbox"})
+
+
+def from_environment_and_file(
+    _app: App, _commands: tuple[str, ...], arguments: ArgumentCollection
+) -> None:
+    """Fill the options that no flag gave: from the environment, then from the file.
+
+    A name that no option has is refused (`UsageError`): a misspelt safety setting must not be
+    silently without effect. The file is the one named, or the user's own; never one that lies
+    in the current directory.
+    """
+    by_name = {_name(a): a for a in arguments if a.name.startswith("--")}
+    settled = _settled(by_name)
+    for variable, text in sorted(os.environ.items()):
+        name = _option_of(variable)
+        if name is not None:
+            argument = _known(name, by_name, f"the environment variable {variable}")
+            values = text.splitlines() if name == "where" else [text]
+            if name not in settled:
+                _fill(argument, values, keyword=variable, source="env")
+    settled = _settled(by_name)
+    for key, value in _read_file(by_name["config"]).items():
+        name = key.replace("-", "_")
+        argument = _known(name, by_name, f"the settings file's key {key!r}")
+        values = [_text(v) for v in (value if isinstance(value, list) else [value])]
+        if name not in settled:
+            _fill(argument, values, keyword=key, source="file")
+
+
+def _option_of(variable: str) -> str | None:
+    if variable == "DOMO_INSTANCE":
+        return "instance"
+    return variable.removeprefix(PREFIX).lower() if variable.startswith(PREFIX) else None
+
+
+def _settled(by_name: Mapping[str, Argument]) -> frozenset[str]:
+    """Return the options that no lower source may still fill.
+
+    A target named by a flag sets aside every target of the environment and the file: the three
+    options answer one question.
+    """
+    given = {name for name, argument in by_name.items() if argument.tokens}
+    return frozenset(given | _TARGETS if given & _TARGETS else given)
+
+
+def _name(argument: Argument) -> str:
+    return argument.name.removeprefix("--").replace("-", "_")
+
+
+def _known(name: str, by_name: Mapping[str, Argument], what: str) -> Argument:
+    argument = by_name.get(name)
+    if argument is None:
+        close = difflib.get_close_matches(name, by_name, 1)
+        hint = f": did you mean {close[0]!r}?" if close else ": see bulkcancel run --help"
+        raise UsageError(f"{visible(what)} is no setting of bulkcancel{hint}")
+    return argument
+
+
+def _fill(argument: Argument, values: Iterable[str], *, keyword: str, source: str) -> None:
+    for index, value in enumerate(values):
+        argument.append(Token(keyword=keyword, value=value, source=source, index=index))
+
+
+def _text(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _read_file(config: Argument) -> dict[str, object]:
+    named = config.tokens[0].value if config.tokens else None
+    path = Path(named) if named else Path.home() / ".config" / "bulkcancel" / "config.toml"
+    if not named and not path.exists():
+        return {}
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise UsageError(f"cannot read the settings file {path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"the settings file {path} is not valid TOML: {error}") from None

@@ -1,0 +1,57 @@
+"""The running figures of one run: what the progress bar and the summary show."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from bulkcancel.models import SUCCESSES, Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from bulkcancel.models import CancelResult
+
+
+@dataclass(slots=True)
+class Stats:
+    """Counts of one run; written by the canceller and the collector, read by whoever shows them."""
+
+    outcomes: Counter[Outcome] = field(default_factory=Counter)
+    """Rows written by this run."""
+    errors: Counter[str] = field(default_factory=Counter)
+    """Failures by their error text."""
+    examples: dict[str, str] = field(default_factory=dict)
+    """For each of `errors`, the first ID or input row that had it."""
+    requests: int = 0
+    retries: int = 0
+    throttled: int = 0
+    in_flight: int = 0
+    bugs: int = 0
+
+    @property
+    def done(self) -> int:
+        """IDs and invalid rows with a row written by this run."""
+        return self.outcomes.total()
+
+    @property
+    def failures(self) -> int:
+        """IDs that were worked on and failed; invalid rows are not among them."""
+        return sum(
+            n for o, n in self.outcomes.items() if o not in SUCCESSES and o != Outcome.INVALID
+        )
+
+    @property
+    def all_succeeded(self) -> bool:
+        """Whether every row written by this run is a success."""
+        return all(outcome in SUCCESSES for outcome in self.outcomes)
+
+    def count(self, results: Iterable[CancelResult]) -> None:
+        """Add a group of results."""
+        for result in results:
+            self.outcomes[result.outcome] += 1
+            if result.error:
+                kind = result.error if len(self.errors) < 1000 else result.error.split(":")[0]
+                self.errors[kind] += 1
+                self.examples.setdefault(kind, result.instance_id)

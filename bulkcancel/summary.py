@@ -1,0 +1,160 @@
+"""What a run came to: as a table for people, as JSON for scripts."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from bulkcancel.errors import UsageError
+from bulkcancel.models import SUCCESSES, Outcome
+from bulkcancel.quantities import show_duration
+from bulkcancel.text import shorten, visible
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_MOST_ERRORS = 8
+
+
+@dataclass(slots=True)
+class Summary:
+    """The figures of a finished run; the keys of `--summary`.
+
+    They add up: `rows_in` = `results` + `duplicates` + `not_reached` + `filtered`, where
+    `results` are this run's rows and those an earlier run had left in a resumed file.
+    """
+
+    host: str
+    output: str
+    exit_code: int
+    reason: str
+    """Why the run ended early; empty where it did not."""
+    rows_in: int
+    duplicates: int
+    filtered: int
+    not_reached: int
+    results: int
+    already_done: int
+    """Of `results`, those that an earlier run had left."""
+    outcomes: dict[str, int]
+    """This run's rows by outcome."""
+    errors: list[dict[str, object]] = field(default_factory=list)
+    """This run's failures grouped by error, most frequent first, each with an example."""
+    requests: int = 0
+    retries: int = 0
+    throttled: int = 0
+    seconds: float = 0.0
+    resume_command: str = ""
+
+    @property
+    def succeeded(self) -> int:
+        """Rows of this run that count as success."""
+        return sum(n for word, n in self.outcomes.items() if Outcome(word) in SUCCESSES)
+
+    @property
+    def failed(self) -> int:
+        """Rows of this run that do not."""
+        return sum(self.outcomes.values()) - self.succeeded
+
+    def as_json(self) -> str:
+        """Return one JSON object, indented, with a final line end."""
+        return json.dumps(asdict(self), indent=2) + "\n"
+
+
+def write_summary(path: str, summary: Summary) -> None:
+    """Write the summary as JSON, replacing an older one whole. Raises `UsageError`."""
+    target = Path(path)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(summary.as_json())
+        temporary.replace(target)
+    except OSError as error:
+        raise UsageError(f"cannot write the summary {path}: {error.strerror}") from None
+
+
+def print_summary(console: Console, summary: Summary) -> None:
+    """Print what happened, the failures grouped by error, and what to do next."""
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    table.add_column("outcome")
+    table.add_column("IDs", justify="right")
+    table.add_column("")
+    for word, meaning in _MEANINGS.items():
+        count = summary.outcomes.get(word, 0)
+        if count:
+            style = "green" if Outcome(word) in SUCCESSES else "red"
+            table.add_row(Text(word, style), f"{count:,}", Text(meaning, "dim"))
+    console.print()
+    if summary.outcomes:
+        console.print(table)
+        console.print()
+    for line in _notes(summary):
+        console.print(line, highlight=False, markup=False)
+    _print_errors(console, summary)
+    if summary.reason:
+        console.print(Text(f"Stopped: {visible(summary.reason)}", "bold red"))
+    for line in _what_next(summary):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+_MEANINGS = {
+    "accepted": "cancelling was requested; the run had not stopped yet",
+    "canceled": "stopped",
+    "completed": "had ended by itself",
+    "not_found": "no such run",
+    "rejected": "the server refused this cancel",
+    "invalid": "no instance ID; nothing was sent",
+    "forbidden": "the token has no right to this workflow",
+    "failed": "trouble outlasted the attempts",
+    "unconfirmed": "never seen to stop",
+}
+
+
+def _notes(summary: Summary) -> list[str]:
+    notes = [
+        f"{summary.succeeded:,} succeeded, {summary.failed:,} failed in "
+        f"{show_duration(summary.seconds)} with {summary.requests:,} requests "
+        f"({summary.retries:,} retries, {summary.throttled:,} throttled)."
+    ]
+    parts = []
+    if summary.already_done:
+        parts.append(f"{summary.already_done:,} done by an earlier run")
+    if summary.duplicates:
+        parts.append(f"{summary.duplicates:,} duplicates sent once")
+    if summary.filtered:
+        parts.append(f"{summary.filtered:,} left out by --where")
+    if summary.not_reached:
+        parts.append(f"{summary.not_reached:,} not reached")
+    if parts:
+        notes.append(f"Of {summary.rows_in:,} input rows: {', '.join(parts)}.")
+    return notes
+
+
+def _print_errors(console: Console, summary: Summary) -> None:
+    if not summary.errors:
+        return
+    console.print()
+    for group in summary.errors[:_MOST_ERRORS]:
+        line = Text(f"{group['count']:>7,} × ", "red")  # noqa: RUF001 - the sign for "times"
+        line.append(visible(str(group["error"])), "default")
+        line.append(f"  e.g. {shorten(visible(str(group['example'])), 60)}", "dim")
+        console.print(line)
+    if len(summary.errors) > _MOST_ERRORS:
+        console.print(f"        … and {len(summary.errors) - _MOST_ERRORS} more kinds of error")
+    console.print()
+
+
+def _what_next(summary: Summary) -> list[str]:
+    if summary.resume_command:
+        return [f"To finish: {summary.resume_command}"]
+    if summary.failed and summary.output != "-":
+        return [f"The rows that failed say why: {summary.output}"]
+    return [f"Results: {summary.output}"] if summary.output != "-" else []

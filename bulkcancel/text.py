@@ -1,0 +1,45 @@
+"""Foreign text made safe to show, to store and to log."""
+
+from __future__ import annotations
+
+import re
+
+# C0, DEL, C1, line separators, bidirectional and other invisible formatting marks, lone
+# surrogates: all that can move a cursor, forge a line or reorder what a person reads.
+_UNSAFE = re.compile(
+    "[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]"
+)
+_FORMULA = frozenset("=+-@\t\r")
+_REDACTED = "[token]"
+
+
+def _escape(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
+def visible(text: str) -> str:
+    r"""Return `text` with every control, bidi and invisible character as `\xNN` or `\uNNNN`."""
+    if text.isascii() and text.isprintable():
+        return text
+    return _UNSAFE.sub(_escape, text)
+
+
+def cell(text: str) -> str:
+    """Return `text` as a CSV cell that no spreadsheet takes for a formula and that is one line.
+
+    A leading `= + - @`, TAB or CR gets an apostrophe before it (OWASP, CSV Injection).
+    """
+    if text and text[0] in _FORMULA:
+        return "'" + visible(text)
+    return visible(text)
+
+
+def shorten(text: str, limit: int = 200) -> str:
+    """Return `text` cut to `limit` characters, the cut marked by `…`."""
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def redact(text: str, secret: str) -> str:
+    """Return `text` without `secret`, in case a server echoes the token back."""
+    return text.replace(secret, _REDACTED) if secret and secret in text else text

@@ -1,0 +1,60 @@
+"""The developer token: from the environment, a file or a hidden prompt, never an argument."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import sys
+from pathlib import Path
+
+from bulkcancel.errors import UsageError
+
+SANDBOX_TOKEN = "sandbox-token"  # noqa: S105 - no secret: the embedded sandbox takes any
+_VARIABLES = ("DOMO_DEVELOPER_TOKEN", "DOMO_ACCESS_TOKEN")
+_MAX_BYTES = 64 * 1024
+
+
+def read_token(token_file: str | None) -> str:
+    """Return the token, trimmed. Raises `UsageError` with the reason, never with the token.
+
+    A file named by a setting comes first, then the environment, then a prompt without echo if
+    there is a terminal.
+    """
+    if token_file:
+        return _checked(_from_file(token_file), f"the token file {token_file}")
+    for variable in _VARIABLES:
+        if variable in os.environ:
+            return _checked(os.environ[variable], variable)
+    if sys.stdin.isatty() and sys.stderr.isatty():
+        try:
+            return _checked(getpass.getpass("Domo developer token: "), "what was typed")
+        except EOFError:
+            pass
+    raise UsageError(
+        "no token: set DOMO_DEVELOPER_TOKEN, or give --token-file PATH "
+        "(make one in Admin > Security > Access tokens)"
+    )
+
+
+def _from_file(path: str) -> str:
+    try:
+        with Path(path).open("rb") as file:
+            return file.read(_MAX_BYTES).decode("utf-8-sig")
+    except OSError as error:
+        raise UsageError(f"cannot read the token file {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise UsageError(f"the token file {path} is not text") from None
+
+
+def _checked(text: str, where: str) -> str:
+    token = text.strip()
+    if not token:
+        raise UsageError(f"{where} holds no token: it is empty")
+    if not token.isascii():
+        raise UsageError(f"{where} holds characters beyond ASCII: copy the token again")
+    if not token.isprintable() or " " in token:
+        raise UsageError(
+            f"{where} holds a line break, a space or a control character within the token: "
+            "copy it again, alone"
+        )
+    return token
