@@ -143,9 +143,7 @@ class Canceller:
             if wait.cancelled_caught:
                 return None
             sent_at = time.monotonic()
-            answer = await self._send(
-                target, probe=probe, fresh=verdict.next is Next.RETRY_FREE
-            )
+            answer = await self._send(target, probe=probe, fresh=verdict.next is Next.RETRY_FREE)
             past.requests += 1
 
     async def _admit(self) -> bool:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import cyclopts
 from pydantic import ValidationError
-from rich.console import Console
 
 from bulkcancel.errors import BulkcancelError, InterruptedRunError
+from bulkcancel.terminal import stderr_console
 from bulkcancel.text import visible
 from bulkcancel.version import VERSION
 
@@ -59,11 +59,7 @@ def run_cli(arguments: Sequence[str]) -> int:
 
 
 def _complain(message: str) -> None:
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
-    try:
-        console.print(f"bulkcancel: {visible(message)}", markup=False)
-    except OSError:
-        return
+    stderr_console().print(f"bulkcancel: {visible(message)}", markup=False, soft_wrap=True)
 
 
 def _sentence(error: cyclopts.CycloptsError) -> str:

@@ -26,7 +26,7 @@ from bulkcancel.faults import (
     UnreadableAnswerError,
 )
 from bulkcancel.reply import Reply, parse_instance, server_message
-from bulkcancel.target import base_url_of
+from bulkcancel.target import base_url_of, host_of
 from bulkcancel.text import redact, shorten, visible
 from bulkcancel.version import VERSION
 from bulkcancel.watchdog import Watchdog
@@ -95,7 +95,7 @@ class DomoClient:
             raise UsageError(f"timeout_s must be a number of seconds above 0, not {timeout_s}")
         url = base_url_of(instance, base_url)
         self.base_url = url
-        self.host = URL(url).host or ""
+        self.host = host_of(url)
         self._token = token
         self._prefix = f"{url}/api/workflow/v1/instances/"
         self._max_connections = max_connections
@@ -108,8 +108,10 @@ class DomoClient:
         return f"DomoClient({self.base_url!r})"
 
     async def __aenter__(self) -> Self:
-        self._session = self._open_session(keep_alive=True)
-        self._fresh_session = self._open_session(keep_alive=False)
+        # aiohttp's own context is made when it is imported, and deaf to SSL_CERT_FILE since.
+        tls = ssl.create_default_context() if self.base_url.startswith("https:") else True
+        self._session = self._open_session(tls, keep_alive=True)
+        self._fresh_session = self._open_session(tls, keep_alive=False)
         self._watchdog.start()
         return self
 
@@ -125,10 +127,13 @@ class DomoClient:
                 await session.close()
         self._session = self._fresh_session = None
 
-    def _open_session(self, *, keep_alive: bool) -> aiohttp.ClientSession:
+    def _open_session(
+        self, tls: ssl.SSLContext | bool, *, keep_alive: bool
+    ) -> aiohttp.ClientSession:
         return aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
                 limit=self._max_connections,
+                ssl=tls,
                 resolver=aiohttp.ThreadedResolver(),
                 socket_factory=_open_socket,
                 force_close=not keep_alive,

@@ -9,7 +9,7 @@ import anyio
 from anyio import EndOfStream, WouldBlock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from anyio.streams.memory import MemoryObjectReceiveStream
 
@@ -38,12 +38,9 @@ class Collector:
     more than the cancels. Syncing waits for the disk and runs in a thread.
     """
 
-    def __init__(
-        self, rows: Rows, stats: Stats, *, on_results: Callable[[Sequence[CancelResult]], None]
-    ) -> None:
+    def __init__(self, rows: Rows, stats: Stats) -> None:
         self._rows = rows
         self._stats = stats
-        self._on_results = on_results
         self._unsynced = 0
         self._due = anyio.Event()
 
@@ -53,7 +50,8 @@ class Collector:
             tasks.start_soon(self._keep_synced)
             async for first in results:
                 group = [first]
-                await anyio.sleep(_GROUP_S)
+                with anyio.CancelScope(shield=True):  # what is in hand is written, come what may
+                    await anyio.sleep(_GROUP_S)
                 try:
                     while True:
                         group.append(results.receive_nowait())
@@ -61,7 +59,6 @@ class Collector:
                     pass
                 self._rows.write(group)
                 self._stats.count(group)
-                self._on_results(group)
                 self._unsynced += len(group)
                 if self._unsynced >= _SYNC_ROWS:
                     self._due.set()

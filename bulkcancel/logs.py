@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 from typing import TYPE_CHECKING, Protocol, TextIO
 
 import structlog
@@ -13,7 +12,7 @@ from bulkcancel.errors import UsageError
 from bulkcancel.text import visible
 
 if TYPE_CHECKING:
-    from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
+    from structlog.typing import EventDict, FilteringBoundLogger
 
 LEVELS = {
     "debug": logging.DEBUG,
@@ -24,31 +23,16 @@ LEVELS = {
 
 
 class Sink(Protocol):
-    """Where a finished line goes."""
+    """Where a finished line goes; never raises because nobody reads it."""
 
-    def write_line(self, line: str) -> None:
-        """Write one line; never raise because nobody reads it."""
-
-
-class StreamSink:
-    """A text stream that may be closed under us (`2>&1 | head -1`)."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-
-    def write_line(self, line: str) -> None:
-        """Write the line, or drop it once the stream is gone."""
-        try:
-            self._stream.write(line + "\n")
-            self._stream.flush()
-        except (OSError, ValueError):
-            pass
+    def __call__(self, line: str) -> None:
+        """Write one line."""
 
 
 class _Logger:
     """Writes finished lines to every sink; what structlog wraps."""
 
-    def __init__(self, console: Sink | None, file: Sink | None, *, json_console: bool) -> None:
+    def __init__(self, console: Sink | None, file: TextIO | None, *, json_console: bool) -> None:
         self._console = console
         self._file = file
         self._json_console = json_console
@@ -58,9 +42,10 @@ class _Logger:
         """Render and write one event."""
         line = str(self._json(None, "", dict(event)))
         if self._file is not None:
-            self._file.write_line(line)
+            self._file.write(line + "\n")
+            self._file.flush()
         if self._console is not None:
-            self._console.write_line(line if self._json_console else _plain(dict(event)))
+            self._console(line if self._json_console else _plain(dict(event)))
 
     debug = info = warning = error = critical = msg
 
@@ -86,7 +71,7 @@ def make_logger(
 ) -> FilteringBoundLogger:
     """Return a logger of this run's own; nothing global is configured."""
     logger: FilteringBoundLogger = structlog.wrap_logger(
-        _Logger(console, StreamSink(file) if file else None, json_console=json_console),
+        _Logger(console, file, json_console=json_console),
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -94,8 +79,3 @@ def make_logger(
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
     )
     return logger
-
-
-def stderr_sink() -> Sink:
-    """Return the sink of a process whose standard error is no terminal."""
-    return StreamSink(sys.stderr)

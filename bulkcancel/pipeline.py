@@ -113,12 +113,12 @@ async def _consume(
             except EndOfStream:
                 return
             except WouldBlock:
-                with stop.waiting():
+                with stop.waiting() as wait:
                     try:
                         target = await queue.receive()
                     except EndOfStream:
                         return
-                if stop.requested:
+                if wait.cancelled_caught:
                     return
             result = await cancel(target)
             if result is None:

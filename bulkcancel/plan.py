@@ -12,7 +12,7 @@ from bulkcancel.quantities import show_duration
 from bulkcancel.text import shorten, visible
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from rich.console import Console
 
@@ -56,10 +56,7 @@ def print_plan(console: Console, plan: Plan) -> None:
 
     row("host", plan.host, "bold")
     row("input", plan.inputs)
-    if plan.to_cancel is None:
-        row("to cancel", "as they come", "bold")
-    else:
-        row("to cancel", f"{plan.to_cancel:,}", "bold")
+    row("to cancel", "as they come" if plan.to_cancel is None else f"{plan.to_cancel:,}", "bold")
     if plan.already_done:
         row("done before", f"{plan.already_done:,}")
     if plan.duplicates:
@@ -68,17 +65,22 @@ def print_plan(console: Console, plan: Plan) -> None:
         row("left out", f"{plan.filtered:,} by --where")
     if plan.beyond_limit:
         row("left out", f"{plan.beyond_limit:,} rows beyond --limit")
-    if plan.invalid:
-        row("invalid", f"{len(plan.invalid):,} (nothing is sent for them)", "yellow")
-        for bad in plan.invalid[:_NAMED]:
-            row("", f"{bad.source}: {shorten(bad.text, 50)!r}: {bad.reason}", "yellow")
-        if len(plan.invalid) > _NAMED:
-            row("", f"… and {len(plan.invalid) - _NAMED:,} more", "yellow")
+    for name, text in _invalid_rows(plan.invalid):
+        row(name, text, "yellow")
     row("pace", _pace(plan))
     row("results", plan.output)
     for note in plan.notes:
         row("note", note)
     console.print(table)
+
+
+def _invalid_rows(invalid: Sequence[InvalidRow]) -> Iterator[tuple[str, str]]:
+    if invalid:
+        yield "invalid", f"{len(invalid):,} (nothing is sent for them)"
+    for bad in invalid[:_NAMED]:
+        yield "", f"{bad.source}: {shorten(bad.text, 50)!r}: {bad.reason}"
+    if len(invalid) > _NAMED:
+        yield "", f"… and {len(invalid) - _NAMED:,} more"
 
 
 def _pace(plan: Plan) -> str:

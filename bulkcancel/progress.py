@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import anyio
 from rich.console import Console, Group
 from rich.live import Live
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -65,6 +66,45 @@ class Gauge:
         if self.total is None or speed <= 0:
             return None
         return max(self.total - self.stats.done, 0) / speed
+
+
+class ReadingBar:
+    """A bar for inputs that take seconds to check; nothing is drawn for those that do not."""
+
+    _PATIENCE_S = 0.5
+
+    def __init__(self, console: Console) -> None:
+        self._progress = Progress(
+            TextColumn("checking the input"),
+            BarColumn(),
+            TaskProgressColumn(),
+            console=console,
+            transient=True,
+        )
+        self._task = self._progress.add_task("", total=None)
+        self._began = time.monotonic()
+        self._shown = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._shown:
+            self._progress.stop()
+
+    def update(self, bytes_read: int, bytes_total: int) -> None:
+        """Show how much of the inputs is read."""
+        if not self._shown:
+            if time.monotonic() - self._began < self._PATIENCE_S:
+                return
+            self._progress.start()
+            self._shown = True
+        self._progress.update(self._task, completed=bytes_read, total=bytes_total)
 
 
 class Bar:

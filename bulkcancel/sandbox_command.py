@@ -80,7 +80,7 @@ async def _serve(options: SandboxOptions) -> int:
     stopped = anyio.Event()
     code = 0
 
-    def on_signal(reason: InterruptedRunError, _second: bool) -> None:
+    def on_signal(reason: InterruptedRunError, _second: bool) -> None:  # noqa: FBT001
         nonlocal code
         code = reason.exit_code
         loop.call_soon_threadsafe(stopped.set)

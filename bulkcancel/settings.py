@@ -34,6 +34,15 @@ def _checked(parse: Callable[[str], object]) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _checked_if_given(parse: Callable[[str], object]) -> AfterValidator:
+    def check(text: str | None) -> str | None:
+        if text is not None:
+            parse(text)
+        return text
+
+    return AfterValidator(check)
+
+
 def _positive(text: str) -> float:
     seconds = parse_duration(text)
     if seconds <= 0:
@@ -104,7 +113,7 @@ class RunSettings(BaseModel):
     )
     max_failures: Annotated[
         str | None,
-        AfterValidator(lambda v: v if v is None or parse_failures(v) else v),
+        _checked_if_given(parse_failures),
         Parameter(group=_TROUBLE),
     ] = Field(None, description="Stop after this many failed IDs, or this share of all: 50, 5%.")
     max_outage: Annotated[PositiveDuration, Parameter(group=_TROUBLE)] = Field(
@@ -112,7 +121,7 @@ class RunSettings(BaseModel):
     )
     deadline: Annotated[
         str | None,
-        AfterValidator(lambda v: v if v is None or _positive(v) else v),
+        _checked_if_given(_positive),
         Parameter(group=_TROUBLE),
     ] = Field(None, description="Stop after this long, whatever is left.")
     grace: Annotated[Duration, Parameter(group=_TROUBLE)] = Field(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -12,6 +13,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from bulkcancel.models import CancelResult
+
+
+_MOST_KINDS = 200
+_ID_IN_TEXT = re.compile("[0-9a-f]{8}-[0-9a-f-]{27}", re.IGNORECASE)
 
 
 @dataclass(slots=True)
@@ -52,6 +57,18 @@ class Stats:
         for result in results:
             self.outcomes[result.outcome] += 1
             if result.error:
-                kind = result.error if len(self.errors) < 1000 else result.error.split(":")[0]
-                self.errors[kind] += 1
-                self.examples.setdefault(kind, result.instance_id)
+                self._count_error(result)
+
+    def grouped_errors(self) -> list[dict[str, object]]:
+        """Return this run's failures by error, most frequent first, each with an example."""
+        return [
+            {"error": error, "count": count, "example": self.examples[error]}
+            for error, count in self.errors.most_common()
+        ]
+
+    def _count_error(self, result: CancelResult) -> None:
+        kind = _ID_IN_TEXT.sub("…", result.error)
+        if kind not in self.errors and len(self.errors) >= _MOST_KINDS:
+            kind = kind.partition(":")[0]  # a server may say something else to every ID
+        self.errors[kind] += 1
+        self.examples.setdefault(kind, result.instance_id)

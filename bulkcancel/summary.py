@@ -119,11 +119,11 @@ _MEANINGS = {
 
 
 def _notes(summary: Summary) -> list[str]:
-    notes = [
+    first = (
         f"{summary.succeeded:,} succeeded, {summary.failed:,} failed in "
         f"{show_duration(summary.seconds)} with {summary.requests:,} requests "
         f"({summary.retries:,} retries, {summary.throttled:,} throttled)."
-    ]
+    )
     parts = []
     if summary.already_done:
         parts.append(f"{summary.already_done:,} done by an earlier run")
@@ -134,8 +134,8 @@ def _notes(summary: Summary) -> list[str]:
     if summary.not_reached:
         parts.append(f"{summary.not_reached:,} not reached")
     if parts:
-        notes.append(f"Of {summary.rows_in:,} input rows: {', '.join(parts)}.")
-    return notes
+        return [first, f"Of {summary.rows_in:,} input rows: {', '.join(parts)}."]
+    return [first]
 
 
 def _print_errors(console: Console, summary: Summary) -> None:

@@ -77,3 +77,8 @@ def _is_address(host: str) -> bool:
 
 def _is_loopback(host: str) -> bool:
     return host == "localhost" or (_is_address(host) and ipaddress.ip_address(host).is_loopback)
+
+
+def host_of(base_url: str) -> str:
+    """Return the host name of a checked base URL: what the results' `host` column holds."""
+    return URL(base_url).host or ""

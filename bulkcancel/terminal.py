@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from rich.console import Console
 
@@ -13,9 +14,37 @@ if TYPE_CHECKING:
     from typing import TextIO
 
 
+class Stderr(io.TextIOBase):
+    """Standard error, which may be closed under us (`2>&1 | head -1`): the rest is dropped."""
+
+    encoding = getattr(sys.stderr, "encoding", None) or "utf-8"
+
+    def write(self, text: str) -> int:
+        """Write, or drop."""
+        try:
+            return sys.stderr.write(text)
+        except (OSError, ValueError, AttributeError):
+            return len(text)
+
+    def flush(self) -> None:
+        """Flush, if anybody is there."""
+        try:
+            sys.stderr.flush()
+        except (OSError, ValueError, AttributeError):
+            return
+
+    def isatty(self) -> bool:
+        """Whether standard error is a terminal."""
+        return sys.stderr is not None and sys.stderr.isatty()
+
+    def fileno(self) -> int:
+        """Return the descriptor, for the terminal's size."""
+        return sys.stderr.fileno()
+
+
 def stderr_console() -> Console:
     """Return the console on standard error; standard output is for results alone."""
-    return Console(stderr=True, highlight=False)
+    return Console(file=cast("TextIO", Stderr()), highlight=False)
 
 
 def is_interactive() -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from bulkcancel.faults import (
     AttemptError,
@@ -13,7 +14,9 @@ from bulkcancel.faults import (
     UnreadableAnswerError,
 )
 from bulkcancel.models import ErrorCode, Outcome
-from bulkcancel.reply import Reply
+
+if TYPE_CHECKING:
+    from bulkcancel.reply import Reply
 
 _RETRIED = frozenset({408, 425})
 _NOT_FOUND = frozenset({404, 410})

@@ -1,0 +1,109 @@
+"""All that a person or a log sees of a run: plan, bar, events, summary. Never results."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING
+
+import anyio
+
+from bulkcancel.logs import make_logger, open_log_file
+from bulkcancel.observer import LogObserver
+from bulkcancel.plan import print_plan
+from bulkcancel.progress import Bar, Gauge, ReadingBar, log_progress
+from bulkcancel.summary import print_summary
+from bulkcancel.terminal import drawable, stderr_console
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+    from contextlib import ExitStack
+
+    from bulkcancel.plan import Plan
+    from bulkcancel.settings import RunSettings
+    from bulkcancel.summary import Summary
+
+
+class Display:
+    """Chooses by the terminal and the settings what is drawn and what is logged."""
+
+    def __init__(self, settings: RunSettings, resources: ExitStack) -> None:
+        self._console = stderr_console()
+        terminal = self._console.is_terminal
+        as_json = settings.log_format == "json" or (settings.log_format == "auto" and not terminal)
+        self._draws = not as_json and not settings.quiet
+        self._bars = self._draws and drawable(self._console)
+        default = "error" if settings.quiet else "warning" if self._draws else "info"
+        file = open_log_file(settings.log_file) if settings.log_file else None
+        if file is not None:
+            resources.callback(file.close)
+        self.log = make_logger(
+            console=lambda line: self._console.print(line, markup=False, soft_wrap=True),
+            file=file,
+            level=settings.log_level or default,
+            json_console=as_json,
+        )
+        self.observer = LogObserver(self.log)
+
+    @contextmanager
+    def reading(self) -> Iterator[Callable[[int, int], None] | None]:
+        """Show how far the inputs are read; yields what to call with bytes read and in all."""
+        if not self._bars:
+            yield None
+            return
+        with ReadingBar(self._console) as bar:
+            yield bar.update
+
+    def plan(self, plan: Plan) -> None:
+        """Show what is about to be done."""
+        self.log.info(
+            "run.planned",
+            host=plan.host,
+            to_cancel=plan.to_cancel,
+            already_done=plan.already_done,
+            duplicates=plan.duplicates,
+            invalid=len(plan.invalid),
+            rate_per_s=plan.rate_per_s,
+            concurrency=plan.concurrency,
+            output=plan.output,
+            notes=list(plan.notes),
+        )
+        if self._draws:
+            print_plan(self._console, plan)
+
+    def say(self, text: str) -> None:
+        """Show one sentence."""
+        self.log.info("run.note", text=text)
+        if self._draws:
+            self._console.print(text, markup=False, soft_wrap=True)
+
+    @asynccontextmanager
+    async def progress(self, gauge: Gauge) -> AsyncIterator[None]:
+        """Show the run as it goes on."""
+        self.observer.gauge = gauge
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(log_progress, gauge, self.log)
+            if self._bars:
+                with Bar(self._console, gauge):
+                    yield
+            else:
+                yield
+            tasks.cancel_scope.cancel()
+
+    def summary(self, summary: Summary) -> None:
+        """Show what the run came to."""
+        self.log.info(
+            "run.finished",
+            exit_code=summary.exit_code,
+            reason=summary.reason,
+            outcomes=summary.outcomes,
+            results=summary.results,
+            duplicates=summary.duplicates,
+            not_reached=summary.not_reached,
+            requests=summary.requests,
+            retries=summary.retries,
+            seconds=round(summary.seconds, 3),
+            output=summary.output,
+            resume_command=summary.resume_command,
+        )
+        if self._draws:
+            print_summary(self._console, summary)

@@ -1,0 +1,299 @@
+"""`bulkcancel run`: settings in, exit code out; opens everything, wires it, closes it."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import shlex
+import sys
+import time
+from contextlib import AsyncExitStack, ExitStack
+from typing import Annotated
+
+import anyio
+import cyclopts
+from cyclopts import Parameter
+
+from bulkcancel.client import DomoClient
+from bulkcancel.collector import Collector
+from bulkcancel.display import Display
+from bulkcancel.engine import Engine, Policy
+from bulkcancel.errors import (
+    BulkcancelError,
+    InputError,
+    InterruptedRunError,
+    StoppedError,
+    UsageError,
+)
+from bulkcancel.guard import Limits
+from bulkcancel.inputs import Inputs, open_inputs
+from bulkcancel.ledger import Ledger, StreamLedger
+from bulkcancel.plan import Plan
+from bulkcancel.progress import Gauge
+from bulkcancel.quantities import parse_duration, parse_failures, parse_rate
+from bulkcancel.sandbox import Sandbox, SandboxOptions
+from bulkcancel.settings import RunSettings
+from bulkcancel.signals import SIGNALS
+from bulkcancel.sources import from_environment_and_file
+from bulkcancel.stats import Stats
+from bulkcancel.stop import Stop
+from bulkcancel.summary import Summary, write_summary
+from bulkcancel.system import fitting_concurrency, loop_factory
+from bulkcancel.target import base_url_of, host_of
+from bulkcancel.terminal import confirm, is_interactive
+from bulkcancel.token import SANDBOX_TOKEN, read_token
+
+app = cyclopts.App(
+    name="run",
+    help="Cancel every instance listed in the inputs.",
+    help_epilogue="Every option can also be set in the environment (BULKCANCEL_RATE=5) or in a "
+    "TOML file (~/.config/bulkcancel/config.toml, or --config). Flag beats environment beats "
+    "file.",
+    config=from_environment_and_file,
+    result_action="return_value",
+)
+
+
+@app.default
+def run(
+    inputs: Annotated[
+        tuple[str, ...],
+        Parameter(
+            allow_leading_hyphen=True,
+            help="Files of instance IDs: CSV, TSV, JSON Lines or one ID a line; - for standard "
+            "input, which is also read when something is piped into it and no file is given.",
+        ),
+    ] = (),
+    /,
+    *,
+    settings: Annotated[RunSettings, Parameter(name="*")] = RunSettings(),  # noqa: B008 - frozen
+) -> int:
+    """Cancel every instance listed in the inputs, and write one result row for each ID."""
+    for text in inputs:
+        if text.startswith("-") and text != "-":
+            raise UsageError(
+                f"unknown option {text}: see bulkcancel run --help (a file of that name: ./{text})"
+            )
+    with ExitStack() as resources:
+        return RunCommand(inputs, settings, resources).run()
+
+
+class RunCommand:
+    """One run of the command; `run` reads top to bottom as what happens."""
+
+    def __init__(
+        self, inputs: tuple[str, ...], settings: RunSettings, resources: ExitStack
+    ) -> None:
+        self._settings = settings
+        self._resources = resources
+        self._display = Display(settings, resources)
+        self._paths = inputs
+        self._stats = Stats()
+        self._stop: Stop | None = None
+        self._seconds = 0.0
+
+    def run(self) -> int:
+        """Do it all; return the exit code. Raises `BulkcancelError` for what prevents a start."""
+        settings = self._settings
+        host = "127.0.0.1" if settings.sandbox else host_of(self._base_url())
+        with self._display.reading() as on_progress:
+            inputs = open_inputs(self._paths, settings, self._resources, on_progress)
+        self._check_count(inputs)
+        if settings.dry_run:
+            self._display.plan(self._plan(inputs, host))
+            self._display.say("Dry run: nothing was sent.")
+            return 0
+        token = SANDBOX_TOKEN if settings.sandbox else read_token(settings.token_file)
+        ledger = self._open_ledger(host)
+        inputs.skip(ledger)
+        plan = self._plan(inputs, host)
+        self._display.plan(plan)
+        if plan.to_cancel == 0 and not inputs.invalid:
+            self._display.say("Nothing to cancel.")
+        elif not settings.yes and is_interactive():
+            how_many = "the listed runs" if plan.to_cancel is None else f"{plan.to_cancel:,} runs"
+            if not confirm(f"Cancel {how_many} on {host}?"):
+                ledger.discard()
+                self._display.say("Nothing was sent.")
+                return 0
+        began = time.monotonic()
+        error = self._work(inputs, ledger, token, plan)
+        self._seconds = time.monotonic() - began
+        summary = self._summarise(inputs, ledger, host, error)
+        self._display.summary(summary)
+        if settings.summary:
+            write_summary(settings.summary, summary)
+        return summary.exit_code
+
+    def _base_url(self) -> str:
+        return base_url_of(self._settings.instance, self._settings.base_url)
+
+    def _check_count(self, inputs: Inputs) -> None:
+        expected = self._settings.expect_count
+        if expected is not None and inputs.total is not None and inputs.listed != expected:
+            raise InputError(
+                f"the input lists {inputs.listed:,} distinct IDs, not the {expected:,} of "
+                "--expect-count: nothing was sent"
+            )
+
+    def _open_ledger(self, host: str) -> Ledger | StreamLedger:
+        settings = self._settings
+        ledger: Ledger | StreamLedger
+        if settings.output == "-":
+            ledger = StreamLedger(sys.stdout.fileno())
+        else:
+            ledger = Ledger.open(
+                settings.output, host=host, resume=settings.resume, overwrite=settings.overwrite
+            )
+        self._resources.callback(ledger.close)
+        return ledger
+
+    def _plan(self, inputs: Inputs, host: str) -> Plan:
+        settings = self._settings
+        return Plan(
+            host=f"{host} (sandbox: nothing is real)" if settings.sandbox else host,
+            inputs=", ".join(inputs.names),
+            to_cancel=inputs.to_cancel,
+            already_done=inputs.already_done,
+            duplicates=inputs.counts.duplicates,
+            filtered=inputs.counts.filtered,
+            beyond_limit=inputs.counts.beyond_limit,
+            invalid=inputs.invalid,
+            rate_per_s=parse_rate(settings.rate),
+            concurrency=settings.concurrency,
+            output=settings.output,
+            notes=inputs.notes,
+        )
+
+    def _policy(self, inputs: Inputs) -> Policy:
+        settings = self._settings
+        count, share = None, None
+        if settings.max_failures is not None:
+            count, share = parse_failures(settings.max_failures)
+            if share is not None and inputs.to_cancel is not None:
+                count, share = max(1, math.ceil(share * inputs.to_cancel)), None
+        concurrency = fitting_concurrency(
+            settings.concurrency, sockets_each=2 if settings.sandbox else 1
+        )
+        if concurrency < settings.concurrency:
+            self._display.observer.out_of_descriptors()
+        return Policy(
+            rate_per_s=parse_rate(settings.rate),
+            burst=settings.burst,
+            concurrency=concurrency,
+            attempts=settings.attempts,
+            grace_s=parse_duration(settings.grace),
+            limits=Limits(
+                max_outage_s=parse_duration(settings.max_outage),
+                deadline_s=parse_duration(settings.deadline) if settings.deadline else None,
+                max_failures=count,
+                max_failure_share=share,
+            ),
+        )
+
+    def _work(
+        self, inputs: Inputs, ledger: Ledger | StreamLedger, token: str, plan: Plan
+    ) -> BulkcancelError | None:
+        """Run the event loop until all is done; return why it ended early, if it did."""
+        try:
+            anyio.run(
+                self._cancel_all,
+                inputs,
+                ledger,
+                token,
+                plan,
+                backend_options={"loop_factory": loop_factory(self._settings.loop)},
+            )
+            ledger.close()
+        except BulkcancelError as error:
+            return error
+        finally:
+            SIGNALS.hand_to(None)
+        return self._stop.reason if self._stop is not None else None
+
+    async def _cancel_all(
+        self, inputs: Inputs, ledger: Ledger | StreamLedger, token: str, plan: Plan
+    ) -> None:
+        settings, policy = self._settings, self._policy(inputs)
+        self._stop = stop = Stop()
+        loop = asyncio.get_running_loop()
+
+        def on_signal(reason: InterruptedRunError, second: bool) -> None:  # noqa: FBT001
+            loop.call_soon_threadsafe(request, reason, second)
+
+        def request(reason: InterruptedRunError, second: bool) -> None:  # noqa: FBT001
+            self._display.observer.stopping(str(reason))
+            stop.request(reason, cut=second)
+
+        SIGNALS.hand_to(on_signal)
+        async with AsyncExitStack() as stack:
+            if settings.sandbox:
+                sandbox = await stack.enter_async_context(Sandbox(SandboxOptions(port=0)))
+                base_url = sandbox.base_url
+            else:
+                base_url = self._base_url()
+            client = DomoClient(
+                token=token,
+                base_url=base_url,
+                timeout_s=parse_duration(settings.timeout),
+                max_connections=policy.concurrency,
+            )
+            await stack.enter_async_context(client)
+            engine = Engine(
+                client, policy, stats=self._stats, stop=stop, observer=self._display.observer
+            )
+            gauge = Gauge(
+                self._stats,
+                total=None if plan.to_cancel is None else plan.to_cancel + len(inputs.invalid),
+                ceiling_per_s=policy.rate_per_s,
+                pace_per_s=lambda: engine.pacer.rate_per_s,
+            )
+            async with self._display.progress(gauge):
+                await engine.run(inputs.items(), Collector(ledger, self._stats).collect)
+
+    def _summarise(
+        self,
+        inputs: Inputs,
+        ledger: Ledger | StreamLedger,
+        host: str,
+        error: BulkcancelError | None,
+    ) -> Summary:
+        settings, stats, counts = self._settings, self._stats, inputs.counts
+        expected = settings.expect_count
+        if error is None and expected is not None and inputs.listed != expected:
+            error = BulkcancelError(
+                f"the input listed {inputs.listed:,} distinct IDs, not the {expected:,} of "
+                "--expect-count"
+            )
+        if isinstance(error, InputError) and stats.requests:
+            error = StoppedError(str(error))  # exit code 2 says that nothing was sent
+        ok = stats.all_succeeded and ledger.kept_failures == 0
+        return Summary(
+            host=host,
+            output=settings.output,
+            exit_code=error.exit_code if error else 0 if ok else 1,
+            reason=str(error) if error else "",
+            rows_in=counts.rows,
+            duplicates=counts.duplicates,
+            filtered=counts.filtered,
+            not_reached=counts.targets
+            + counts.invalid
+            + counts.beyond_limit
+            - inputs.already_done
+            - stats.done,
+            results=stats.done,
+            already_done=inputs.already_done,
+            outcomes={str(word): n for word, n in sorted(stats.outcomes.items())},
+            errors=stats.grouped_errors(),
+            requests=stats.requests,
+            retries=stats.retries,
+            throttled=stats.throttled,
+            seconds=self._seconds,
+            resume_command=self._resume_command() if error else "",
+        )
+
+    def _resume_command(self) -> str:
+        if self._settings.output == "-":
+            return ""
+        arguments = [a for a in sys.argv[1:] if a not in {"--overwrite", "--resume"}]
+        return shlex.join(["bulkcancel", *arguments, "--resume"])

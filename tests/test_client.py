@@ -1,0 +1,271 @@
+"""One attempt against a server that does everything wrong, over a real socket."""
+
+from __future__ import annotations
+
+import ssl
+import tracemalloc
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import anyio
+import pytest
+import trustme
+
+from bulkcancel import faults
+from bulkcancel.client import DomoClient
+from bulkcancel.errors import UsageError
+from bulkcancel.reply import Reply
+from tests import faulty_answers as answers
+from tests.faulty_answers import Answer
+from tests.faulty_server import FaultyServer
+
+TOKEN = "DDCI-canary-0123456789abcdef"
+ID = "2052e10a-d142-4391-a731-2be1ab1c0188"
+
+
+async def _attempt(answer: Answer, timeout_s: float = 5.0) -> Reply:
+    async with (
+        FaultyServer(lambda _id, _nth: answer) as server,
+        DomoClient(base_url=server.base_url, token=TOKEN, timeout_s=timeout_s) as client,
+    ):
+        return await client.cancel(ID)
+
+
+def _fault(answer: Answer, timeout_s: float = 5.0) -> faults.AttemptError:
+    async def attempt() -> faults.AttemptError:
+        with pytest.raises(faults.AttemptError) as caught:
+            await _attempt(answer, timeout_s)
+        return caught.value
+
+    fault = anyio.run(attempt)
+    assert TOKEN not in str(fault)
+    assert TOKEN not in repr(fault)
+    return fault
+
+
+def test_the_request_is_the_documented_one() -> None:
+    """One POST, no body, the token in Domo's header, identity encoding, no cookies."""
+
+    async def check() -> None:
+        async with FaultyServer(lambda i, _n: answers.ok(i)) as server:
+            async with DomoClient(base_url=server.base_url, token=TOKEN) as client:
+                reply = await client.cancel(ID)
+            (seen,) = server.requests
+        headers = {name.lower(): value for name, value in seen.headers.items()}
+        assert (seen.method, seen.path) == ("POST", f"/api/workflow/v1/instances/{ID}/cancel")
+        assert headers["x-domo-developer-token"] == TOKEN
+        assert headers["accept-encoding"] == "identity"
+        assert headers["content-length"] == "0"
+        assert not {"cookie", "authorization", "content-type"} & set(headers)
+        assert reply.http_status == 200
+        assert reply.instance is not None
+        assert reply.latency_s > 0
+
+    anyio.run(check)
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [
+        (answers.gone(), faults.DisconnectedError),
+        (answers.gone(reset=True), faults.DisconnectedError),
+        (answers.cut(ID, 40), faults.DisconnectedError),
+        (answers.cut(ID, 250), faults.DisconnectedError),
+        (answers.cut(ID, 250, reset=True), faults.DisconnectedError),
+        (answers.truncated(ID), faults.DisconnectedError),
+        (answers.cut_chunk(), faults.DisconnectedError),
+        (answers.bad_chunk(), faults.UnreadableAnswerError),
+        (Answer(answers.GARBAGE_STATUS_LINE), faults.UnreadableAnswerError),
+        (answers.long_header(ID), faults.UnreadableAnswerError),
+        (answers.many_headers(ID), faults.UnreadableAnswerError),
+        (answers.endless(), faults.UnreadableAnswerError),
+    ],
+)
+def test_every_broken_answer_has_its_own_word(
+    answer: Answer, kind: type[faults.AttemptError]
+) -> None:
+    """aiohttp's errors are told apart by what they mean for the ID; none becomes a status."""
+    fault = _fault(answer)
+    assert type(fault) is kind
+    assert fault.ambiguous
+
+
+@pytest.mark.parametrize("answer", [answers.silence(), answers.drip(ID)])
+def test_an_attempt_ends_at_its_timeout_in_all(answer: Answer) -> None:
+    """Neither silence nor one byte at a time holds an attempt beyond its timeout."""
+    fault = _fault(answer, timeout_s=0.3)
+    assert isinstance(fault, faults.AttemptTimeoutError)
+    assert "0.3 s" in fault.message
+
+
+def test_refused_and_unknown_hosts_are_told_from_sent_requests(unused_port: int) -> None:
+    """Nothing was sent, so nothing is ambiguous."""
+
+    async def check(url: str) -> faults.AttemptError:
+        async with DomoClient(base_url=url, token=TOKEN) as client:
+            with pytest.raises(faults.ConnectFailedError) as caught:
+                await client.cancel(ID)
+            return caught.value
+
+    refused = anyio.run(check, f"http://127.0.0.1:{unused_port}")
+    assert not refused.ambiguous
+    assert str(unused_port) in refused.message
+    unknown = anyio.run(check, "https://no-such-host.invalid")
+    assert "no-such-host.invalid" in unknown.message
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_is_never_followed(status: int) -> None:
+    """The other host sees nothing: no request, not even a connection."""
+
+    async def check() -> None:
+        async with FaultyServer(lambda i, _n: answers.ok(i)) as other:
+            reply = await _attempt(answers.redirect(status, f"{other.base_url}/elsewhere"))
+            assert reply.http_status == status
+            assert reply.instance is None
+            assert other.requests == []
+            assert other.connections == 0
+
+    anyio.run(check)
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"[]", b"null", b"5", b"{}", b'{"error": "x"}', b'{"status": 5}', b"<html>", b"{"]
+)
+def test_a_200_without_an_instance_is_no_success(body: bytes) -> None:
+    """Only an object with a documented field says that anything was cancelled."""
+    reply = anyio.run(_attempt, answers.http(200, body))
+    assert reply.http_status == 200
+    assert reply.instance is None
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b'{"id": "x"}', None),
+        (b'{"status": null}', None),
+        (b'{"status": "CANCELLED", "new": [1]}', "CANCELLED"),
+        (b'{"status": "PAUSED", "modelVersion": 3}', "PAUSED"),
+    ],
+)
+def test_missing_and_new_fields_are_tolerated(body: bytes, status: str | None) -> None:
+    """An object with a documented field counts; its status is kept as said."""
+    reply = anyio.run(_attempt, answers.http(200, body))
+    assert reply.instance is not None
+    assert reply.instance.status == status
+
+
+def test_a_gzip_bomb_is_neither_inflated_nor_kept() -> None:
+    """200 MB of zeros, compressed, cost less than 5 MB."""
+    bomb = answers.gzip_bomb()
+
+    async def check() -> int:
+        async with (
+            FaultyServer(lambda _i, _n: bomb) as server,
+            DomoClient(base_url=server.base_url, token=TOKEN) as client,
+        ):
+            tracemalloc.start()
+            with pytest.raises(faults.UnreadableAnswerError):
+                await client.cancel(ID)
+            peak = tracemalloc.get_traced_memory()[1]
+            tracemalloc.stop()
+            return peak
+
+    assert anyio.run(check) < 5_000_000
+
+
+def test_a_token_echoed_by_the_server_is_redacted() -> None:
+    """What the server says is shown, but never the token, an escape sequence or a bidi mark."""
+    body = f'{{"message": "bad \\u001b[31m {TOKEN} \\u202e"}}'.encode()
+    reply = anyio.run(_attempt, answers.http(400, body))
+    assert TOKEN not in reply.message
+    assert "\x1b" not in reply.message
+    assert "\u202e" not in reply.message
+    assert "[token]" in reply.message
+
+
+@contextmanager
+def _trusting(path: Path | None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    if path is not None:
+        monkeypatch.setenv("SSL_CERT_FILE", str(path))
+    yield
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+def test_an_untrusted_certificate_sends_nothing(
+    trusted: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With an unknown authority the request is not sent; with a known one it is."""
+    authority = trustme.CA()
+    server_context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(server_context)
+    pem = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(str(pem))
+
+    async def check() -> None:
+        async with FaultyServer(
+            lambda i, _n: answers.ok(i), ssl=server_context, host="localhost"
+        ) as server:
+            async with DomoClient(base_url=server.base_url, token=TOKEN) as client:
+                if trusted:
+                    assert (await client.cancel(ID)).instance is not None
+                else:
+                    with pytest.raises(faults.TlsFailedError):
+                        await client.cancel(ID)
+            assert len(server.requests) == int(trusted)
+
+    with _trusting(pem if trusted else None, monkeypatch):
+        anyio.run(check)
+
+
+def test_an_idle_connection_closed_by_the_server_is_told_apart() -> None:
+    """A kept-alive connection that is dead before any byte means: this was never read."""
+
+    async def check() -> None:
+        async with (
+            FaultyServer(lambda i, _n: answers.closing_on_next(i)) as server,
+            DomoClient(base_url=server.base_url, token=TOKEN) as client,
+        ):
+            assert (await client.cancel(ID)).instance is not None
+            with pytest.raises(faults.IdleConnectionClosedError):
+                await client.cancel(ID)
+            reply = await client.cancel(ID, fresh=True)
+            assert reply.instance is not None
+
+    anyio.run(check)
+
+
+def test_proxies_and_netrc_of_the_environment_are_not_used(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A proxy variable or a netrc must not send the token, or add another secret, elsewhere."""
+
+    async def check() -> None:
+        async with FaultyServer(lambda i, _n: answers.ok(i)) as proxy:
+            for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+                monkeypatch.setenv(name, proxy.base_url)
+            netrc = tmp_path / "netrc"
+            netrc.write_text("machine 127.0.0.1 login someone password secret\n")
+            monkeypatch.setenv("NETRC", str(netrc))
+            async with FaultyServer(lambda i, _n: answers.ok(i)) as server:
+                async with DomoClient(base_url=server.base_url, token=TOKEN) as client:
+                    await client.cancel(ID)
+                (seen,) = server.requests
+            assert proxy.connections == 0
+            assert "authorization" not in {name.lower() for name in seen.headers}
+
+    anyio.run(check)
+
+
+@pytest.mark.parametrize("token", ["", "a b", "a\nb", "tök", "x\x00"])
+def test_a_token_that_cannot_be_a_header_is_refused(token: str) -> None:
+    """It is refused before anything is opened, and never repeated in the message."""
+    with pytest.raises(UsageError) as caught:
+        DomoClient(instance="acme", token=token)
+    assert not token.strip() or token not in str(caught.value)
+
+
+def test_the_client_never_shows_its_token() -> None:
+    """Its repr, which ends up in tracebacks and logs, names the server alone."""
+    assert TOKEN not in repr(DomoClient(instance="acme", token=TOKEN))
