@@ -110,8 +110,8 @@ class DomoClient:
     async def __aenter__(self) -> Self:
         # aiohttp's own context is made when it is imported, and deaf to SSL_CERT_FILE since.
         tls = ssl.create_default_context() if self.base_url.startswith("https:") else True
-        self._session = self._open_session(tls, keep_alive=True)
-        self._fresh_session = self._open_session(tls, keep_alive=False)
+        self._session = self._open_session(tls=tls, keep_alive=True)
+        self._fresh_session = self._open_session(tls=tls, keep_alive=False)
         self._watchdog.start()
         return self
 
@@ -128,7 +128,7 @@ class DomoClient:
         self._session = self._fresh_session = None
 
     def _open_session(
-        self, tls: ssl.SSLContext | bool, *, keep_alive: bool
+        self, *, tls: ssl.SSLContext | bool, keep_alive: bool
     ) -> aiohttp.ClientSession:
         return aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(

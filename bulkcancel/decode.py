@@ -121,14 +121,21 @@ class NumberedLines:
 
     @property
     def guessed(self) -> bool:
-        """Whether the text is read as Windows-1252 on a guess: from then on all that is not
-        ASCII is guessed, and nothing that decides what is cancelled may rest on it."""
+        """Whether the text is read as Windows-1252 on a guess.
+
+        Then all that is not ASCII is guessed: nothing that decides what is cancelled rests on it.
+        """
         return self._utf8_or_1252.guessed
 
     @property
     def shown_name(self) -> str:
         """The input as messages call it."""
         return "standard input" if self.name == "-" else self.name
+
+    def note(self, text: str) -> None:
+        """Add a fact about the inputs that the user should see, once."""
+        if text not in self._notes:
+            self._notes.append(text)
 
     def error(self, line: int, message: str) -> InputError:
         """Return an `InputError` that names this input and `line`."""
@@ -145,7 +152,8 @@ class NumberedLines:
     def __iter__(self) -> Iterator[tuple[int, str]]:
         tail = ""
         for text in self._texts():
-            lines = (tail + text).split("\n")
+            lines = self._split(text)
+            lines[0] = tail + lines[0]
             tail = lines.pop()
             if len(tail) > _MAX_LINE_CHARS:
                 raise self.error(self._line, "is over 8 MiB long: is this a text file?")
@@ -155,7 +163,7 @@ class NumberedLines:
             yield self._line, tail
 
     def _texts(self) -> Iterator[str]:
-        """Yield decoded text in which every line end is LF."""
+        """Yield what the chunks decode to, without a byte order mark and without empty text."""
         started = False
         for data, final in self._whole_chunks():
             if not started:
@@ -164,7 +172,6 @@ class NumberedLines:
             if not started and text:
                 started = True
                 text = text.removeprefix("\ufeff")
-            text = self._one_line_end(text)
             if text:
                 yield text
 
@@ -205,7 +212,7 @@ class NumberedLines:
         except UnicodeError as error:
             raise self.error(self._line, f"is not {self._encoding}: {error}") from None
         if self.guessed and not was_guessed:
-            self._notes.append(f"{self.shown_name} is not UTF-8: read as Windows-1252")
+            self.note(f"{self.shown_name} is not UTF-8: read as Windows-1252")
         if "\0" in text:
             raise self._nul(text[: text.index("\0")])
         return text
@@ -223,11 +230,14 @@ class NumberedLines:
             before = before.removeprefix("\n")
         return self._line + before.replace("\r\n", "\n").replace("\r", "\n").count("\n")
 
-    def _one_line_end(self, text: str) -> str:
-        if self._after_cr and text:
+    def _split(self, text: str) -> list[str]:
+        if self._after_cr:
             text = text.removeprefix("\n")  # the second half of a CRLF cut in two
-            self._after_cr = False
-        if "\r" in text:
-            self._after_cr = text.endswith("\r")
-            text = text.replace("\r\n", "\n").replace("\r", "\n")
-        return text
+        self._after_cr = text.endswith("\r")
+        ends = text.count("\r")
+        if not ends:
+            return text.split("\n")
+        lines = text.split("\r\n")
+        if len(lines) - 1 == ends == text.count("\n"):
+            return lines  # all CRLF: five times as fast as what mixed ends need
+        return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 AUTO_CEILING_PER_S = 1000.0
 _AUTO_START_PER_S = 5.0
+# At 30 % of bad answers, ten in a row are bad once in 170,000; in an outage they take no time.
+_BREAKER_THRESHOLD = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,7 @@ class Engine:
                 on_change=observer.pace_changed,
                 rng=rng,
             ),
-            breaker=Breaker(rng=rng, on_change=observer.breaker_changed),
+            breaker=Breaker(rng=rng, threshold=_BREAKER_THRESHOLD, on_change=observer.breaker_changed),
             budget=RetryBudget(ratio=0.5, reserve=10, cap=100),
             guard=self._guard,
             stats=stats,

@@ -97,7 +97,7 @@ class RunCommand:
         settings = self._settings
         host = "127.0.0.1" if settings.sandbox else host_of(self._base_url())
         with self._display.reading() as on_progress:
-            inputs = open_inputs(self._paths, settings, self._resources, on_progress)
+            inputs = open_inputs(self._paths, settings, on_progress)
         self._check_count(inputs)
         if settings.dry_run:
             self._display.plan(self._plan(inputs, host))
@@ -105,7 +105,8 @@ class RunCommand:
             return 0
         token = SANDBOX_TOKEN if settings.sandbox else read_token(settings.token_file)
         ledger = self._open_ledger(host)
-        inputs.skip(ledger)
+        if ledger.resumed is not None:
+            inputs.skip(ledger.resumed)
         plan = self._plan(inputs, host)
         self._display.plan(plan)
         if plan.to_cancel == 0 and not inputs.invalid:
@@ -130,7 +131,7 @@ class RunCommand:
 
     def _check_count(self, inputs: Inputs) -> None:
         expected = self._settings.expect_count
-        if expected is not None and inputs.total is not None and inputs.listed != expected:
+        if expected is not None and not inputs.is_open and inputs.listed != expected:
             raise InputError(
                 f"the input lists {inputs.listed:,} distinct IDs, not the {expected:,} of "
                 "--expect-count: nothing was sent"

@@ -1,0 +1,276 @@
+"""What becomes of IDs and runs when the server is in trouble, over real sockets."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import anyio
+import pytest
+
+from bulkcancel.engine import Policy
+from bulkcancel.errors import StoppedError, TokenRefusedError
+from bulkcancel.guard import Limits
+from bulkcancel.models import Outcome
+from tests import faulty_answers as answers
+from tests.faulty_answers import Answer
+from tests.faulty_server import FaultyServer
+from tests.runs import Run, make_ids
+
+FAST = Policy(rate_per_s=100_000, concurrency=16)
+ID = make_ids(1)[0]
+
+
+def _run(
+    server: FaultyServer, ids: list[str], policy: Policy = FAST, timeout_s: float = 5.0
+) -> Run:
+    async def work() -> Run:
+        async with server:
+            run = Run(server.base_url, policy, timeout_s=timeout_s)
+            await run.work(ids)
+            return run
+
+    return anyio.run(work)
+
+
+@pytest.mark.parametrize(
+    ("answer", "outcome", "error"),
+    [
+        (answers.problem(400, "no such thing"), Outcome.REJECTED, "rejected: HTTP 400: no such"),
+        (answers.problem(405), Outcome.REJECTED, "rejected: HTTP 405"),
+        (answers.problem(409, "already done"), Outcome.REJECTED, "rejected: HTTP 409: already"),
+        (answers.problem(422), Outcome.REJECTED, "rejected: HTTP 422"),
+        (answers.problem(418), Outcome.REJECTED, "rejected: HTTP 418"),
+        (answers.problem(501), Outcome.REJECTED, "rejected: HTTP 501"),
+        (answers.problem(403), Outcome.FORBIDDEN, "forbidden: HTTP 403"),
+        (answers.problem(404), Outcome.NOT_FOUND, "not_found: HTTP 404"),
+        (answers.problem(410), Outcome.NOT_FOUND, "not_found: HTTP 410"),
+    ],
+)
+def test_a_refused_cancel_is_not_sent_again(
+    answer: Answer, outcome: Outcome, error: str
+) -> None:
+    """A 4xx concerns the ID, not the moment: one request, one row, the server's own message."""
+    server = FaultyServer(lambda _i, _n: answer)
+    run = _run(server, [ID])
+    (result,) = run.results
+    assert result.outcome is outcome
+    assert result.error.startswith(error)
+    assert result.attempts == len(server.requests) == 1
+
+
+@pytest.mark.parametrize("status", [408, 425, 500, 502, 503, 504, 522, 524])
+def test_a_transient_status_is_sent_again_up_to_the_attempts(status: int) -> None:
+    """Trouble that passes is no failure; trouble that stays is one, after four attempts."""
+    other = make_ids(2)[1]
+    server = FaultyServer(
+        lambda i, n: answers.problem(status) if i == ID or n == 1 else answers.ok(i)
+    )
+    run = _run(server, [ID, other], Policy(rate_per_s=1000, concurrency=1))
+    assert run.of(other).outcome is Outcome.ACCEPTED
+    assert run.of(other).attempts == 2
+    assert run.of(ID).outcome is Outcome.FAILED
+    assert run.of(ID).error.startswith(f"server_error: HTTP {status}")
+    assert server.times_seen[ID] == 4
+
+
+def test_being_throttled_uses_up_no_attempt() -> None:
+    """An ID answered 429 more often than it has attempts is still cancelled."""
+    server = FaultyServer(lambda i, n: answers.limited(None) if n <= 3 else answers.ok(i))
+    run = _run(server, [ID], Policy(rate_per_s=1000, attempts=1))
+    assert run.of(ID).outcome is Outcome.ACCEPTED
+    assert run.of(ID).attempts == 4
+    assert run.stats.throttled == 3
+
+
+def test_a_404_after_an_ambiguous_attempt_says_so() -> None:
+    """The first attempt may have cancelled the run that is now gone."""
+    server = FaultyServer(lambda _i, n: answers.gone() if n == 1 else answers.problem(404))
+    run = _run(server, [ID])
+    assert run.of(ID).outcome is Outcome.NOT_FOUND
+    assert "an earlier attempt may have cancelled it" in run.of(ID).error
+
+
+def test_an_unreadable_answer_is_sent_again_only_once() -> None:
+    """What is no HTTP twice is reported as `bad_response`, never as a status."""
+    server = FaultyServer(
+        lambda i, _n: answers.gone(sent=answers.GARBAGE_STATUS_LINE) if i == ID else answers.ok(i)
+    )
+    run = _run(server, [*make_ids(5, seed=9), ID], Policy(rate_per_s=1000, concurrency=1))
+    assert run.of(ID).error.startswith("bad_response: ")
+    assert run.of(ID).http_status is None
+    assert server.times_seen[ID] == 2
+
+
+def test_mixed_faults_lose_nothing() -> None:
+    """30 % of first answers faulty in every way there is: a true row for each of 3,000 IDs."""
+    ids = make_ids(3000)
+    server = FaultyServer(answers.mixed_faults(7, 0.3))
+    run = _run(server, ids, Policy(rate_per_s=100_000, concurrency=64), timeout_s=1.0)
+    assert Counter(r.instance_id for r in run.results) == Counter(ids)
+    assert run.outcomes()[Outcome.ACCEPTED] >= 2997
+    assert {seen.path for seen in server.requests} == {
+        f"/api/workflow/v1/instances/{each}/cancel" for each in ids
+    }
+    assert run.stop.reason is None
+
+
+def test_idle_connections_closed_by_the_server_cost_nothing() -> None:
+    """Every kept-alive connection dies silently: no ID fails, no attempt is counted."""
+    ids = make_ids(2000)
+    server = FaultyServer(lambda i, _n: answers.closing_on_next(i))
+    run = _run(server, ids)
+    assert run.outcomes() == {Outcome.ACCEPTED: len(ids)}
+    assert {r.attempts for r in run.results} == {1}
+    assert run.observed.breaker == []
+    assert server.unheard > 500
+
+
+def test_a_refused_token_stops_the_run_at_once() -> None:
+    """After a 401 nothing further is sent; what was in flight is still recorded."""
+    ids = make_ids(200)
+    server = FaultyServer(
+        lambda i, _n: answers.problem(401) if len(server.requests) > 50 else answers.ok(i)
+    )
+    run = _run(server, ids, Policy(rate_per_s=100_000, concurrency=4))
+    assert isinstance(run.stop.reason, TokenRefusedError)
+    assert run.outcomes() == {Outcome.ACCEPTED: 50}
+    assert len(server.requests) <= 54
+
+
+def test_forbidden_for_everything_from_the_start_stops_the_run() -> None:
+    """Twenty-five 403s and no success: the token has no rights, going on is pointless."""
+    run = _run(FaultyServer(lambda _i, _n: answers.problem(403)), make_ids(200))
+    assert isinstance(run.stop.reason, TokenRefusedError)
+    assert 25 <= run.outcomes()[Outcome.FORBIDDEN] < 60
+
+
+def test_forbidden_for_some_models_goes_on() -> None:
+    """A 403 can concern one workflow only: those IDs are `forbidden`, the others are cancelled."""
+    ids = make_ids(200)
+    run = _run(
+        FaultyServer(lambda i, _n: answers.problem(403) if i < "8" else answers.ok(i)), ids
+    )
+    assert run.stop.reason is None
+    assert run.outcomes()[Outcome.FORBIDDEN] == sum(each < "8" for each in ids)
+
+
+def test_a_host_that_refuses_connections_is_an_error_at_once(unused_port: int) -> None:
+    """Before the first answer a refused connection ends the run: nothing was sent."""
+    run = Run(f"http://127.0.0.1:{unused_port}", FAST)
+    anyio.run(run.work, make_ids(100))
+    assert isinstance(run.stop.reason, StoppedError)
+    assert str(unused_port) in str(run.stop.reason)
+    assert run.results == []
+
+
+def test_a_redirect_as_the_first_answer_stops_the_run() -> None:
+    """A login page elsewhere means a wrong address: one request, not thousands."""
+    server = FaultyServer(lambda _i, _n: answers.redirect(302, "http://127.0.0.1:9/login"))
+    run = _run(server, make_ids(100), Policy(rate_per_s=1000, concurrency=1))
+    assert isinstance(run.stop.reason, StoppedError)
+    assert len(server.requests) == 1
+    assert run.results[0].error.startswith("unexpected_redirect: HTTP 302")
+
+
+def test_pages_instead_of_instances_from_the_start_stop_the_run() -> None:
+    """Three 200s without an instance and no success: this is no Workflow API."""
+    server = FaultyServer(lambda _i, _n: answers.page())
+    run = _run(server, make_ids(100), Policy(rate_per_s=1000, concurrency=1))
+    assert isinstance(run.stop.reason, StoppedError)
+    assert len(server.requests) == 3
+
+
+def test_too_many_failures_stop_the_run() -> None:
+    """At the limit of --max-failures no further ID is taken."""
+    server = FaultyServer(lambda _i, _n: answers.problem(409))
+    policy = Policy(rate_per_s=100_000, concurrency=4, limits=Limits(max_failures=10))
+    run = _run(server, make_ids(500), policy)
+    assert isinstance(run.stop.reason, StoppedError)
+    assert 10 <= len(run.results) <= 14
+
+
+def test_a_deadline_stops_the_run_and_says_so() -> None:
+    """After the deadline nothing new is sent."""
+    server = FaultyServer(lambda i, _n: answers.ok(i))
+    policy = Policy(rate_per_s=20, limits=Limits(deadline_s=0.5))
+    run = _run(server, make_ids(500), policy)
+    assert isinstance(run.stop.reason, StoppedError)
+    assert 0 < len(run.results) < 100
+
+
+def test_an_outage_opens_the_breaker_and_fails_nobody() -> None:
+    """503 for a while, then well: probes only, and every ID ends accepted."""
+    ids = make_ids(300)
+    state = {"down": False}
+
+    def plan(instance_id: str, _nth: int) -> Answer:
+        if 100 < len(server.requests) and not state.get("over"):
+            return answers.problem(503)
+        return answers.ok(instance_id)
+
+    server = FaultyServer(plan)
+
+    async def work() -> Run:
+        async with server:
+            run = Run(server.base_url, Policy(rate_per_s=2000, concurrency=16))
+            async with anyio.create_task_group() as tasks:
+
+                async def recover() -> None:
+                    await anyio.sleep(3)
+                    state["over"] = True
+
+                tasks.start_soon(recover)
+                await run.work(ids)
+            return run
+
+    run = anyio.run(work)
+    assert run.outcomes() == {Outcome.ACCEPTED: len(ids)}
+    assert run.observed.breaker == [True, False]
+    during = len(server.requests) - len(ids)
+    assert 5 <= during <= 40
+
+
+def test_an_outage_beyond_its_limit_stops_the_run() -> None:
+    """Nothing but trouble for --max-outage: the run stops and no ID is failed by it."""
+    server = FaultyServer(
+        lambda i, _n: answers.ok(i) if len(server.requests) <= 20 else answers.problem(503)
+    )
+    policy = Policy(rate_per_s=1000, concurrency=8, grace_s=1, limits=Limits(max_outage_s=1.5))
+    run = _run(server, make_ids(500), policy)
+    assert isinstance(run.stop.reason, StoppedError)
+    assert "outage" in str(run.stop.reason)
+    assert run.outcomes() == {Outcome.ACCEPTED: 20}
+    assert len(server.requests) < 60
+
+
+def test_nothing_but_429_for_the_limit_is_an_outage() -> None:
+    """Being throttled fails no ID, but not for ever."""
+    server = FaultyServer(lambda _i, _n: answers.limited(None))
+    policy = Policy(rate_per_s=100, concurrency=4, limits=Limits(max_outage_s=1))
+    run = _run(server, make_ids(50), policy)
+    assert isinstance(run.stop.reason, StoppedError)
+    assert run.results == []
+
+
+def test_a_bug_in_one_ids_handling_is_that_ids_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other IDs are not touched by it, and it is told loudly."""
+    ids = make_ids(20)
+    server = FaultyServer(lambda i, _n: answers.ok(i))
+
+    async def work() -> Run:
+        async with server:
+            run = Run(server.base_url, FAST)
+            original = Run._collect
+            assert original is not None
+
+            def broken(*_: object) -> None:
+                raise ZeroDivisionError
+
+            monkeypatch.setattr("bulkcancel.canceller.outcome_of", broken)
+            await run.work(ids)
+            return run
+
+    run = anyio.run(work)
+    assert run.outcomes() == {Outcome.FAILED: len(ids)}
+    assert "ZeroDivisionError" in run.results[0].error
+    assert len(run.observed.bugs) == len(ids)
