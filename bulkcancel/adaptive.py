@@ -14,25 +14,29 @@ if TYPE_CHECKING:
 FLOOR_PER_S = 0.5
 
 _WARM_UP_PER_S = 400.0
-_WARM_UP_ANSWERS = 8
+_WARM_UP_ANSWERS = 8  # answers to each doubling
+
 _HOLD_BELOW = 0.97
+_NEAR = 0.85  # of the goal: beyond it the climb waits for the hold to end
 _STEPS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.0)
+_BEYOND_ANY_BURST = 20  # requests over the hold's rate that no bucket's burst explains
+
 _SETTLE_S = 0.5
 _HOLD_S = 3.0
 _HOLD_REQUESTS = 60
+_PATIENT_AFTER = 6  # failed probes
+_MOST_PATIENT = 4.0
 _PAUSES_PER_HOLD = 30
 _LONGEST_HOLD_S = 600.0
-_PATIENT_AFTER = 6
-_MOST_PATIENT = 4.0
+
 _STAGE_S = 0.4
 _STAGE_REQUESTS = 3
-_PAUSES_PER_STAGE = 1
 _LONGEST_STAGE_S = 5.0
+
 _STORM_GAP_S = 0.3
 _STORM_GAP_REQUESTS = 40
-_TELLING = 8
-_BEYOND_ANY_BURST = 20
-_NEAR = 0.85
+_TELLING = 8  # requests accepted in a storm that make its rate a measurement
+
 _REPORTED_CHANGE = 0.1
 
 
@@ -116,8 +120,8 @@ class AdaptiveRate:
         self._warm_up_to = None
         pause_s = retry_after_s or 0.0
         if pause_s:
-            pause_s += self._rng.random() * min(1.0, 0.1 * pause_s)
-            self._pacer.pause_until(now + pause_s)
+            jitter_s = self._rng.random() * min(1.0, 0.1 * pause_s)
+            self._pacer.pause_until(now + pause_s + jitter_s)
         if sent_at > self._cut_at:
             self._pause_s = pause_s
             gap_s = max(_STORM_GAP_S, _STORM_GAP_REQUESTS / self._rate)
@@ -136,9 +140,8 @@ class AdaptiveRate:
         self._storm_at = now
         self._storm_accepted = self._accepted
         stage_s = now - self._stage_at
-        if (
-            stage_s > _STAGE_S / 4 and not self._pause_s
-        ):  # fewer consumers or a slower server than the pace allows for
+        if stage_s > _STAGE_S / 4 and not self._pause_s:
+            # So few consumers, so far from the server, may never reach the pace.
             rate = min(rate, 1.25 * (self._answers - self._stage_answers) / stage_s)
         self._goal = rate
         if not hold:
@@ -159,7 +162,7 @@ class AdaptiveRate:
             return self._hold
         # Between two refusals the server has never accepted more than its limit.
         accepted = self._accepted - self._throttled_accepted
-        accepted_per_s = accepted / (now - self._throttled_at)
+        accepted_per_s = accepted / max(now - self._throttled_at, 1e-6)
         self._hold = self._goal = max(self._hold, _HOLD_BELOW * min(accepted_per_s, rate))
         self._failed_probes += 1
         self._settled = True
@@ -208,7 +211,7 @@ class AdaptiveRate:
     def _begin_stage(self, now: float) -> None:
         self._stage_at = now
         self._stage_answers = self._answers
-        pauses_s = min(_PAUSES_PER_STAGE * self._pause_s, _LONGEST_STAGE_S)
+        pauses_s = min(self._pause_s, _LONGEST_STAGE_S)
         self._look_at = now + max(_STAGE_S, _STAGE_REQUESTS / self._rate, pauses_s)
 
     def _look(self, now: float) -> None:
@@ -217,7 +220,8 @@ class AdaptiveRate:
             self._warm_up(self._warm_up_to)
             return
         answers = self._answers - self._stage_answers
-        in_use = self._pacer.waiting > 0 or answers > 0.8 * self._rate * (now - self._stage_at)
+        stage_s = now - self._stage_at
+        in_use = self._pacer.waiting > 0 or answers > 0.8 * self._rate * stage_s > 0
         if in_use and self._rate < self._ceiling:
             self._speed_up(now)
         self._begin_stage(now)

@@ -13,7 +13,7 @@ from bulkcancel.adaptive import AdaptiveRate
 from bulkcancel.backoff import RetryBudget
 from bulkcancel.breaker import Breaker
 from bulkcancel.canceller import Canceller, Client, Reporter
-from bulkcancel.errors import BulkcancelError
+from bulkcancel.errors import unwrapped
 from bulkcancel.guard import Guard, Limits
 from bulkcancel.models import CancelResult, ErrorCode, InvalidRow, Outcome, Target
 from bulkcancel.pacer import Pacer
@@ -85,7 +85,9 @@ class Engine:
                 on_change=observer.pace_changed,
                 rng=rng,
             ),
-            breaker=Breaker(rng=rng, threshold=_BREAKER_THRESHOLD, on_change=observer.breaker_changed),
+            breaker=Breaker(
+                rng=rng, threshold=_BREAKER_THRESHOLD, on_change=observer.breaker_changed
+            ),
             budget=RetryBudget(ratio=0.5, reserve=10, cap=100),
             guard=self._guard,
             stats=stats,
@@ -118,7 +120,7 @@ class Engine:
                 )
                 tasks.cancel_scope.cancel()
         except BaseExceptionGroup as group:
-            raise _first(group.subgroup(BulkcancelError) or group) from None
+            raise unwrapped(group) from None
 
     async def _cancel(self, target: Target) -> CancelResult | None:
         try:
@@ -162,11 +164,3 @@ class Engine:
             host=self._host,
             source=row.source,
         )
-
-
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Return the first exception of a group that is no group."""
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error

@@ -70,3 +70,11 @@ class InterruptedRunError(BulkcancelError):
     def __init__(self, signal_name: str, signal_number: int) -> None:
         super().__init__(f"stopped by {signal_name}")
         self.exit_code = 128 + signal_number
+
+
+def unwrapped(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the one exception of a group that says why it ended: bulkcancel's own if any."""
+    error: BaseException = group.subgroup(BulkcancelError) or group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

@@ -23,6 +23,10 @@ _SEP_LINE = re.compile(r'"?sep=([,;\t|])"?\s*', re.IGNORECASE)  # Excel's own
 _COMMENT = re.compile(r"(?:^|\s)#")
 
 
+_Kind = Literal["table", "jsonl", "lines"]
+_KINDS: dict[str, _Kind] = {"csv": "table", "tsv": "table", "jsonl": "jsonl", "lines": "lines"}
+
+
 def open_rows(lines: NumberedLines, options: InputOptions, *, look_ahead: bool) -> Iterator[Row]:
     """Yield the rows of one input, whatever its format.
 
@@ -70,9 +74,9 @@ def _without_comment(text: str) -> str:
     return _COMMENT.split(text, maxsplit=1)[0] if "#" in text else text
 
 
-def _kind(text: str, name: str, options: InputOptions) -> Literal["table", "jsonl", "lines"]:
-    if options.format != "auto":
-        return "table" if options.format == "csv" or options.format == "tsv" else options.format
+def _kind(text: str, name: str, options: InputOptions) -> _Kind:
+    if options.format in _KINDS:
+        return _KINDS[options.format]
     text = text.strip()
     suffix = PurePath(name).suffix.lower()
     asked_for_columns = bool(options.where) or options.column is not None

@@ -24,6 +24,7 @@ from bulkcancel.errors import (
     InterruptedRunError,
     StoppedError,
     UsageError,
+    unwrapped,
 )
 from bulkcancel.guard import Limits
 from bulkcancel.inputs import Inputs, open_inputs
@@ -34,7 +35,7 @@ from bulkcancel.quantities import parse_duration, parse_failures, parse_rate
 from bulkcancel.sandbox import Sandbox, SandboxOptions
 from bulkcancel.settings import RunSettings
 from bulkcancel.signals import SIGNALS
-from bulkcancel.sources import from_environment_and_file
+from bulkcancel.settings_sources import from_environment_and_file
 from bulkcancel.stats import Stats
 from bulkcancel.stop import Stop
 from bulkcancel.summary import Summary, write_summary
@@ -60,6 +61,7 @@ def run(
         tuple[str, ...],
         Parameter(
             allow_leading_hyphen=True,
+            show_default=False,
             help="Files of instance IDs: CSV, TSV, JSON Lines or one ID a line; - for standard "
             "input, which is also read when something is piped into it and no file is given.",
         ),
@@ -208,6 +210,11 @@ class RunCommand:
             ledger.close()
         except BulkcancelError as error:
             return error
+        except BaseExceptionGroup as group:
+            error = unwrapped(group)
+            if isinstance(error, BulkcancelError):
+                return error
+            raise
         finally:
             SIGNALS.hand_to(None)
         return self._stop.reason if self._stop is not None else None

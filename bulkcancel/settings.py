@@ -52,7 +52,7 @@ def _positive(text: str) -> float:
 
 Duration = Annotated[str, _checked(parse_duration)]
 PositiveDuration = Annotated[str, _checked(_positive)]
-FLAG = Parameter(negative="")
+FLAG = Parameter(negative="", show_default=False)
 
 
 class RunSettings(BaseModel):
@@ -85,7 +85,7 @@ class RunSettings(BaseModel):
     encoding: Annotated[str | None, Parameter(group=_INPUT)] = Field(
         None, description="Their text encoding, if not UTF-8 or UTF-16 with a BOM."
     )
-    where: Annotated[list[str], Parameter(group=_INPUT, negative="")] = Field(
+    where: Annotated[list[str], Parameter(group=_INPUT, negative="", show_default=False)] = Field(
         default_factory=list,
         description="Take only rows with COLUMN=VALUE (or COLUMN!=VALUE). Repeatable: all must "
         "hold.",
@@ -127,9 +127,9 @@ class RunSettings(BaseModel):
     grace: Annotated[Duration, Parameter(group=_TROUBLE)] = Field(
         "10s", description="How long a stop waits for the requests in flight."
     )
-    output: Annotated[str, Parameter(name=["--output", "-o"], group=_RESULTS)] = Field(
-        "results.csv", description="Results file, .csv or .jsonl; - for standard output."
-    )
+    output: Annotated[
+        str, Parameter(name=["--output", "-o"], group=_RESULTS, allow_leading_hyphen=True)
+    ] = Field("results.csv", description="Results file, .csv or .jsonl; - for standard output.")
     resume: Annotated[bool, FLAG, Parameter(group=_RESULTS)] = Field(
         default=False, description="Go on with an earlier run's results file."
     )
@@ -139,9 +139,9 @@ class RunSettings(BaseModel):
     dry_run: Annotated[bool, FLAG, Parameter(group=_SAFETY)] = Field(
         default=False, description="Check the input, show the plan, send nothing."
     )
-    yes: Annotated[bool, Parameter(name=["--yes", "-y"], negative="", group=_SAFETY)] = Field(
-        default=False, description="Do not ask for confirmation on a terminal."
-    )
+    yes: Annotated[
+        bool, Parameter(name=["--yes", "-y"], negative="", show_default=False, group=_SAFETY)
+    ] = Field(default=False, description="Do not ask for confirmation on a terminal.")
     log_format: Annotated[Literal["auto", "console", "json"], Parameter(group=_SEEN)] = Field(
         "auto", description="auto: console on a terminal, else JSON lines."
     )
@@ -153,9 +153,9 @@ class RunSettings(BaseModel):
     log_file: Annotated[str | None, Parameter(group=_SEEN)] = Field(
         None, description="Also write the log there, as JSON lines."
     )
-    quiet: Annotated[bool, Parameter(name=["--quiet", "-q"], negative="", group=_SEEN)] = Field(
-        default=False, description="Show errors only: no plan, no bar, no summary."
-    )
+    quiet: Annotated[
+        bool, Parameter(name=["--quiet", "-q"], negative="", show_default=False, group=_SEEN)
+    ] = Field(default=False, description="Show errors only: no plan, no bar, no summary.")
     summary: Annotated[str | None, Parameter(group=_SEEN)] = Field(
         None, description="Write the summary there, as JSON."
     )

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from bulkcancel.checked import CheckedInput, InputCounts
 from bulkcancel.columns import Condition, InputOptions
-from bulkcancel.decode import NumberedLines, check_encoding
+from bulkcancel.decode import NumberedLines
+from bulkcancel.encodings import check_encoding
 from bulkcancel.errors import InputError
 from bulkcancel.formats import open_rows
 from bulkcancel.instance_id import IdSet, pack, parse_instance_id, unpack
@@ -32,7 +33,7 @@ __all__ = [
 ]
 
 _CHUNK_BYTES = 64 * 1024  # what stays in a core's cache between decoding and splitting
-_PLAIN_ID = re.compile("[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}")
+_PLAIN_ID = re.compile("-".join(f"[0-9a-fA-F]{{{n}}}" for n in (8, 4, 4, 4, 12)))
 _HEX_ALONE = re.compile(r"[0-9a-fA-F]{32}")
 
 
@@ -74,7 +75,8 @@ def stream(
     """Yield what each record of a pipe is as soon as its line is complete.
 
     `counts`, `seen` and `notes` are carried on, from the files read before if there were any.
-    Raises `InputError` at the first line that cannot be read, after all before it.
+    Raises `InputError` at the first line that cannot be read; rows that came before it, except
+    some in the same chunk, have been yielded.
     """
     lines = NumberedLines(chunks, name=name, encoding=options.encoding, notes=notes)
     for item in _taken(lines, options, counts, seen, look_ahead=False):
@@ -119,7 +121,9 @@ def _taken(
             if lines.guessed and not text.isascii():
                 raise lines.not_utf8(line, "the ID")
             counts.invalid += 1
-            yield InvalidRow(_storable(text), f"{lines.name}:{line}", problem or _why(text))
+            yield InvalidRow(
+                shorten(_encodable(text)), f"{lines.name}:{line}", problem or _why(text)
+            )
 
 
 def _packed(text: str) -> bytes | None:
@@ -128,9 +132,9 @@ def _packed(text: str) -> bytes | None:
     return None if instance_id is None else pack(instance_id)
 
 
-def _storable(text: str) -> str:
-    # JSON can spell half a surrogate pair, which no file can hold
-    return shorten(text.encode("utf-8", "backslashreplace").decode("utf-8"))
+def _encodable(text: str) -> str:
+    """Return `text` as UTF-8 can hold it: file names and JSON may have lone surrogates."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _why(text: str) -> str:
@@ -178,6 +182,7 @@ class _Progress:
 def _check(
     name: str, file: BinaryIO, options: InputOptions, checked: CheckedInput, progress: _Progress
 ) -> None:
+    name = _encodable(name)
     checked.begin(name)
     lines = NumberedLines(
         progress.chunks(name, file), name=name, encoding=options.encoding, notes=checked.notes

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass
 from itertools import chain
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
-from bulkcancel.columns import Condition, InputOptions, find_id_column, find_named, listed
 from bulkcancel.instance_id import parse_instance_id
+from bulkcancel.layout import headed_layout, headless_layout
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from bulkcancel.columns import InputOptions
     from bulkcancel.decode import NumberedLines
+    from bulkcancel.layout import Layout, Record
 
 Row: TypeAlias = tuple[int, str, str | None]
 """A data row: its line, what stands where the ID should be, and why it is not taken.
@@ -24,19 +25,6 @@ The reason is `None` for a row to be taken, `FILTERED` for one that `--where` le
 FILTERED = "left out by --where"
 LONGEST_CELL = 128 * 1024
 """In characters; the csv module's own limit."""
-
-_Record: TypeAlias = tuple[int, list[str], bool]
-"""The number of its first line, its cells, and whether it spans several lines."""
-
-
-class _Layout(NamedTuple):
-    """Where a row's cells are."""
-
-    width: int
-    id_index: int
-    conditions: tuple[tuple[int, Condition], ...]
-    model: str
-    """What set the width, for messages."""
 
 
 def table_rows(
@@ -54,17 +42,18 @@ def table_rows(
     """
     records = _records(numbered, lines, delimiter)
     first = next(records)
-    layout = _headless(first, lines, options)
+    layout = headless_layout(first, lines, options)
     if layout is not None:
         records = chain([first], records)
     else:
-        layout = _headed(first, records if look_ahead else iter(()), lines, options)
+        layout = headed_layout(first, records if look_ahead else iter(()), lines, options)
     width, id_index, conditions, _ = layout
-    # The hot loop of reading: a plain row costs these comparisons, all else is judged apart.
+    # The hot loop of reading: a plain row costs these comparisons, all else is judged apart. What
+    # sorts before "!" is empty or begins with a space.
     for line, cells, spans in records:
         if spans:
             _refuse_swallowed_rows(line, cells, layout, lines, delimiter)
-        if len(cells) == width and cells[id_index] and not conditions:
+        if len(cells) == width and cells[id_index] > "!" and not conditions:
             yield line, cells[id_index], None
         elif any(cell and not cell.isspace() for cell in cells):
             yield _judged(line, cells, layout, lines)
@@ -80,7 +69,7 @@ def split_once(line: str, delimiter: str) -> list[str]:
 
 def _records(
     numbered: Iterator[tuple[int, str]], lines: NumberedLines, delimiter: str
-) -> Iterator[_Record]:
+) -> Iterator[Record]:
     """Yield the records; a cut at the delimiters saves two thirds of the csv module's time.
 
     It gives what the csv module would: in a line without a quote nothing else can count, and
@@ -138,7 +127,7 @@ def _explain(error: str, line: int) -> str:
 
 
 def _refuse_swallowed_rows(
-    line: int, cells: list[str], layout: _Layout, lines: NumberedLines, delimiter: str
+    line: int, cells: list[str], layout: Layout, lines: NumberedLines, delimiter: str
 ) -> None:
     """Raise `InputError` if a stray quote made rows part of a cell until another closed it."""
     width, id_index = layout.width, layout.id_index
@@ -158,7 +147,7 @@ def _refuse_swallowed_rows(
                     )
 
 
-def _judged(line: int, cells: list[str], layout: _Layout, lines: NumberedLines) -> Row:
+def _judged(line: int, cells: list[str], layout: Layout, lines: NumberedLines) -> Row:
     """Return the row of a record that has conditions, no ID or another number of cells."""
     width, id_index, conditions, model = layout
     text = cells[id_index] if id_index < len(cells) else ""
@@ -177,7 +166,7 @@ def _judged(line: int, cells: list[str], layout: _Layout, lines: NumberedLines) 
     return line, text, None
 
 
-def _doubt(cells: list[str], layout: _Layout) -> str | None:
+def _doubt(cells: list[str], layout: Layout) -> str | None:
     """Return why a ragged row's ID cannot be trusted: its cells may have shifted."""
     if layout.id_index >= len(cells):
         return "it ends before the ID"
@@ -189,69 +178,3 @@ def _doubt(cells: list[str], layout: _Layout) -> str | None:
     if layout.conditions:
         return "--where cannot tell which cell is which; is a delimiter not quoted?"
     return None
-
-
-def _headless(first: _Record, lines: NumberedLines, options: InputOptions) -> _Layout | None:
-    """Return the layout of a table whose first record is a row, `None` if it is a header."""
-    line, cells, _ = first
-    held = [i for i, cell in enumerate(cells) if parse_instance_id(cell)]
-    column = options.column
-    if not held or (column is not None and not _is_number(column)):
-        return None
-    if options.where:
-        raise lines.error(line, "there is no header, so --where has no columns to look at")
-    if column is not None:
-        if not 1 <= int(column) <= len(cells):
-            raise lines.error(line, f"--column {column}: this row has {len(cells)} cells")
-        held = [int(column) - 1]
-    if len(held) > 1:
-        choices = " or ".join(f"--column {i + 1}" for i in held)
-        raise lines.error(
-            line, f"there is no header and {len(held)} cells hold an ID: say which with {choices}"
-        )
-    return _Layout(len(cells), held[0], (), "the first row")
-
-
-def _is_number(column: str) -> bool:
-    return column.isascii() and column.isdigit() and len(column) <= 6
-
-
-def _headed(
-    first: _Record, following: Iterator[_Record], lines: NumberedLines, options: InputOptions
-) -> _Layout:
-    """Return the layout that a header gives."""
-    line, cells, _ = first
-    names = [cell.strip() for cell in cells]
-    if lines.guessed and not "".join(names).isascii():
-        raise lines.not_utf8(line, "the header")
-    found = find_id_column(names, options.column)
-    if not found:
-        raise lines.error(line, _no_id_column(names, following, options.column))
-    if len(found) > 1:
-        places = ", ".join(f'"{names[i]}" (column {i + 1})' for i in found)
-        if len({names[i] for i in found}) < len(found):
-            raise lines.error(line, f"columns of one name: {places}: rename all but one")
-        raise lines.error(line, f"several columns may hold the IDs: {places}: use --column NAME")
-    conditions = []
-    for condition in options.where:
-        at = find_named(names, condition.column)
-        if len(at) != 1:
-            problem = "there is no column" if not at else "several columns are called"
-            raise lines.error(
-                line, f'--where: {problem} "{condition.column}"; the columns are {listed(names)}'
-            )
-        conditions.append((at[0], condition))
-    lines.note(f'IDs are read from column "{names[found[0]]}"')
-    return _Layout(len(names), found[0], tuple(conditions), "the header")
-
-
-def _no_id_column(names: list[str], following: Iterator[_Record], column: str | None) -> str:
-    wanted = "column of instance IDs" if column is None else f'column "{column}"'
-    message = f"there is no {wanted}; the columns are {listed(names)}"
-    _, cells, _ = next(following, (0, [], False))
-    holding = [name for name, cell in zip(names, cells, strict=False) if parse_instance_id(cell)]
-    if holding:
-        return f'{message}: "{holding[0]}" holds an ID, so try --column "{holding[0]}"'
-    if column is not None and any(parse_instance_id(name) for name in names):
-        return f"{message}: there is no header, so give the column's number, as in --column 1"
-    return f"{message}: name one with --column NAME" if column is None else message

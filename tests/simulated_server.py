@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Protocol
 
 import anyio
 
+from bulkcancel.adaptive import AdaptiveRate
 from bulkcancel.backoff import full_jitter
 from bulkcancel.pacer import Pacer
 from tests.virtual_time import now, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from bulkcancel.adaptive import AdaptiveRate
 
 OK = -1.0
 """An answer that is no 429."""
@@ -72,6 +71,20 @@ class FixedWindow:
 
 
 @dataclass
+class Outage:
+    """Nothing but 429 from `from_s` to `to_s` after the first request, and no limit otherwise."""
+
+    from_s: float
+    to_s: float
+    _began: float = math.nan
+
+    def __call__(self, at: float) -> float:
+        if math.isnan(self._began):
+            self._began = at
+        return NOT_SAID if self.from_s <= at - self._began < self.to_s else OK
+
+
+@dataclass
 class Run:
     """What a simulated run saw."""
 
@@ -79,6 +92,7 @@ class Run:
     accepted: list[float] = field(default_factory=list)
     throttled: list[float] = field(default_factory=list)
     changes: list[tuple[float, float, str]] = field(default_factory=list)
+    """Second of the run, rate, reason."""
 
     def accepted_per_s(self, from_s: float, to_s: float | None = None) -> float:
         """Return the mean of accepted requests a second between two times of the run."""
@@ -93,11 +107,15 @@ class Run:
 
 @dataclass
 class Scenario:
-    """One simulated run: whose limit, from how far away, with how many consumers."""
+    """One simulated run: whose limit, from how far away, with how many consumers.
+
+    A throttled request is sent again by its consumer after a full-jitter back-off.
+    """
 
     limiter: Limiter
-    adapt: Callable[[Pacer, Callable[[float, str], None], random.Random], AdaptiveRate]
-    start_per_s: float = 1000.0
+    ceiling_per_s: float = 1000.0
+    start_per_s: float | None = None
+    """`None`: at the ceiling."""
     ids: int = 3000
     consumers: int = 16
     rtt_s: tuple[float, float] = (0.001, 0.002)
@@ -113,12 +131,14 @@ class Scenario:
     async def _main(self) -> Run:
         rng = random.Random(self.seed)
         seen = Run(began=now())
-        pacer = Pacer(self.start_per_s, clock=now)
+        pacer = Pacer(self.start_per_s or self.ceiling_per_s, clock=now)
 
         def on_change(rate_per_s: float, reason: str) -> None:
             seen.changes.append((now() - seen.began, rate_per_s, reason))
 
-        adaptive = self.adapt(pacer, on_change, rng)
+        adaptive = AdaptiveRate(
+            pacer, ceiling_per_s=self.ceiling_per_s, on_change=on_change, rng=rng
+        )
         left = self.ids
 
         async def consume() -> None:

@@ -62,10 +62,11 @@ def test_a_success_breaks_the_streak() -> None:
         breaker = _make()
         for _ in range(100):
             _fail(breaker, 4)
+            assert breaker.try_admit()
             breaker.on_success()
-        return breaker.open
+        return breaker.try_admit()
 
-    assert not run(main)
+    assert run(main)
 
 
 def test_the_outage_is_timed_from_its_first_failure() -> None:
@@ -126,6 +127,7 @@ def test_a_success_lets_all_go_on() -> None:
         changes = _Changes()
         breaker = _make(changes)
         admitted: list[bool] = []
+        opened = now()
 
         async def consume() -> None:
             probe = await breaker.admit()
@@ -139,7 +141,12 @@ def test_a_success_lets_all_go_on() -> None:
             for _ in range(16):
                 tasks.start_soon(consume)
         assert admitted == [True] + [False] * 15
-        assert not breaker.open
+        assert now() - opened < 1.4
+        await anyio.sleep(1)
+        _fail(breaker)
+        for _ in range(4):
+            breaker.on_failure(now(), probe=await breaker.admit())
+        breaker.on_success()
         await anyio.sleep(1)
         _fail(breaker)
         reopened = now()
@@ -147,7 +154,7 @@ def test_a_success_lets_all_go_on() -> None:
         assert now() - reopened < 1.3
         return changes.seen
 
-    assert run(main) == [True, False, True]
+    assert run(main) == [True, False, True, False, True]
 
 
 def test_late_failures_do_not_count_after_a_change() -> None:

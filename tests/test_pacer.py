@@ -69,11 +69,12 @@ def test_requests_are_evenly_spaced() -> None:
 
 @pytest.mark.parametrize("burst", [1, 2, 10])
 @pytest.mark.parametrize("idle_s", [0, 3600])
-def test_only_the_burst_goes_at_once(burst: int, idle_s: float) -> None:
+@pytest.mark.parametrize("rate_per_s", [10, 5000])
+def test_only_the_burst_goes_at_once(burst: int, idle_s: float, rate_per_s: float) -> None:
     """At the start, and after any idle time, no more than `burst` requests go together."""
 
     async def main() -> int:
-        pacer = Pacer(10, burst=burst, clock=now)
+        pacer = Pacer(rate_per_s, burst=burst, clock=now)
         stall(idle_s)
         return sum(pacer.try_acquire() for _ in range(50))
 
@@ -263,6 +264,28 @@ def test_a_slot_given_in_the_moment_of_cancellation_is_not_lost() -> None:
     sent, took_s = run(main)
     assert sent == ["b"]
     assert took_s == pytest.approx(1.01, abs=0.01)
+
+
+def test_a_slot_is_not_given_to_a_task_about_to_be_cancelled() -> None:
+    """A waiter cancelled in the very moment it is due does not hold up the one behind it."""
+
+    async def main() -> tuple[list[str], float]:
+        pacer = Pacer(1, clock=now)
+        started = now()
+        pacer.try_acquire()
+        sent: list[str] = []
+        async with anyio.create_task_group() as tasks:
+            doomed = asyncio.ensure_future(pacer.acquire())
+            await anyio.sleep(0.1)
+            tasks.start_soon(_send_one, pacer, sent, "b")
+            await anyio.sleep(0.1)
+            asyncio.get_running_loop().call_later(0.79, doomed.cancel)
+            asyncio.get_running_loop().call_later(0.79, stall, 1)
+        return sent, now() - started
+
+    sent, took_s = run(main)
+    assert sent == ["b"]
+    assert took_s == pytest.approx(1.99, abs=0.01)
 
 
 def test_all_waiters_cancelled_leaves_nothing_behind() -> None:

@@ -46,9 +46,7 @@ def _run(
         (answers.problem(410), Outcome.NOT_FOUND, "not_found: HTTP 410"),
     ],
 )
-def test_a_refused_cancel_is_not_sent_again(
-    answer: Answer, outcome: Outcome, error: str
-) -> None:
+def test_a_refused_cancel_is_not_sent_again(answer: Answer, outcome: Outcome, error: str) -> None:
     """A 4xx concerns the ID, not the moment: one request, one row, the server's own message."""
     server = FaultyServer(lambda _i, _n: answer)
     run = _run(server, [ID])
@@ -147,9 +145,7 @@ def test_forbidden_for_everything_from_the_start_stops_the_run() -> None:
 def test_forbidden_for_some_models_goes_on() -> None:
     """A 403 can concern one workflow only: those IDs are `forbidden`, the others are cancelled."""
     ids = make_ids(200)
-    run = _run(
-        FaultyServer(lambda i, _n: answers.problem(403) if i < "8" else answers.ok(i)), ids
-    )
+    run = _run(FaultyServer(lambda i, _n: answers.problem(403) if i < "8" else answers.ok(i)), ids)
     assert run.stop.reason is None
     assert run.outcomes()[Outcome.FORBIDDEN] == sum(each < "8" for each in ids)
 

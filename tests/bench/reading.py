@@ -22,11 +22,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from bulkcancel.source import InputOptions, check_files
 
 _HEADER = "instanceId,modelName,status,modelVersion,createdBy,createdOn"
-_NAMES = {
-    "none": 'Invoice approval, EMEA and APAC, second reminder to the account owner {:06}'.replace(",", ""),
-    "some": "",
-    "all": "",
-}
 
 
 def _row(rng: random.Random, number: int, quotes: str) -> str:

@@ -1,0 +1,92 @@
+"""Which cells of a table matter, told from its header or, without one, its first row."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+from bulkcancel.columns import Condition, InputOptions, find_id_column, find_named, listed
+from bulkcancel.instance_id import parse_instance_id
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from bulkcancel.decode import NumberedLines
+
+Record: TypeAlias = tuple[int, list[str], bool]
+"""The number of its first line, its cells, and whether it spans several lines."""
+
+
+class Layout(NamedTuple):
+    """Where a row's cells are."""
+
+    width: int
+    id_index: int
+    conditions: tuple[tuple[int, Condition], ...]
+    model: str
+    """What set the width, for messages."""
+
+
+def headless_layout(first: Record, lines: NumberedLines, options: InputOptions) -> Layout | None:
+    """Return the layout of a table whose first record is a row, `None` if it is a header."""
+    line, cells, _ = first
+    held = [i for i, cell in enumerate(cells) if parse_instance_id(cell)]
+    column = options.column
+    if not held or (column is not None and not _is_number(column)):
+        return None
+    if options.where:
+        raise lines.error(line, "there is no header, so --where has no columns to look at")
+    if column is not None:
+        if not 1 <= int(column) <= len(cells):
+            raise lines.error(line, f"--column {column}: this row has {len(cells)} cells")
+        held = [int(column) - 1]
+    if len(held) > 1:
+        choices = " or ".join(f"--column {i + 1}" for i in held)
+        raise lines.error(
+            line, f"there is no header and {len(held)} cells hold an ID: say which with {choices}"
+        )
+    return Layout(len(cells), held[0], (), "the first row")
+
+
+def _is_number(column: str) -> bool:
+    return column.isascii() and column.isdigit() and len(column) <= 6
+
+
+def headed_layout(
+    first: Record, following: Iterator[Record], lines: NumberedLines, options: InputOptions
+) -> Layout:
+    """Return the layout that a header gives."""
+    line, cells, _ = first
+    names = [cell.strip() for cell in cells]
+    if lines.guessed and not "".join(names).isascii():
+        raise lines.not_utf8(line, "the header")
+    found = find_id_column(names, options.column)
+    if not found:
+        raise lines.error(line, _no_id_column(names, following, options.column))
+    if len(found) > 1:
+        places = ", ".join(f'"{names[i]}" (column {i + 1})' for i in found)
+        if len({names[i] for i in found}) < len(found):
+            raise lines.error(line, f"columns of one name: {places}: rename all but one")
+        raise lines.error(line, f"several columns may hold the IDs: {places}: use --column NAME")
+    conditions = []
+    for condition in options.where:
+        at = find_named(names, condition.column)
+        if len(at) != 1:
+            problem = "there is no column" if not at else "several columns are called"
+            raise lines.error(
+                line, f'--where: {problem} "{condition.column}"; the columns are {listed(names)}'
+            )
+        conditions.append((at[0], condition))
+    lines.note(f'IDs are read from column "{names[found[0]]}"')
+    return Layout(len(names), found[0], tuple(conditions), "the header")
+
+
+def _no_id_column(names: list[str], following: Iterator[Record], column: str | None) -> str:
+    wanted = "column of instance IDs" if column is None else f'column "{column}"'
+    message = f"there is no {wanted}; the columns are {listed(names)}"
+    _, cells, _ = next(following, (0, [], False))
+    holding = [name for name, cell in zip(names, cells, strict=False) if parse_instance_id(cell)]
+    if holding:
+        return f'{message}: "{holding[0]}" holds an ID, so try --column "{holding[0]}"'
+    if column is not None and any(parse_instance_id(name) for name in names):
+        return f"{message}: there is no header, so give the column's number, as in --column 1"
+    return f"{message}: name one with --column NAME" if column is None else message

@@ -1,0 +1,91 @@
+"""Running bulkcancel as a process of its own, as users and schedulers do."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+CANARY = "DDCI-canary-0123456789abcdef"
+
+
+def environment(**extra: str) -> dict[str, str]:
+    """An environment without settings of whoever runs the tests, with a token to look for."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("BULKCANCEL_", "DOMO_"))
+    }
+    return {**kept, "DOMO_DEVELOPER_TOKEN": CANARY, "HOME": "/nonexistent", **extra}
+
+
+def command(*arguments: str | Path) -> list[str]:
+    """The command line of one bulkcancel process."""
+    return [sys.executable, "-m", "bulkcancel", *map(str, arguments)]
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A process that has ended."""
+
+    code: int
+    stdout: str
+    stderr: str
+    directory: Path
+
+    def rows(self, name: str = "results.csv") -> list[dict[str, str]]:
+        """The rows of a results file, CSV or JSON Lines."""
+        with (self.directory / name).open(encoding="utf-8", newline="") as file:
+            if name.endswith(".jsonl"):
+                return [json.loads(line) for line in file]
+            return list(csv.DictReader(file))
+
+    def events(self, name: str) -> list[dict[str, object]]:
+        """The JSON events of that name on standard error."""
+        lines = [json.loads(line) for line in self.stderr.splitlines() if line.startswith("{")]
+        return [line for line in lines if line["event"] == name]
+
+
+def bulkcancel(
+    *arguments: str | Path,
+    cwd: Path,
+    stdin: bytes | None = None,
+    env: dict[str, str] | None = None,
+    timeout_s: float = 60,
+) -> Finished:
+    """Run one command to its end; the token must appear in nothing it leaves behind."""
+    done = subprocess.run(
+        command(*arguments),
+        cwd=cwd,
+        input=stdin,
+        stdin=subprocess.DEVNULL if stdin is None else None,
+        env=environment() if env is None else env,
+        capture_output=True,
+        timeout=timeout_s,
+        check=False,
+    )
+    finished = Finished(
+        done.returncode, done.stdout.decode("utf-8"), done.stderr.decode("utf-8"), cwd
+    )
+    assert_no_canary(finished)
+    return finished
+
+
+def assert_no_canary(finished: Finished) -> None:
+    """The token is in no output and in no file of the working directory."""
+    assert CANARY not in finished.stdout
+    assert CANARY not in finished.stderr
+    for path in finished.directory.rglob("*"):
+        if path.is_file() and path.name != "token.txt":
+            assert CANARY.encode() not in path.read_bytes(), path
+
+
+def write_ids(path: Path, ids: Sequence[str]) -> Path:
+    """A plain list of IDs."""
+    path.write_text("".join(f"{each}\n" for each in ids))
+    return path

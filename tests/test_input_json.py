@@ -1,0 +1,101 @@
+"""JSON Lines, and what is nearly JSON Lines."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bulkcancel.errors import InputError
+from tests.input_files import A, B, C, check, ids, places
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_objects_and_strings_are_read(tmp_path: Path) -> None:
+    """The ID stands under its key in each object, in any order, or is a string by itself."""
+    content = f'{{"m": {{"id": 1}}, "instanceId": "{A}"}}\n\n{{"Execution ID": "{B}"}}\n"{C}"\n'
+    for name in ("runs.jsonl", "runs.txt", "-"):
+        checked = check(tmp_path, content, name=name)
+        assert (ids(checked), checked.invalid) == ([A, B, C], [])
+        assert [place.rpartition(":")[2] for place in places(checked)] == ["1", "3", "4"]
+
+
+def test_strings_alone_are_read(tmp_path: Path) -> None:
+    """A file of JSON strings needs no extension."""
+    assert ids(check(tmp_path, f'"{A}"\n"{B}"\n', name="ids")) == [A, B]
+
+
+def test_rows_without_an_id_are_invalid(tmp_path: Path) -> None:
+    """Missing, null, a number, an object, given twice: each says what it is."""
+    content = (
+        '{"x": 1}\n{"id": null}\n{"id": 12}\n{"id": {"a": 1}}\n{"id": true}\n'
+        f'{{"id": "{A}", "id": "{B}"}}\n{{"id": "\\ud800"}}\n{{"id": ""}}\n'
+    )
+    checked = check(tmp_path, content, name="runs.jsonl")
+    assert ids(checked) == []
+    assert [row.reason for row in checked.invalid] == [
+        'no "instanceId" in this object; its keys are "x"',
+        "null, not a string",
+        "a number, not a string",
+        "an object or an array, not a string",
+        "not a string",
+        '"id" stands here twice',
+        "not a UUID",
+        "empty",
+    ]
+    assert [row.text for row in checked.invalid][6] == "\\ud800"
+
+
+@pytest.mark.parametrize(
+    ("content", "line", "message"),
+    [
+        (f'{{"id": "{A}"}}\n{{"id": \n', 2, "is not JSON"),
+        (f'{{"id": "{A}"}}\n{B}\n', 2, "is not JSON"),
+        (f'["{A}"]\n', 1, r"jq -c '\.\[\]'"),
+        ("[\n", 1, r"jq -c '\.\[\]'"),
+        (f'{{"id": "{A}"}}\n["{A}"]\n', 2, "JSON array"),
+        (f'{{\n"id": "{A}"\n}}\n', 1, r"jq -c \."),
+        (f'{{"id": "{A}", "instanceId": "{B}"}}\n', 1, "--column NAME"),
+        ('{"id": ' + "[" * 60_000 + "\n", 1, "is not JSON"),
+        ('{"id": "' + "x" * 140_000 + '"}\n', 1, "over 128 KiB"),
+    ],
+)
+def test_what_is_not_json_lines_is_refused(
+    tmp_path: Path, content: str, line: int, message: str
+) -> None:
+    """The line is named, with the jq command that helps."""
+    with pytest.raises(InputError, match=rf"line {line}: .*{message}"):
+        check(tmp_path, content, name="runs.jsonl")
+
+
+def test_where_compares_scalars_as_they_are_spelt(tmp_path: Path) -> None:
+    """Strings by their text, numbers and booleans by their JSON text, null as empty."""
+    content = (
+        f'{{"id": "{A}", "test": true, "v": 1.0, "s": null}}\n'
+        f'{{"id": "{B}", "test": false, "v": "1.0", "s": ""}}\n{{"id": "{C}", "v": 1}}\n'
+    )
+    for where, expected in (
+        ("test=true", [A]),
+        ("v=1.0", [A, B]),
+        ("s=", [A, B, C]),
+        ("test!=true", [B, C]),
+    ):
+        assert ids(check(tmp_path, content, name="runs.jsonl", where=(where,))) == expected
+
+
+def test_where_finds_a_misspelt_key_in_the_first_object(tmp_path: Path) -> None:
+    """`stauts!=x` would hold for every object: it is refused before it can."""
+    with pytest.raises(InputError, match=r'no "stauts" in the first object; its keys are "id"'):
+        check(tmp_path, f'{{"id": "{A}"}}\n', name="runs.jsonl", where=("stauts!=x",))
+
+
+def test_a_guessed_encoding_decides_nothing(tmp_path: Path) -> None:
+    """A Latin-1 name elsewhere is read past; in the ID or where a condition looks it is not."""
+    content = f'{{"id": "{A}", "n": "Zo\xeb"}}\n'.encode("latin-1")
+    assert ids(check(tmp_path, content, name="runs.jsonl")) == [A]
+    with pytest.raises(InputError, match="--encoding"):
+        check(tmp_path, content, name="runs.jsonl", where=("n!=x",))
+    with pytest.raises(InputError, match="--encoding"):
+        check(tmp_path, content, name="runs.jsonl", column="n")

@@ -1,0 +1,142 @@
+"""A pipe: each ID comes out as soon as its line is complete."""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bulkcancel.errors import InputError
+from bulkcancel.instance_id import IdSet
+from bulkcancel.models import InvalidRow, Target
+from bulkcancel.source import InputCounts, InputOptions, stream
+from tests.input_files import A, B, C, check
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+class Pipe:
+    """A real pipe, read by `stream` with the write end still open."""
+
+    def __init__(self, options: InputOptions | None = None) -> None:
+        self._read_end, self.write_end = os.pipe()
+        self.counts = InputCounts()
+        self.items = stream(
+            self._chunks(),
+            options or InputOptions(),
+            counts=self.counts,
+            seen=IdSet(),
+            notes=[],
+        )
+
+    def _chunks(self) -> Iterator[bytes]:
+        while chunk := os.read(self._read_end, 65536):
+            yield chunk
+
+    def write(self, text: str | bytes) -> None:
+        os.write(self.write_end, text.encode() if isinstance(text, str) else text)
+
+    def close(self) -> None:
+        os.close(self.write_end)
+        os.close(self._read_end)
+
+
+@pytest.fixture
+def pipe() -> Iterator[Pipe]:
+    """Give a pipe and close both its ends afterwards."""
+    made = Pipe()
+    yield made
+    made.close()
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    ("before", "line", "number"),
+    [
+        ("", f"{A}\n", 1),
+        ("", f"{A}\r", 1),
+        ("", f"{A}\r\n", 1),
+        ("\n# x\n", f"{A} # y\n", 3),
+        ("instanceId\n", f"{A}\n", 2),
+        ("name;Instance ID\r\n", f'"x\ny";{A}\r\n', 2),
+        ("", f"x,{A}\n", 1),
+        ("", f'{{"id": "{A}"}}\n', 1),
+        ("", f'"{A}"\n', 1),
+        ("\ufeffinstanceId,n\n", f"{A},Zoë\n", 2),
+    ],
+)
+def test_an_id_comes_out_while_the_pipe_is_open(
+    pipe: Pipe, before: str, line: str, number: int
+) -> None:
+    """Neither the format nor the encoding needs a byte more than the line itself."""
+    pipe.write(before + line)
+    assert next(pipe.items) == Target(A, f"-:{number}")
+    assert pipe.counts.targets == 1
+
+
+@pytest.mark.timeout(20)
+def test_bytes_that_trickle_are_the_same(pipe: Pipe) -> None:
+    """One byte at a time, marks and line ends cut anywhere: the same targets."""
+    data = f"\ufeffname,instanceId\r\nZoë 📊,{A}\r\n\r\n“x”,{B}\r\nx,bad\r\nlast,{C}".encode()
+
+    def trickle() -> None:
+        for byte in data:
+            os.write(pipe.write_end, bytes([byte]))
+        os.write(pipe.write_end, b"\r\n")
+
+    writer = threading.Thread(target=trickle)
+    writer.start()
+    items = [next(pipe.items) for _ in range(4)]
+    writer.join()
+    assert items == [
+        Target(A, "-:2"),
+        Target(B, "-:4"),
+        InvalidRow("bad", "-:5", "not a UUID"),
+        Target(C, "-:6"),
+    ]
+
+
+@pytest.mark.timeout(20)
+def test_a_missing_column_is_told_without_another_line(pipe: Pipe) -> None:
+    """The refusal does not wait for a second line that may never come."""
+    pipe.write("model,name\n")
+    with pytest.raises(InputError, match=r"standard input, line 1: .*--column"):
+        next(pipe.items)
+
+
+@pytest.mark.timeout(20)
+def test_what_comes_before_a_broken_line_still_comes_out(pipe: Pipe) -> None:
+    """A quote that is never closed is noticed at the pipe's end, never passed over."""
+    pipe.write(f'instanceId,n\n{A},x\n{B},"y\n{C},z\n')
+    assert next(pipe.items) == Target(A, "-:2")
+    os.close(pipe.write_end)
+    with pytest.raises(InputError, match=r"standard input, line 3: .*never closed"):
+        next(pipe.items)
+    pipe.write_end = os.open(os.devnull, os.O_WRONLY)
+
+
+def test_a_pipe_goes_on_where_the_files_ended(tmp_path: Path) -> None:
+    """IDs of the files are duplicates in the pipe, and the limit counts both."""
+    checked = check(tmp_path, f"{A}\n")
+    items = stream(
+        [f"{A}\n{B}\n{C}\n".encode()],
+        InputOptions(limit=2),
+        counts=checked.counts,
+        seen=checked.seen,
+        notes=checked.notes,
+    )
+    assert list(items) == [Target(B, "-:2")]
+    counts = checked.counts
+    assert (counts.rows, counts.targets, counts.duplicates, counts.beyond_limit) == (4, 2, 1, 1)
+
+
+def test_a_pipe_that_ends_without_a_line_end_is_read_to_its_end() -> None:
+    """The last line counts although nothing follows it, even one that is cut in a character."""
+    counts = InputCounts()
+    data = f"instanceId,n\n{A},Zo\xeb".encode("latin-1")
+    items = stream([data], InputOptions(), counts=counts, seen=IdSet(), notes=[])
+    assert list(items) == [Target(A, "-:2")]
