@@ -148,13 +148,15 @@ class Canceller:
 
     async def _admit(self) -> bool:
         """Wait for breaker and pace; return whether the request is the breaker's probe."""
-        probe = await self._breaker.admit()
-        try:
-            await self._pacer.acquire()
-        except BaseException:
-            self._breaker.on_abandoned(probe=probe)
-            raise
-        return probe
+        while True:
+            probe = await self._breaker.admit()
+            try:
+                await self._pacer.acquire()
+            except BaseException:
+                self._breaker.on_abandoned(probe=probe)
+                raise
+            if probe or self._breaker.try_admit():  # it may have opened during the wait
+                return probe
 
     async def _send(
         self, target: Target, *, probe: bool, fresh: bool = False
@@ -195,7 +197,7 @@ class Canceller:
         else:
             self._breaker.on_abandoned(probe=probe)
         if reply is not None:
-            self._note_throttle(reply, sent_at)
+            self._note_pace(reply, sent_at)
         self._guard.on_attempt(verdict, reply, fault)
 
     def _note_success(self, sent_at: float) -> None:
@@ -204,13 +206,15 @@ class Canceller:
         self._guard.on_success()
         self._adaptive.on_success(sent_at, time.monotonic())
 
-    def _note_throttle(self, reply: Reply, sent_at: float) -> None:
+    def _note_pace(self, reply: Reply, sent_at: float) -> None:
         wait_s = None
         if reply.retry_after is not None:
             wait_s = parse_retry_after(reply.retry_after, datetime.now(UTC))
         if reply.http_status == 429 or (reply.http_status == 503 and wait_s is not None):
             self._stats.throttled += 1
             self._adaptive.on_throttled(sent_at, time.monotonic(), wait_s)
+        else:
+            self._adaptive.on_success(sent_at, time.monotonic())
 
     def _wait_s(self, step: Next, past: _History) -> float | None:
         """Return how long to wait before the next attempt, `None` when there is none."""

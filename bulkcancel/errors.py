@@ -68,7 +68,7 @@ class InterruptedRunError(BulkcancelError):
     """The operator stopped the run by a signal; `exit_code` is 128 plus its number."""
 
     def __init__(self, signal_name: str, signal_number: int) -> None:
-        super().__init__(f"stopped by {signal_name}")
+        super().__init__(f"interrupted by {signal_name}")
         self.exit_code = 128 + signal_number
 
 

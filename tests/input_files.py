@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import uuid
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bulkcancel.source import CheckedInput, Condition, InputOptions, check_files
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from bulkcancel.columns import Format
 
 
 def instance_id(number: int) -> str:
@@ -21,6 +26,7 @@ def check(
     *contents: str | bytes,
     name: str = "runs.csv",
     column: str | None = None,
+    format: Format = "auto",  # noqa: A002 - the option's name
     encoding: str | None = None,
     where: tuple[str, ...] = (),
     limit: int | None = None,
@@ -33,6 +39,7 @@ def check(
         paths.append(str(path))
     options = InputOptions(
         column=column,
+        format=format,
         encoding=encoding,
         where=tuple(Condition.parse(text) for text in where),
         limit=limit,

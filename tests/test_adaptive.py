@@ -165,7 +165,7 @@ def test_a_fall_in_the_middle_of_a_storm_is_noticed() -> None:
     """Successes from before the limit fell do not keep the pace up after it."""
     hand = _Hand(100)
     hand.throttled()
-    for _ in range(40):
+    for _ in range(30):
         hand.now += 0.01
         hand.rate.on_success(hand.now - 0.001, hand.now)
     for _ in range(5):

@@ -13,7 +13,7 @@ from tests.input_files import A, B, C, check, ids, places
 if TYPE_CHECKING:
     from pathlib import Path
 
-TEXT = f"instanceId,name\r\n{A},Zoë 📊\r\n{B},x\r\n"
+TEXT = f"instanceId,name\r\n{A},Zoë 📊 ÿ\r\n{B},x\r\n"
 
 
 @pytest.mark.parametrize(
@@ -93,6 +93,13 @@ def test_bad_bytes_where_a_condition_looks_are_refused(tmp_path: Path) -> None:
     assert ids(check(tmp_path, content, where=("name=Zoë",), encoding="latin-1")) == [A]
 
 
+def test_bad_bytes_far_behind_good_utf_8_are_refused(tmp_path: Path) -> None:
+    """What the beginning of a large file showed is remembered at its end."""
+    rows = f"{A},x\n" * 5000
+    with pytest.raises(InputError, match=r"line 5003: .*--encoding cp1252"):
+        check(tmp_path, f"instanceId,n\n{A},Zoë\n{rows}{B},".encode() + b"Zo\xeb\n")
+
+
 def test_a_named_encoding_is_strict(tmp_path: Path) -> None:
     """What `--encoding` or a byte order mark claims is held to."""
     bad = f"instanceId,name\n{A},Zo\xeb\n".encode("latin-1")
@@ -109,10 +116,12 @@ def test_bad_bytes_are_found_beyond_the_first_chunk(tmp_path: Path) -> None:
         check(tmp_path, b"instanceId,name\r\n" + rows + f"{B},".encode() + b"\xff\r\n" + rows)
 
 
-def test_a_nul_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("encoding", [None, "latin-1", "utf-16"])
+def test_a_nul_is_refused(tmp_path: Path, encoding: str | None) -> None:
     """A hole in the file (a disk that was full) is named by its line."""
+    content = f"instanceId\n{A}\n\0\0\0\n{B}\n".encode(encoding or "utf-8")
     with pytest.raises(InputError, match=r"runs\.csv, line 3: holds a NUL"):
-        check(tmp_path, f"instanceId\n{A}\n\0\0\0\n{B}\n")
+        check(tmp_path, content, encoding=encoding)
 
 
 @pytest.mark.parametrize(("content", "what"), [(b"PK\x03\x04..", "Excel"), (b"\x1f\x8b..", "gzip")])

@@ -99,3 +99,20 @@ def test_a_guessed_encoding_decides_nothing(tmp_path: Path) -> None:
         check(tmp_path, content, name="runs.jsonl", where=("n!=x",))
     with pytest.raises(InputError, match="--encoding"):
         check(tmp_path, content, name="runs.jsonl", column="n")
+    with pytest.raises(InputError, match="a key"):
+        check(tmp_path, f'{{"id": "{A}", "\xeb": 1}}\n'.encode("latin-1"), name="runs.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("second", "message"),
+    [
+        (f'{{"id": "{B}", "s": {{"x": 1}}}}', r'line 2: .*"s" holds an object'),
+        (f'{{"id": "{B}", "s": "x", "s": "y"}}', r'line 2: .*"s" stands in this object twice'),
+        (f'"{B}"', "line 2: is not an object"),
+    ],
+)
+def test_where_refuses_what_it_cannot_compare(tmp_path: Path, second: str, message: str) -> None:
+    """An object, a key given twice, a string alone: nothing is guessed."""
+    first = f'{{"id": "{A}", "s": "x"}}'
+    with pytest.raises(InputError, match=message):
+        check(tmp_path, f"{first}\n{second}\n", name="runs.jsonl", where=("s!=z",))

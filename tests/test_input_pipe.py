@@ -79,14 +79,15 @@ def test_an_id_comes_out_while_the_pipe_is_open(
 
 
 @pytest.mark.timeout(20)
-def test_bytes_that_trickle_are_the_same(pipe: Pipe) -> None:
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-32"])
+def test_bytes_that_trickle_are_the_same(pipe: Pipe, encoding: str) -> None:
     """One byte at a time, marks and line ends cut anywhere: the same targets."""
-    data = f"\ufeffname,instanceId\r\nZoë 📊,{A}\r\n\r\n“x”,{B}\r\nx,bad\r\nlast,{C}".encode()
+    text = f"name,instanceId\r\nZoë 📊,{A}\r\n\r\n“x”,{B}\r\nx,bad\r\nlast,{C}\r\n"
+    data = text.encode("utf-8-sig" if encoding == "utf-8" else encoding)
 
     def trickle() -> None:
         for byte in data:
             os.write(pipe.write_end, bytes([byte]))
-        os.write(pipe.write_end, b"\r\n")
 
     writer = threading.Thread(target=trickle)
     writer.start()
@@ -117,6 +118,16 @@ def test_what_comes_before_a_broken_line_still_comes_out(pipe: Pipe) -> None:
     with pytest.raises(InputError, match=r"standard input, line 3: .*never closed"):
         next(pipe.items)
     pipe.write_end = os.open(os.devnull, os.O_WRONLY)
+
+
+def test_a_guess_is_given_up_when_a_character_is_cut_in_two() -> None:
+    """UTF-8 after Latin-1 speaks against the guess even where a chunk ends inside it."""
+    data = f"instanceId,n\n{A},Zo\xeb\n".encode("latin-1")
+    chunks = [data, f"{B},Zo".encode() + b"\xc3", b"\xab\n"]
+    items = stream(chunks, InputOptions(), counts=InputCounts(), seen=IdSet(), notes=[])
+    assert next(items) == Target(A, "-:2")
+    with pytest.raises(InputError, match=r"line 3: .*--encoding"):
+        next(items)
 
 
 def test_a_pipe_goes_on_where_the_files_ended(tmp_path: Path) -> None:

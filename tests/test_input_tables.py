@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -12,6 +12,8 @@ from tests.input_files import A, B, C, D, check, ids, places
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from bulkcancel.columns import Format
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
@@ -22,6 +24,61 @@ def test_the_delimiter_is_found(tmp_path: Path, delimiter: str, name: str) -> No
     if delimiter == ",":
         content = content.replace(f"1,2,{A}", f'"1,2",{A}').replace("name,x", "name")
     assert ids(check(tmp_path, content, name=name)) == [A]
+
+
+def test_the_delimiter_that_makes_sense_is_chosen(tmp_path: Path) -> None:
+    """Not the most frequent one, but the one that yields an ID column."""
+    assert ids(check(tmp_path, f"a;b;c;d,instanceId\nx;y,{A}\n")) == [A]
+    assert ids(check(tmp_path, f"a;b;c;d,{A}\n")) == [A]
+
+
+@pytest.mark.parametrize(
+    ("content", "format_"),
+    [
+        (f"instanceId,a\tn\n{A},x\ty\n", "csv"),
+        (f"instanceId\ta,b,c\n{A}\tx\n", "tsv"),
+        (f"instanceId\n{A}\n", "tsv"),
+        (f"{A}\n", "csv"),
+        (f'"{A}"\n', "csv"),
+        (f'"{A}"\n', "jsonl"),
+        (f"{A} # x, y\n", "lines"),
+    ],
+)
+def test_a_format_can_be_named(tmp_path: Path, content: str, format_: Format) -> None:
+    """`--format` decides against the look of the first line."""
+    assert ids(check(tmp_path, content, name="runs", format=format_)) == [A]
+
+
+def test_a_named_format_is_held_to(tmp_path: Path) -> None:
+    """What is not JSON is refused as such, and a line of a list is one ID or none."""
+    with pytest.raises(InputError, match="is not JSON"):
+        check(tmp_path, f"instanceId\n{A}\n", format="jsonl")
+    checked = check(tmp_path, f"instanceId\n{A}\n", format="lines")
+    assert (ids(checked), checked.counts.invalid) == ([A], 1)
+
+
+def test_a_tsv_file_is_cut_at_tabs(tmp_path: Path) -> None:
+    """The extension decides where the first line leaves it open."""
+    assert ids(check(tmp_path, f"{A}\tx, {B}, y\n", name="runs.tsv")) == [A]
+
+
+@pytest.mark.parametrize("options", [{"column": "id"}, {"where": ("a=b",)}])
+def test_lines_have_no_columns(tmp_path: Path, options: dict[str, Any]) -> None:
+    """Options that name columns are refused for a list of IDs rather than ignored."""
+    with pytest.raises(InputError, match="lines of IDs"):
+        check(tmp_path, f"{A}\n", format="lines", **options)
+
+
+def test_a_list_with_an_endless_line_is_refused(tmp_path: Path) -> None:
+    """A line beyond 128 KiB is no list of IDs."""
+    with pytest.raises(InputError, match="line 2: is over 128 KiB"):
+        check(tmp_path, f"{A}\n" + "x" * 140_000 + "\n", name="ids.txt")
+
+
+def test_punctuation_alone_matches_no_other(tmp_path: Path) -> None:
+    """`--column '?'` is not the column `#`, although both are nothing once normalised."""
+    with pytest.raises(InputError, match=r'no column "\?"'):
+        check(tmp_path, f"#,x\n{A},1\n", column="?")
 
 
 def test_excels_separator_line_is_honoured(tmp_path: Path) -> None:
@@ -117,6 +174,7 @@ def test_a_header_may_span_lines(tmp_path: Path) -> None:
         (f'instanceId,n\n{A},"x" y\n{B},y\n', 2, "not balanced"),
         (f'instanceId,n\n{A},"x\n{B},y\n{C},z"\n', 2, f"another row, that of {B}"),
         (f'instanceId,n\n{A},"x\n{B},y"\n{C},z\n', 2, f"another row, that of {B}"),
+        (f'instanceId,n,m\n{A},"x\n{B},y",z\n', 2, f"another row, that of {B}"),
         (f'n,instanceId,m\na"b,{A},"x\ny,{B},z\nq",{C},r\n', 2, "not balanced|another row"),
         (f'instanceId,n\n{A},"{"x" * 140_000}"\n', 2, "over 128 KiB"),
         (f"instanceId,n\n{A},{'x' * 140_000}\n", 2, "over 128 KiB"),
@@ -134,6 +192,7 @@ def test_a_note_of_many_lines_is_no_swallowed_row(tmp_path: Path) -> None:
     """Text that mentions an ID on a line of its own is fine, and so is a row's own last line."""
     content = f'n,instanceId\n"see\n{B}\n, and so on",{A}\n"x\ny",{C}\n'
     assert ids(check(tmp_path, content)) == [A, C]
+    assert ids(check(tmp_path, f'instanceId,n\n{A},"see\n{B}"\n')) == [A]
 
 
 def test_blank_rows_are_no_rows(tmp_path: Path) -> None:
@@ -163,7 +222,7 @@ def test_a_ragged_row_in_doubt_is_invalid(tmp_path: Path) -> None:
 def test_comments_may_precede_a_header(tmp_path: Path) -> None:
     """Lines with `#` before the header are skipped; a column called `#` is none."""
     assert places(check(tmp_path, f"# of May, id\n\nm,instanceId\n1,{A}\n")) == ["runs.csv:4"]
-    assert places(check(tmp_path, f"#,instanceId\n1,{A}\n")) == ["runs.csv:2"]
+    assert ids(check(tmp_path, f"#,instanceId,model\n1,{A},{B}\n")) == [A]
 
 
 def test_where_selects_rows(tmp_path: Path) -> None:
