@@ -109,6 +109,7 @@ class RunCommand:
         ledger = self._open_ledger(host)
         if ledger.resumed is not None:
             inputs.skip(ledger.resumed)
+            inputs.notes.extend(ledger.resumed.notes)
         plan = self._plan(inputs, host)
         self._display.plan(plan)
         if plan.to_cancel == 0 and not inputs.invalid:
@@ -275,7 +276,8 @@ class RunCommand:
             )
         if isinstance(error, InputError) and stats.requests:
             error = StoppedError(str(error))  # exit code 2 says that nothing was sent
-        ok = stats.all_succeeded and ledger.kept_failures == 0
+        kept_failures = ledger.resumed.kept_failures if ledger.resumed is not None else 0
+        ok = stats.all_succeeded and not kept_failures
         return Summary(
             host=host,
             output=settings.output,

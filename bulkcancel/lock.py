@@ -1,0 +1,102 @@
+"""One run at a time on one results file."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+from bulkcancel.errors import BusyError, OutputError, ResultsError
+from bulkcancel.text import shorten, visible
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _try_lock(descriptor: int) -> None:
+        os.lseek(descriptor, 1 << 30, os.SEEK_SET)  # beyond the text: it stays readable
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+
+else:
+    import fcntl
+
+    def _try_lock(descriptor: int) -> None:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+class FileLock:
+    """An exclusive lock beside `path`, held until `release` or the end of the process.
+
+    The lock is on a file of its own, `.NAME.lock`: a resumed results file is replaced whole,
+    and a lock on the old one would then guard nothing. The operating system lets go of it when
+    the process dies in whatever way; what remains is an empty promise, taken over by the next
+    run. The file says who holds it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        resolved = Path(os.path.realpath(path))
+        self._path = resolved.with_name(f".{resolved.name}.lock")
+        self._guarded = path
+        self._descriptor = self._acquire()
+
+    def _acquire(self) -> int:
+        while True:
+            descriptor = self._open()
+            try:
+                _try_lock(descriptor)
+            except OSError:
+                holder = self._holder(descriptor)
+                os.close(descriptor)
+                raise BusyError(
+                    f"{holder} holds {self._guarded}: wait for it, or choose another -o"
+                ) from None
+            # Whoever held it may have removed it between our opening and our locking.
+            if self._is_current(descriptor):
+                break
+            os.close(descriptor)
+        try:
+            os.lseek(descriptor, 0, os.SEEK_SET)
+            os.ftruncate(descriptor, 0)
+            now = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+            os.write(
+                descriptor, f"process {os.getpid()} on {socket.gethostname()} since {now}".encode()
+            )
+        except OSError as error:
+            os.close(descriptor)
+            raise ResultsError(f"cannot write {self._path}: {error.strerror}") from None
+        return descriptor
+
+    def _open(self) -> int:
+        try:
+            return os.open(self._path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
+        except OSError as error:
+            raise OutputError(
+                f"cannot write beside {self._guarded} ({error.strerror}): choose another -o"
+            ) from None
+
+    def _is_current(self, descriptor: int) -> bool:
+        try:
+            return os.path.samestat(os.fstat(descriptor), self._path.stat())
+        except FileNotFoundError:
+            return False
+
+    @staticmethod
+    def _holder(descriptor: int) -> str:
+        try:
+            os.lseek(descriptor, 0, os.SEEK_SET)
+            text = os.read(descriptor, 200).decode("utf-8", "replace")
+        except OSError:
+            text = ""
+        return shorten(visible(text), 100) or "another run"
+
+    def release(self) -> None:
+        """Let go of the lock and remove its file; harmless when called again."""
+        if self._descriptor < 0:
+            return
+        descriptor, self._descriptor = self._descriptor, -1
+        if sys.platform == "win32":
+            os.close(descriptor)
+            return
+        self._path.unlink(missing_ok=True)  # first: who waits for it must see that it is stale
+        os.close(descriptor)

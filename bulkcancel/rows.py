@@ -1,0 +1,159 @@
+"""One result as one line of the results file, and back."""
+
+from __future__ import annotations
+
+import csv
+import enum
+import io
+import json
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import PurePath
+from typing import TYPE_CHECKING
+
+from bulkcancel.errors import UsageError
+from bulkcancel.instance_id import pack, parse_instance_id
+from bulkcancel.models import Outcome
+from bulkcancel.text import cell
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from bulkcancel.models import CancelResult
+
+COLUMNS = (
+    "instanceId", "outcome", "status", "modelName", "modelVersion", "modelId", "httpStatus",
+    "attempts", "error", "latencyMs", "finishedAt", "host", "source",
+)  # fmt: skip
+_OUTCOME, _HOST = COLUMNS.index("outcome"), COLUMNS.index("host")
+
+
+class Format(enum.StrEnum):
+    """How results are written."""
+
+    CSV = "csv"
+    JSONL = "jsonl"
+
+    @property
+    def header(self) -> bytes:
+        """The first line: the column names in CSV, nothing in JSON Lines."""
+        return (",".join(COLUMNS) + "\n").encode() if self is Format.CSV else b""
+
+
+def format_of(path: str) -> Format:
+    """Return the format that the name of a results file stands for. Raises `UsageError`."""
+    suffix = PurePath(path).suffix.lower()
+    if suffix not in {".csv", ".jsonl"}:
+        raise UsageError(f"the results file {path} must end in .csv or .jsonl (or be -)")
+    return Format(suffix[1:])
+
+
+def encode(results: Sequence[CancelResult], form: Format) -> bytes:
+    """Return one whole line for each result, each ended by a line feed and holding no other."""
+    return _csv(results) if form is Format.CSV else _jsonl(results)
+
+
+# A run names the same few models, statuses and hosts over and over.
+_cell = lru_cache(maxsize=4096)(cell)
+
+
+def _csv(results: Sequence[CancelResult]) -> bytes:
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerows(
+        (
+            # Nearly always a lower-case UUID; what an invalid row held instead is foreign text.
+            cell(r.instance_id) if r.outcome is Outcome.INVALID else r.instance_id,
+            r.outcome,
+            _cell(r.status) if r.status else "",
+            _cell(r.model_name) if r.model_name else "",
+            _cell(r.model_version) if r.model_version else "",
+            _cell(r.model_id) if r.model_id else "",
+            r.http_status,
+            r.attempts,
+            cell(r.error) if r.error else "",
+            None if r.latency_ms is None else f"{r.latency_ms:.1f}",
+            _timestamp(r.finished_at),
+            _cell(r.host),
+            cell(r.source),
+        )
+        for r in results
+    )
+    return out.getvalue().encode("utf-8", "backslashreplace")
+
+
+def _jsonl(results: Sequence[CancelResult]) -> bytes:
+    return b"".join(
+        json.dumps(
+            {
+                "instanceId": r.instance_id,
+                "outcome": r.outcome,
+                "status": r.status,
+                "modelName": r.model_name,
+                "modelVersion": r.model_version,
+                "modelId": r.model_id,
+                "httpStatus": r.http_status,
+                "attempts": r.attempts,
+                "error": r.error,
+                "latencyMs": None if r.latency_ms is None else round(r.latency_ms, 1),
+                "finishedAt": _timestamp(r.finished_at),
+                "host": r.host,
+                "source": r.source,
+            }
+        ).encode("ascii")
+        + b"\n"
+        for r in results
+    )
+
+
+def _timestamp(when: datetime) -> str:
+    return when.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRow:
+    """What matters of a row read back."""
+
+    instance_id: bytes | None
+    """The packed ID, `None` for an `invalid` row."""
+    text: str
+    """The ID cell as stored: what an `invalid` row is known by."""
+    outcome: Outcome
+    host: str
+
+
+def decode(line: bytes, form: Format) -> StoredRow:
+    """Return the row of one line, without its line end; raise `ValueError` with what is wrong."""
+    text = line.decode("utf-8")
+    if "\x00" in text:
+        raise ValueError("it holds NUL bytes")
+    return _decode_csv(text) if form is Format.CSV else _decode_json(text)
+
+
+def _decode_csv(text: str) -> StoredRow:
+    try:
+        (cells,) = csv.reader([text], strict=True)
+    except csv.Error as error:
+        raise ValueError(str(error)) from None
+    if len(cells) != len(COLUMNS):
+        raise ValueError(f"it has {len(cells)} cells instead of {len(COLUMNS)}")
+    return _stored(cells[0], cells[_OUTCOME], cells[_HOST])
+
+
+def _decode_json(text: str) -> StoredRow:
+    row = json.loads(text)
+    if not isinstance(row, dict) or set(row) != set(COLUMNS):
+        raise ValueError("its keys are not those of a result")
+    each, outcome, host = row["instanceId"], row["outcome"], row["host"]
+    if not (isinstance(each, str) and isinstance(outcome, str) and isinstance(host, str)):
+        raise ValueError("instanceId, outcome or host is no text")
+    return _stored(each, outcome, host)
+
+
+def _stored(each: str, outcome: str, host: str) -> StoredRow:
+    word = Outcome(outcome)
+    if word is Outcome.INVALID:
+        return StoredRow(None, each, word, host)
+    if parse_instance_id(each) != each:
+        raise ValueError(f"{each!r} is no instance ID")
+    return StoredRow(pack(each), each, word, host)
