@@ -138,7 +138,7 @@ class Ledger(StreamLedger):
         try:
             os.fsync(self._descriptor)
             here = os.fstat(self._descriptor)
-            there = os.stat(self._path, follow_symlinks=False)
+            there = self._path.lstat()
         except FileNotFoundError:
             raise self._fail("the file was deleted") from None
         except OSError as error:

@@ -6,7 +6,6 @@ import contextlib
 import os
 from collections import Counter
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bulkcancel.errors import OutputError, ResultsError
@@ -16,6 +15,7 @@ from bulkcancel.rows import Format, StoredRow, decode
 from bulkcancel.text import cell, shorten, visible
 
 if TYPE_CHECKING:
+    from pathlib import Path
     from typing import BinaryIO
 
 _MOST_NOTES = 20

@@ -144,10 +144,10 @@ def _decode_json(text: str) -> StoredRow:
     row = json.loads(text)
     if not isinstance(row, dict) or set(row) != set(COLUMNS):
         raise ValueError("its keys are not those of a result")
-    each, outcome, host = row["instanceId"], row["outcome"], row["host"]
-    if not (isinstance(each, str) and isinstance(outcome, str) and isinstance(host, str)):
+    cells = row["instanceId"], row["outcome"], row["host"]
+    if not all(isinstance(text, str) for text in cells):
         raise ValueError("instanceId, outcome or host is no text")
-    return _stored(each, outcome, host)
+    return _stored(*cells)
 
 
 def _stored(each: str, outcome: str, host: str) -> StoredRow:

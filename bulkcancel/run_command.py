@@ -34,8 +34,8 @@ from bulkcancel.progress import Gauge
 from bulkcancel.quantities import parse_duration, parse_failures, parse_rate
 from bulkcancel.sandbox import Sandbox, SandboxOptions
 from bulkcancel.settings import RunSettings
-from bulkcancel.signals import SIGNALS
 from bulkcancel.settings_sources import from_environment_and_file
+from bulkcancel.signals import SIGNALS
 from bulkcancel.stats import Stats
 from bulkcancel.stop import Stop
 from bulkcancel.summary import Summary, write_summary
@@ -212,9 +212,9 @@ class RunCommand:
         except BulkcancelError as error:
             return error
         except BaseExceptionGroup as group:
-            error = unwrapped(group)
-            if isinstance(error, BulkcancelError):
-                return error
+            cause = unwrapped(group)
+            if isinstance(cause, BulkcancelError):
+                return cause
             raise
         finally:
             SIGNALS.hand_to(None)

@@ -14,13 +14,17 @@ README = PACKAGE.parent / "README.md"
 FLOORS = [
     "models errors text instance_id version",
     "faults reply quantities target",
-    "watchdog client verdict retry_after backoff breaker pacer adaptive "
-    "columns decode tables jsonlines formats checked source stdin "
-    "rows lock resume ledger "
-    "sandbox_options sandbox_rules sandbox_api sandbox",
+    (
+        "watchdog client verdict retry_after backoff breaker pacer adaptive "
+        "columns decode tables jsonlines formats checked source stdin "
+        "rows lock resume ledger "
+        "sandbox_options sandbox_rules sandbox_api sandbox"
+    ),
     "stop stats guard canceller pipeline collector engine",
-    "settings settings_sources token signals system terminal logs observer plan progress summary "
-    "display inputs api __init__",
+    (
+        "settings settings_sources token signals system terminal logs observer plan progress "
+        "summary display inputs api __init__"
+    ),
     "run_command sandbox_command cli __main__",
 ]
 FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names.split()}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 import random
 import subprocess
 import time
@@ -164,7 +163,7 @@ def test_a_dry_run_sends_nothing_and_writes_nothing(tmp_path: Path) -> None:
     assert done.code == 0
     (planned,) = done.events("run.planned")
     assert planned["to_cancel"] == 20
-    assert os.listdir(tmp_path) == ["ids.txt"]
+    assert [p.name for p in tmp_path.iterdir()] == ["ids.txt"]
 
 
 @pytest.mark.parametrize("text", ["", "instanceId\n", "# nothing\n\n"])

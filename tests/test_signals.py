@@ -123,7 +123,7 @@ def test_a_signal_ends_every_kind_of_waiting(
 def test_the_second_signal_cuts(tmp_path: Path) -> None:
     """Requests in flight are abandoned: out at once, without a row for them."""
     write_ids(tmp_path / "ids.txt", make_ids(60))
-    server = FaultyServer(lambda i, n: _silent(i, n))
+    server = FaultyServer(_silent)
     with running_in_thread(server):
         target = ("--base-url", server.base_url, "--rate", "500", "--grace", "60")
         with _running(tmp_path, "ids.txt", *target) as process:

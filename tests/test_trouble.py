@@ -200,7 +200,7 @@ def test_an_outage_opens_the_breaker_and_fails_nobody() -> None:
     state = {"down": False}
 
     def plan(instance_id: str, _nth: int) -> Answer:
-        if 100 < len(server.requests) and not state.get("over"):
+        if len(server.requests) > 100 and not state.get("over"):
             return answers.problem(503)
         return answers.ok(instance_id)
 
