@@ -21,10 +21,10 @@ def full_jitter(attempt: int, *, base_s: float, rng: random.Random, cap_s: float
 
 
 class RetryBudget:
-    """Keeps retries below a tenth of the first tries, however many requests fail.
+    """Lets retries be at most `ratio` of the successes, however many requests fail.
 
     A token bucket as in Finagle's `RetryBudget` and gRPC's retry throttling (gRFC A6): each
-    first try puts in `ratio`, each retry takes out 1. `reserve` retries are there at the start,
+    success puts in `ratio`, each retry takes out 1. `reserve` retries are there at the start,
     so that a short run can retry at all; more than `cap` are never saved up.
     """
 
@@ -38,7 +38,7 @@ class RetryBudget:
         self._cap = cap
 
     def deposit(self) -> None:
-        """Count one first try."""
+        """Count one success."""
         self._tokens = min(self._tokens + self._ratio, self._cap)
 
     def try_spend(self) -> bool:

@@ -42,6 +42,10 @@ class Client(Protocol):
     def host(self) -> str:
         """The server's host name, for the results."""
 
+    @property
+    def timeout_s(self) -> float:
+        """The longest time one attempt may take, in seconds."""
+
     async def cancel(self, instance_id: str, *, fresh: bool = False) -> Reply:
         """Send one cancel; on a new connection if `fresh`."""
 

@@ -62,6 +62,8 @@ class CheckedInput:
         return len(self._lines)
 
     def __iter__(self) -> Iterator[Target]:
+        if not self._starts:
+            return
         ends = [start for start, _ in self._starts[1:]] + [len(self)]
         for (start, name), end in zip(self._starts, ends, strict=True):
             for at in range(start, end):

@@ -99,7 +99,7 @@ class DomoClient:
         self._token = token
         self._prefix = f"{url}/api/workflow/v1/instances/"
         self._max_connections = max_connections
-        self._timeout_s = timeout_s
+        self.timeout_s = timeout_s
         self._watchdog = Watchdog(timeout_s)
         self._session: aiohttp.ClientSession | None = None
         self._fresh_session: aiohttp.ClientSession | None = None
@@ -142,7 +142,7 @@ class DomoClient:
             trust_env=False,
             auto_decompress=False,
             timeout=aiohttp.ClientTimeout(
-                total=None, sock_connect=min(_CONNECT_TIMEOUT_S, self._timeout_s * 0.9)
+                total=None, sock_connect=min(_CONNECT_TIMEOUT_S, self.timeout_s * 0.9)
             ),
             headers={
                 "X-DOMO-Developer-Token": self._token,
@@ -185,7 +185,7 @@ class DomoClient:
         latency_s = time.monotonic() - started
         if scope.cancelled_caught:
             raise AttemptTimeoutError(
-                f"no whole answer within {self._timeout_s:g} s", latency_s=latency_s
+                f"no whole answer within {self.timeout_s:g} s", latency_s=latency_s
             )
         if 200 <= status < 300:
             instance = parse_instance(body)

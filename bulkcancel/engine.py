@@ -86,8 +86,13 @@ class Engine:
                 rng=rng,
             ),
             breaker=Breaker(
-                rng=rng, threshold=_BREAKER_THRESHOLD, on_change=observer.breaker_changed
+                rng=rng,
+                threshold=_BREAKER_THRESHOLD,
+                probe_lease_s=2 * client.timeout_s,
+                on_change=observer.breaker_changed,
             ),
+            # Successes pay for retries: three bad answers in ten still leave enough, and an
+            # outage, which has none, soon leaves the breaker's probes alone.
             budget=RetryBudget(ratio=0.5, reserve=10, cap=100),
             guard=self._guard,
             stats=stats,

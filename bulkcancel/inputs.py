@@ -81,8 +81,6 @@ class Inputs:
 
     def _listed(self) -> Iterator[Target | InvalidRow]:
         yield from self._invalid
-        if not len(self._checked):
-            return
         if self._resumed is None or not len(self._resumed.done):
             yield from self._checked
             return

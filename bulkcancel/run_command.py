@@ -3,46 +3,45 @@
 from __future__ import annotations
 
 import asyncio
-import math
-import shlex
 import sys
 import time
 from contextlib import AsyncExitStack, ExitStack
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import anyio
 import cyclopts
 from cyclopts import Parameter
 
+from bulkcancel.accounts import plan_of, policy_of, summary_of
 from bulkcancel.client import DomoClient
 from bulkcancel.collector import Collector
 from bulkcancel.display import Display
-from bulkcancel.engine import Engine, Policy
+from bulkcancel.engine import Engine
 from bulkcancel.errors import (
     BulkcancelError,
     InputError,
     InterruptedRunError,
-    StoppedError,
     UsageError,
     unwrapped,
 )
-from bulkcancel.guard import Limits
 from bulkcancel.inputs import Inputs, open_inputs
 from bulkcancel.ledger import Ledger, StreamLedger
-from bulkcancel.plan import Plan
 from bulkcancel.progress import Gauge
-from bulkcancel.quantities import parse_duration, parse_failures, parse_rate
+from bulkcancel.quantities import parse_duration
 from bulkcancel.sandbox import Sandbox, SandboxOptions
 from bulkcancel.settings import RunSettings
 from bulkcancel.settings_sources import from_environment_and_file
 from bulkcancel.signals import SIGNALS
 from bulkcancel.stats import Stats
 from bulkcancel.stop import Stop
-from bulkcancel.summary import Summary, write_summary
-from bulkcancel.system import fitting_concurrency, loop_factory
+from bulkcancel.summary import write_summary
+from bulkcancel.system import loop_factory
 from bulkcancel.target import base_url_of, host_of
 from bulkcancel.terminal import confirm, is_interactive
 from bulkcancel.token import SANDBOX_TOKEN, read_token
+
+if TYPE_CHECKING:
+    from bulkcancel.plan import Plan
 
 app = cyclopts.App(
     name="run",
@@ -92,7 +91,6 @@ class RunCommand:
         self._paths = inputs
         self._stats = Stats()
         self._stop: Stop | None = None
-        self._seconds = 0.0
 
     def run(self) -> int:
         """Do it all; return the exit code. Raises `BulkcancelError` for what prevents a start."""
@@ -102,7 +100,7 @@ class RunCommand:
             inputs = open_inputs(self._paths, settings, on_progress)
         self._check_count(inputs)
         if settings.dry_run:
-            self._display.plan(self._plan(inputs, host))
+            self._display.plan(plan_of(settings, inputs, host))
             self._display.say("Dry run: nothing was sent.")
             return 0
         token = SANDBOX_TOKEN if settings.sandbox else read_token(settings.token_file)
@@ -110,7 +108,7 @@ class RunCommand:
         if ledger.resumed is not None:
             inputs.skip(ledger.resumed)
             inputs.notes.extend(ledger.resumed.notes)
-        plan = self._plan(inputs, host)
+        plan = plan_of(settings, inputs, host)
         self._display.plan(plan)
         if plan.to_cancel == 0 and not inputs.invalid:
             self._display.say("Nothing to cancel.")
@@ -122,8 +120,10 @@ class RunCommand:
                 return 0
         began = time.monotonic()
         error = self._work(inputs, ledger, token, plan)
-        self._seconds = time.monotonic() - began
-        summary = self._summarise(inputs, ledger, host, error)
+        seconds = time.monotonic() - began
+        summary = summary_of(
+            settings, inputs, self._stats, ledger.resumed, host=host, error=error, seconds=seconds
+        )
         self._display.summary(summary)
         if settings.summary:
             write_summary(settings.summary, summary)
@@ -151,49 +151,6 @@ class RunCommand:
             )
         self._resources.callback(ledger.close)
         return ledger
-
-    def _plan(self, inputs: Inputs, host: str) -> Plan:
-        settings = self._settings
-        return Plan(
-            host=f"{host} (sandbox: nothing is real)" if settings.sandbox else host,
-            inputs=", ".join(inputs.names),
-            to_cancel=inputs.to_cancel,
-            already_done=inputs.already_done,
-            duplicates=inputs.counts.duplicates,
-            filtered=inputs.counts.filtered,
-            beyond_limit=inputs.counts.beyond_limit,
-            invalid=inputs.invalid,
-            rate_per_s=parse_rate(settings.rate),
-            concurrency=settings.concurrency,
-            output=settings.output,
-            notes=inputs.notes,
-        )
-
-    def _policy(self, inputs: Inputs) -> Policy:
-        settings = self._settings
-        count, share = None, None
-        if settings.max_failures is not None:
-            count, share = parse_failures(settings.max_failures)
-            if share is not None and inputs.to_cancel is not None:
-                count, share = max(1, math.ceil(share * inputs.to_cancel)), None
-        concurrency = fitting_concurrency(
-            settings.concurrency, sockets_each=2 if settings.sandbox else 1
-        )
-        if concurrency < settings.concurrency:
-            self._display.observer.out_of_descriptors()
-        return Policy(
-            rate_per_s=parse_rate(settings.rate),
-            burst=settings.burst,
-            concurrency=concurrency,
-            attempts=settings.attempts,
-            grace_s=parse_duration(settings.grace),
-            limits=Limits(
-                max_outage_s=parse_duration(settings.max_outage),
-                deadline_s=parse_duration(settings.deadline) if settings.deadline else None,
-                max_failures=count,
-                max_failure_share=share,
-            ),
-        )
 
     def _work(
         self, inputs: Inputs, ledger: Ledger | StreamLedger, token: str, plan: Plan
@@ -223,7 +180,10 @@ class RunCommand:
     async def _cancel_all(
         self, inputs: Inputs, ledger: Ledger | StreamLedger, token: str, plan: Plan
     ) -> None:
-        settings, policy = self._settings, self._policy(inputs)
+        settings = self._settings
+        policy = policy_of(settings, inputs)
+        if policy.concurrency < settings.concurrency:
+            self._display.observer.out_of_descriptors()
         self._stop = stop = Stop()
         loop = asyncio.get_running_loop()
 
@@ -259,51 +219,3 @@ class RunCommand:
             )
             async with self._display.progress(gauge):
                 await engine.run(inputs.items(), Collector(ledger, self._stats).collect)
-
-    def _summarise(
-        self,
-        inputs: Inputs,
-        ledger: Ledger | StreamLedger,
-        host: str,
-        error: BulkcancelError | None,
-    ) -> Summary:
-        settings, stats, counts = self._settings, self._stats, inputs.counts
-        expected = settings.expect_count
-        if error is None and expected is not None and inputs.listed != expected:
-            error = BulkcancelError(
-                f"the input listed {inputs.listed:,} distinct IDs, not the {expected:,} of "
-                "--expect-count"
-            )
-        if isinstance(error, InputError) and stats.requests:
-            error = StoppedError(str(error))  # exit code 2 says that nothing was sent
-        kept_failures = ledger.resumed.kept_failures if ledger.resumed is not None else 0
-        ok = stats.all_succeeded and not kept_failures
-        return Summary(
-            host=host,
-            output=settings.output,
-            exit_code=error.exit_code if error else 0 if ok else 1,
-            reason=str(error) if error else "",
-            rows_in=counts.rows,
-            duplicates=counts.duplicates,
-            filtered=counts.filtered,
-            not_reached=counts.targets
-            + counts.invalid
-            + counts.beyond_limit
-            - inputs.already_done
-            - stats.done,
-            results=stats.done,
-            already_done=inputs.already_done,
-            outcomes={str(word): n for word, n in sorted(stats.outcomes.items())},
-            errors=stats.grouped_errors(),
-            requests=stats.requests,
-            retries=stats.retries,
-            throttled=stats.throttled,
-            seconds=self._seconds,
-            resume_command=self._resume_command() if error else "",
-        )
-
-    def _resume_command(self) -> str:
-        if self._settings.output == "-":
-            return ""
-        arguments = [a for a in sys.argv[1:] if a not in {"--overwrite", "--resume"}]
-        return shlex.join(["bulkcancel", *arguments, "--resume"])

@@ -16,14 +16,14 @@ FLOORS = [
     "faults reply quantities target",
     (
         "watchdog client verdict retry_after backoff breaker pacer adaptive "
-        "columns decode tables jsonlines formats checked source stdin "
+        "columns encodings decode layout tables jsonlines formats checked source stdin "
         "rows lock resume ledger "
         "sandbox_options sandbox_rules sandbox_api sandbox"
     ),
     "stop stats guard canceller pipeline collector engine",
     (
         "settings settings_sources token signals system terminal logs observer plan progress "
-        "summary display inputs api __init__"
+        "summary display inputs accounts api __init__"
     ),
     "run_command sandbox_command cli __main__",
 ]

@@ -1,0 +1,119 @@
+"""The settings of one run as the engine's policy, its plan before and its summary after."""
+
+from __future__ import annotations
+
+import math
+import shlex
+import sys
+from typing import TYPE_CHECKING
+
+from bulkcancel.engine import Policy
+from bulkcancel.errors import BulkcancelError, InputError, StoppedError
+from bulkcancel.guard import Limits
+from bulkcancel.plan import Plan
+from bulkcancel.quantities import parse_duration, parse_failures, parse_rate
+from bulkcancel.summary import Summary
+from bulkcancel.system import fitting_concurrency
+
+if TYPE_CHECKING:
+    from bulkcancel.inputs import Inputs
+    from bulkcancel.resume import Resumed
+    from bulkcancel.settings import RunSettings
+    from bulkcancel.stats import Stats
+
+
+def plan_of(settings: RunSettings, inputs: Inputs, host: str) -> Plan:
+    """Return what is known of the run before its first request."""
+    return Plan(
+        host=f"{host} (sandbox: nothing is real)" if settings.sandbox else host,
+        inputs=", ".join(inputs.names),
+        to_cancel=inputs.to_cancel,
+        already_done=inputs.already_done,
+        duplicates=inputs.counts.duplicates,
+        filtered=inputs.counts.filtered,
+        beyond_limit=inputs.counts.beyond_limit,
+        invalid=inputs.invalid,
+        rate_per_s=parse_rate(settings.rate),
+        concurrency=settings.concurrency,
+        output=settings.output,
+        notes=inputs.notes,
+    )
+
+
+def policy_of(settings: RunSettings, inputs: Inputs) -> Policy:
+    """Return how fast and how stubborn the run is, fitted to this process's descriptors."""
+    count, share = None, None
+    if settings.max_failures is not None:
+        count, share = parse_failures(settings.max_failures)
+        if share is not None and inputs.to_cancel is not None:
+            count, share = max(1, math.ceil(share * inputs.to_cancel)), None
+    concurrency = fitting_concurrency(
+        settings.concurrency, sockets_each=2 if settings.sandbox else 1
+    )
+    return Policy(
+        rate_per_s=parse_rate(settings.rate),
+        burst=settings.burst,
+        concurrency=concurrency,
+        attempts=settings.attempts,
+        grace_s=parse_duration(settings.grace),
+        limits=Limits(
+            max_outage_s=parse_duration(settings.max_outage),
+            deadline_s=parse_duration(settings.deadline) if settings.deadline else None,
+            max_failures=count,
+            max_failure_share=share,
+        ),
+    )
+
+
+def summary_of(
+    settings: RunSettings,
+    inputs: Inputs,
+    stats: Stats,
+    resumed: Resumed | None,
+    *,
+    host: str,
+    error: BulkcancelError | None,
+    seconds: float,
+) -> Summary:
+    """Return what the run came to, its exit code and, if it ended early, how to finish it."""
+    counts = inputs.counts
+    expected = settings.expect_count
+    if error is None and expected is not None and inputs.listed != expected:
+        error = BulkcancelError(
+            f"the input listed {inputs.listed:,} distinct IDs, not the {expected:,} of "
+            "--expect-count"
+        )
+    if isinstance(error, InputError) and stats.requests:
+        error = StoppedError(str(error))  # exit code 2 says that nothing was sent
+    kept_failures = resumed.kept_failures if resumed is not None else 0
+    ok = stats.all_succeeded and not kept_failures
+    return Summary(
+        host=host,
+        output=settings.output,
+        exit_code=error.exit_code if error else 0 if ok else 1,
+        reason=str(error) if error else "",
+        rows_in=counts.rows,
+        duplicates=counts.duplicates,
+        filtered=counts.filtered,
+        not_reached=counts.targets
+        + counts.invalid
+        + counts.beyond_limit
+        - inputs.already_done
+        - stats.done,
+        results=stats.done,
+        already_done=inputs.already_done,
+        outcomes={str(word): n for word, n in sorted(stats.outcomes.items())},
+        errors=stats.grouped_errors(),
+        requests=stats.requests,
+        retries=stats.retries,
+        throttled=stats.throttled,
+        seconds=seconds,
+        resume_command=_resume_command(settings) if error else "",
+    )
+
+
+def _resume_command(settings: RunSettings) -> str:
+    if settings.output == "-":
+        return ""
+    arguments = [a for a in sys.argv[1:] if a not in {"--overwrite", "--resume"}]
+    return shlex.join(["bulkcancel", *arguments, "--resume"])
