@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from bulkcancel.noise import Noise
+
 if TYPE_CHECKING:
     import random
     from collections.abc import Callable
@@ -71,6 +73,7 @@ class AdaptiveRate:
         self._ceiling = ceiling_per_s
         self._on_change = on_change
         self._rng = rng
+        self._noise = Noise()
         self._answers = 0
         self._accepted = 0
         self._reported = pacer.rate_per_s
@@ -105,9 +108,9 @@ class AdaptiveRate:
 
     def on_success(self, sent_at: float, now: float) -> None:
         """Take note of a request sent at `sent_at` that was not throttled."""
-        del sent_at
         self._accepted += 1
         self._answers += 1
+        self._noise.on_accepted(sent_at)
         if now >= self._look_at:
             self._look(now)
 
@@ -122,14 +125,21 @@ class AdaptiveRate:
         if pause_s:
             jitter_s = self._rng.random() * min(1.0, 0.1 * pause_s)
             self._pacer.pause_until(now + pause_s + jitter_s)
+        if self._noise.on_refused(sent_at):
+            return
         if sent_at > self._cut_at:
             self._pause_s = pause_s
+            before = self._rate
             gap_s = max(_STORM_GAP_S, _STORM_GAP_REQUESTS / self._rate)
             if not pause_s and not self._raised and now - self._throttled_at <= gap_s:
                 self._cut_again(now)
             else:
                 self._cut_first(sent_at, now)
             self._cut_at = now
+            back_to = self._noise.on_cut(now, before, self._rate)
+            if back_to is not None:
+                self._hold = self._goal = back_to
+                self._set(back_to, "slowing down did not help against the 429s")
         self._throttled_at = now
         self._throttled_accepted = self._accepted
         self._begin_stage(now + pause_s)

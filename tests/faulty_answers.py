@@ -6,9 +6,11 @@ import enum
 import functools
 import hashlib
 import json
+import time
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from email.utils import formatdate
 from http import HTTPStatus
 
 MODEL_ID = "a8afdc89-9491-4ee4-b7c3-b9e9b86c0138"
@@ -199,6 +201,12 @@ def closing_on_next(instance_id: str) -> Answer:
     return http(200, instance(instance_id), end=End.CLOSE_ON_NEXT)
 
 
+def limited_somehow(instance_id: str) -> Answer:
+    """Return a 429 with a good, a dated, a junk or no `Retry-After`, depending on the ID."""
+    dated = formatdate(time.time() + 2, usegmt=True)
+    return limited(("1", dated, "soon", None)[int(instance_id[:2], 16) % 4])
+
+
 FAULTS: dict[str, Callable[[str], Answer]] = {
     "fin": lambda _: gone(),
     "rst": lambda _: gone(reset=True),
@@ -220,8 +228,7 @@ FAULTS: dict[str, Callable[[str], Answer]] = {
     "503": lambda _: problem(503),
     "504": lambda _: page(504),
     "408": lambda _: problem(408),
-    "429": lambda _: limited(),
-    "429_plain": lambda _: limited(None),
+    "429": limited_somehow,
     "closing_on_next": closing_on_next,
     "endless": lambda _: endless(),
     "gzip_bomb": lambda _: gzip_bomb(20),

@@ -71,6 +71,18 @@ class FixedWindow:
 
 
 @dataclass
+class Noisy:
+    """Another limiter, and a 429 for a share of all requests, at whatever pace they come."""
+
+    share: float
+    limiter: Limiter = lambda _at: OK
+    rng: random.Random = field(default_factory=lambda: random.Random(5))
+
+    def __call__(self, at: float) -> float:
+        return NOT_SAID if self.rng.random() < self.share else self.limiter(at)
+
+
+@dataclass
 class Outage:
     """Nothing but 429 from `from_s` to `to_s` after the first request, and no limit otherwise."""
 

@@ -10,7 +10,7 @@ import pytest
 
 from bulkcancel.adaptive import FLOOR_PER_S, AdaptiveRate
 from bulkcancel.pacer import Pacer
-from tests.simulated_server import FixedWindow, Nginx, Outage, Run, Scenario
+from tests.simulated_server import FixedWindow, Nginx, Noisy, Outage, Run, Scenario
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,6 +60,21 @@ def test_a_limit_that_drops_and_returns_is_followed(
     assert seen.accepted_per_s(15, 25) >= 19
     assert seen.accepted_per_s(31, 41) >= 95
     assert seen.throttled_share <= share
+
+
+@pytest.mark.parametrize("share", [0.03, 0.06, 0.12])
+def test_refusals_that_slowing_down_does_not_help_are_lived_with(share: float) -> None:
+    """A few 429s in a hundred at any pace whatever do not bring the run to a standstill."""
+    seen = Scenario(Noisy(share), ids=20_000, consumers=64).run()
+    assert seen.accepted[-1] < 200
+    assert seen.throttled_share == pytest.approx(share, rel=0.2)
+
+
+def test_a_limit_is_kept_even_where_some_are_refused_at_any_pace() -> None:
+    """Beneath the noise a real limit still shows."""
+    seen = Scenario(Noisy(0.04, Nginx(100)), ids=5000, consumers=64).run()
+    assert seen.accepted[-1] < 300
+    assert seen.throttled_share <= 0.1
 
 
 @pytest.mark.parametrize("limit_per_s", [2, 5, 10, 30, 50, 200, 500])

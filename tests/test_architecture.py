@@ -15,7 +15,7 @@ FLOORS = [
     "models errors text instance_id version",
     "faults reply quantities target",
     (
-        "watchdog client verdict retry_after backoff breaker pacer adaptive "
+        "watchdog client verdict retry_after backoff breaker pacer noise adaptive "
         "columns encodings decode layout tables jsonlines formats checked source stdin "
         "rows lock resume ledger "
         "sandbox_options sandbox_rules sandbox_api sandbox"

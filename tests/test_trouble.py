@@ -99,6 +99,7 @@ def test_an_unreadable_answer_is_sent_again_only_once() -> None:
     assert server.times_seen[ID] == 2
 
 
+@pytest.mark.timeout(240)
 def test_mixed_faults_lose_nothing() -> None:
     """30 % of first answers faulty in every way there is: a true row for each of 3,000 IDs."""
     ids = make_ids(3000)

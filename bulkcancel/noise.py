@@ -1,0 +1,90 @@
+"""429s that have nothing to do with the pace."""
+
+from __future__ import annotations
+
+_LEG_ANSWERS = 32
+_LEG_REFUSALS = 2
+_LONGEST_RUN = 100  # accepted in a row: more is no longer the same trouble
+_SHARE_ANSWERS = 64  # the share of refusals is taken over about so many answers
+_MOST_NOISE = 0.25
+_MARGIN = 0.02
+_GONE = 0.125
+
+
+class Noise:
+    """Notices that slowing down is in vain, as where others use up a limit shared with them.
+
+    A limit at half of the pace or less refuses half of the requests or more, and none once the
+    pace is below it. Where the pace was halved twice and each time about the same small share
+    was refused, the pace is not the cause: to go on cutting would end at a standstill.
+    """
+
+    __slots__ = (
+        "_answers",
+        "_before_rate",
+        "_before_share",
+        "_in_a_row",
+        "_leg_at",
+        "_leg_rate",
+        "_level",
+        "_refused",
+        "_share",
+    )
+
+    def __init__(self) -> None:
+        self._level = 0.0
+        self._share = 0.0
+        self._begin(0.0, 0.0)
+        self._before_rate = 0.0
+        self._before_share = 0.0
+
+    def on_accepted(self, sent_at: float) -> None:
+        """Count an answer that was no 429."""
+        if self._refused and sent_at > self._leg_at:
+            self._answers += 1
+            self._in_a_row += 1
+            if self._in_a_row > _LONGEST_RUN:
+                self._begin(0.0, self._leg_at)
+                self._before_share = 0.0
+        if self._share:
+            self._share -= self._share / _SHARE_ANSWERS
+            if self._share < _GONE * self._level:
+                self._level = 0.0
+
+    def on_refused(self, sent_at: float) -> bool:
+        """Count a 429; return whether it is just noise and should not slow the pace."""
+        if sent_at > self._leg_at:
+            self._answers += 1
+            self._refused += 1
+            self._in_a_row = 0
+        self._share += (1 - self._share) / _SHARE_ANSWERS
+        if self._level and self._share > 2 * self._level + _MARGIN:
+            self._level = 0.0
+        return self._level > 0
+
+    def on_cut(self, now: float, from_per_s: float, to_per_s: float) -> float | None:
+        """Take note of a cut; return the pace to go back to if the cuts were in vain."""
+        if from_per_s > self._leg_rate:
+            self._begin(from_per_s, now)
+            self._before_share = 0.0
+        if to_per_s > self._leg_rate / 2 or self._answers < _LEG_ANSWERS:
+            return None
+        share = self._refused / self._answers
+        before, back_to = self._before_share, self._before_rate
+        told = self._refused >= _LEG_REFUSALS
+        if told and 0 < before < _MOST_NOISE and before / 2 < share < _MOST_NOISE:
+            self._level = self._share = max(before, share)
+            self._begin(0.0, now)
+            self._before_share = 0.0
+            return back_to
+        self._before_rate, self._before_share = self._leg_rate, share
+        self._begin(to_per_s, now)
+        return None
+
+    def _begin(self, rate_per_s: float, now: float) -> None:
+        """Begin a leg, down to half of this pace: from the next 429 on, all answers count."""
+        self._leg_rate = rate_per_s
+        self._leg_at = now
+        self._answers = 0
+        self._refused = 0
+        self._in_a_row = 0
