@@ -1,0 +1,95 @@
+"""How fast bulkcancel is, beside its peers, on the same IDs in the same run.
+
+    python -m tests.bench            # whole processes: IDs a second, CPU, memory, rows kept
+    python -m tests.bench latency    # a server that takes 100 ms, 64 requests in flight
+    python -m tests.bench paced      # what the server sees at 10 … 5,000 a second
+    python -m tests.bench limits     # an unknown limit: adaptive pace, botocore's, plain retries
+    python -m tests.bench memory     # a million IDs
+    python -m tests.bench startup    # --help, and the first request of a small file
+
+nginx is the server, on a core of its own where the system can pin it. Prints Markdown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import tempfile
+from pathlib import Path
+
+from tests.bench import endurance, limits, peers
+from tests.bench.measure import make_ids, median, server_options, table, write_csv
+from tests.nginx_server import nginx_server
+
+
+def speed(count: int, rounds: int) -> str:
+    """Measure whole processes, in turn, so many rounds; return the table of medians."""
+    ids = make_ids(count)
+    missing = [f"{peer.name}: {peer.missing()}" for peer in peers.PEERS if peer.missing()]
+    present = [peer for peer in peers.PEERS if not peer.missing()]
+    usages: dict[str, list[tuple[float, float, float]]] = {peer.name: [] for peer in present}
+    kept = {}
+    with nginx_server(server_options()) as server, tempfile.TemporaryDirectory() as directory:
+        for _ in range(rounds):
+            for peer in present:
+                some = ids[: max(100, int(count * peer.share))]
+                folder = Path(tempfile.mkdtemp(dir=directory))
+                write_csv(folder / "ids.csv", some)
+                job = peers.Job(some, folder / "ids.csv", server.base_url, folder)
+                usage = peer.run(job)
+                per_s = len(some) / usage.wall_s
+                usages[peer.name].append((per_s, usage.cpu_s / len(some) * 1000, usage.peak_mb))
+                kept[peer.name] = f"{job.kept():,} of {len(some):,}"
+    reference = usages.get(peers.REFERENCE)
+    rows = []
+    for name, runs in usages.items():
+        ratios = [a[0] / b[0] for a, b in zip(runs, reference, strict=True)] if reference else []
+        rows.append(
+            (
+                name,
+                f"{median([run[0] for run in runs]):,.0f}",
+                f"{median(ratios):.3f}" if ratios else "",
+                f"{median([run[1] for run in runs]):.3f}",
+                f"{median([run[2] for run in runs]):.0f}",
+                kept[name],
+            )
+        )
+    header = ("client", "IDs/s", "ratio", "CPU s per 1,000", "peak MB", "rows kept")
+    notes = [f"Missing here: {', '.join(missing)}."] if missing else []
+    return "\n\n".join([table(header, rows), *notes])
+
+
+def main() -> None:
+    """Run what is asked for."""
+    assert __doc__ is not None
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.bench",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    kinds = ("speed", "latency", "paced", "limits", "memory", "startup")
+    parser.add_argument("kind", nargs="?", choices=kinds, default="speed")
+    parser.add_argument("--ids", type=int, default=100_000)
+    parser.add_argument("--rounds", type=int, default=5)
+    given = parser.parse_args()
+    print(
+        f"{platform.system()}, {os.cpu_count()} cores, Python {platform.python_version()}, "
+        f"{given.rounds} rounds, medians\n"
+    )
+    if given.kind == "speed":
+        print(speed(given.ids, given.rounds))
+        return
+    measures = {
+        "latency": endurance.latency,
+        "paced": endurance.paced,
+        "limits": limits.limits,
+        "memory": endurance.memory,
+        "startup": endurance.startup,
+    }
+    with tempfile.TemporaryDirectory() as directory:
+        print(measures[given.kind](Path(directory)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+"""One process run to its end, on the client's core: seconds, CPU seconds, peak memory."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+import uuid
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tests.nginx_server import NginxOptions
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+CLIENT_CPU, SERVER_CPU = 0, 1
+CAN_PIN = bool(shutil.which("taskset")) and (os.cpu_count() or 1) > 1
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a process and its children took; `peak_mb` is of the largest of them."""
+
+    wall_s: float
+    cpu_s: float
+    peak_mb: float
+    exit_code: int
+
+
+def pinned(command: Sequence[str]) -> list[str]:
+    """Return the command, on the client's core where the system can do that."""
+    return ["taskset", "-c", str(CLIENT_CPU), *command] if CAN_PIN else list(command)
+
+
+def measure(
+    command: Sequence[str],
+    *,
+    cwd: Path,
+    env: Mapping[str, str] | None = None,
+    stdin: Path | None = None,
+    stdout: Path | None = None,
+) -> Usage:
+    """Run a command to its end; its streams go to files or nowhere."""
+    with (
+        open(stdin or os.devnull, "rb") as input_,
+        open(stdout or os.devnull, "wb") as output,
+    ):
+        began = time.monotonic()
+        process = subprocess.Popen(
+            pinned(command),
+            cwd=cwd,
+            env={**os.environ, **(env or {})},
+            stdin=input_,
+            stdout=output,
+            stderr=subprocess.DEVNULL,
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+        wall_s = time.monotonic() - began
+        process.returncode = os.waitstatus_to_exitcode(status)
+    unit = 1e6 if sys.platform == "darwin" else 1e3
+    return Usage(
+        wall_s, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / unit, process.returncode
+    )
+
+
+def make_ids(count: int) -> list[str]:
+    """Return distinct instance IDs."""
+    rng = random.Random(1)
+    return [str(uuid.UUID(int=rng.getrandbits(128), version=4)) for _ in range(count)]
+
+
+def write_csv(path: Path, ids: list[str]) -> None:
+    """Write them as an export would list them."""
+    lines = (f"{each},Invoice approval EMEA,IN_PROGRESS,1.0.3\n" for each in ids)
+    path.write_text("instanceId,modelName,status,modelVersion\n" + "".join(lines))
+
+
+def server_options(*, access_log: bool = False) -> NginxOptions:
+    """Return an nginx on the server's core, where there is one."""
+    return NginxOptions(cpu=SERVER_CPU if CAN_PIN else None, access_log=access_log)
+
+
+def median(values: Sequence[float]) -> float:
+    """Return the median."""
+    return statistics.median(values)
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a Markdown table; all columns but the first are aligned right."""
+    lines = [
+        "| " + " | ".join(header) + " |",
+        "|---|" + "---:|" * (len(header) - 1),
+        *("| " + " | ".join(row) + " |" for row in rows),
+    ]
+    return "\n".join(lines)
