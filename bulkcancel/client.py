@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import re
 import socket
@@ -11,7 +12,6 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Self
 
 import aiohttp
-from anyio import CancelScope
 from yarl import URL
 
 from bulkcancel.errors import UsageError
@@ -97,7 +97,8 @@ class DomoClient:
         self.base_url = url
         self.host = host_of(url)
         self._token = token
-        self._prefix = f"{url}/api/workflow/v1/instances/"
+        self._origin = URL(url)
+        self._prefix = f"{self._origin.raw_path.rstrip('/')}/api/workflow/v1/instances/"
         self._max_connections = max_connections
         self.timeout_s = timeout_s
         self._watchdog = Watchdog(timeout_s)
@@ -165,28 +166,30 @@ class DomoClient:
             raise UsageError("use DomoClient as a context manager: async with DomoClient(...)")
         connection = _Connection()
         _connection.set(connection)
+        # The ID was matched against a strict pattern: nothing in it needs quoting.
+        url = self._origin.with_path(f"{self._prefix}{instance_id}/cancel", encoded=True)
         started = time.monotonic()
-        with CancelScope() as scope:
-            self._watchdog.begin(scope)
-            try:
-                # The ID was matched against a strict pattern: nothing in it needs quoting.
-                url = URL(f"{self._prefix}{instance_id}/cancel", encoded=True)
-                async with session.post(url, allow_redirects=False) as response:
-                    body = await self._read(response)
-                    status = response.status
-                    retry_after = response.headers.get("Retry-After")
-            except (aiohttp.ClientError, OSError, ssl.SSLError, ValueError) as error:
-                fault = _translate(error, fresh=connection.fresh)
-                fault.message = shorten(visible(redact(fault.message, self._token)))
-                fault.latency_s = time.monotonic() - started
-                raise fault from None  # aiohttp's own error holds the request and its token
-            finally:
-                self._watchdog.end(scope)
+        attempt = self._watchdog.begin(started)
+        try:
+            async with session.post(url, allow_redirects=False) as response:
+                body = await self._read(response)
+                status = response.status
+                retry_after = response.headers.get("Retry-After")
+        except asyncio.CancelledError:
+            if attempt.timed_out():
+                raise AttemptTimeoutError(
+                    f"no whole answer within {self.timeout_s:g} s",
+                    latency_s=time.monotonic() - started,
+                ) from None
+            raise
+        except (aiohttp.ClientError, OSError, ssl.SSLError, ValueError) as error:
+            fault = _translate(error, fresh=connection.fresh)
+            fault.message = shorten(visible(redact(fault.message, self._token)))
+            fault.latency_s = time.monotonic() - started
+            raise fault from None  # aiohttp's own error holds the request and its token
+        finally:
+            self._watchdog.end(attempt)
         latency_s = time.monotonic() - started
-        if scope.cancelled_caught:
-            raise AttemptTimeoutError(
-                f"no whole answer within {self.timeout_s:g} s", latency_s=latency_s
-            )
         if 200 <= status < 300:
             instance = parse_instance(body)
             if instance is not None:

@@ -4,24 +4,45 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from anyio import CancelScope
+
+class Attempt:
+    """One attempt being timed: the task that makes it, and since when."""
+
+    __slots__ = ("_cancelling", "overdue", "started", "task")
+
+    def __init__(self, task: asyncio.Task[object], started: float) -> None:
+        self.task = task
+        self.started = started
+        self.overdue = False
+        """Whether the watchdog has cancelled it, and nobody has taken that back."""
+        self._cancelling = task.cancelling()
+
+    def timed_out(self) -> bool:
+        """Return whether its `CancelledError` is the watchdog's alone, and take it back.
+
+        Someone else may have cancelled the task at the same time, and is then obeyed: as in
+        `asyncio.timeout`.
+        """
+        if not self.overdue:
+            return False
+        self.overdue = False
+        return self.task.uncancel() <= self._cancelling
 
 
 class Watchdog:
-    """Cancels the scope of each attempt that outlasts `timeout_s`, to about a twentieth of it.
+    """Cancels the task of each attempt that outlasts `timeout_s`, to about a twentieth of it.
 
-    One ticking timer serves all attempts: a timer for each would cost more than the rest of the
-    bookkeeping together. Time in which this process did not run (SIGSTOP, a suspended laptop)
-    does not count against an attempt: its answer may be waiting in the socket.
+    One ticking timer serves all attempts: a timer or a cancel scope for each would cost more
+    than the rest of the bookkeeping together. Time in which this process did not run (SIGSTOP,
+    a suspended laptop) does not count against an attempt: its answer may be waiting in the
+    socket.
     """
 
     def __init__(self, timeout_s: float) -> None:
         self._timeout_s = timeout_s
         self._tick_s = min(max(timeout_s / 20, 0.005), 0.25)
-        self._started: dict[CancelScope, float] = {}
+        self._attempts: set[Attempt] = set()
         self._lost_s = 0.0
         self._ticked_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
@@ -37,13 +58,19 @@ class Watchdog:
             self._timer.cancel()
             self._timer = None
 
-    def begin(self, scope: CancelScope) -> None:
-        """Time the attempt that runs under `scope` from now on."""
-        self._started[scope] = time.monotonic() - self._lost_s
+    def begin(self, now: float) -> Attempt:
+        """Time the attempt that the current task makes from `now` on."""
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - whoever awaits is in a task
+        attempt = Attempt(task, now - self._lost_s)
+        self._attempts.add(attempt)
+        return attempt
 
-    def end(self, scope: CancelScope) -> None:
+    def end(self, attempt: Attempt) -> None:
         """Time it no longer."""
-        del self._started[scope]
+        self._attempts.discard(attempt)
+        if attempt.overdue:  # it ended in the same moment in another way
+            attempt.timed_out()
 
     def _tick(self) -> None:
         now = time.monotonic()
@@ -52,6 +79,8 @@ class Watchdog:
             self._lost_s += late_s
         self._ticked_at = now
         overdue = now - self._lost_s - self._timeout_s
-        for scope in [s for s, started in self._started.items() if started <= overdue]:
-            scope.cancel()
+        for attempt in [a for a in self._attempts if a.started <= overdue]:
+            self._attempts.discard(attempt)
+            attempt.overdue = True
+            attempt.task.cancel()
         self._timer = asyncio.get_running_loop().call_later(self._tick_s, self._tick)
