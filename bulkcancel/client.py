@@ -52,6 +52,15 @@ class _Connection:
         self.fresh = False
 
 
+class _BodylessRequest(aiohttp.ClientRequest):
+    """A request without a body, so without the content type that aiohttp gives every POST.
+
+    `skip_auto_headers` does the same, at the cost of three dictionaries for each request.
+    """
+
+    POST_METHODS: frozenset[str] = frozenset()  # type: ignore[assignment]
+
+
 _connection: ContextVar[_Connection] = ContextVar("_connection")
 
 
@@ -151,7 +160,7 @@ class DomoClient:
                 "Accept-Encoding": "identity",
                 "User-Agent": f"bulkcancel/{VERSION}",
             },
-            skip_auto_headers=("Content-Type",),
+            request_class=_BodylessRequest,
         )
 
     async def cancel(self, instance_id: str, *, fresh: bool = False) -> Reply:
@@ -174,7 +183,6 @@ class DomoClient:
             async with session.post(url, allow_redirects=False) as response:
                 body = await self._read(response)
                 status = response.status
-                retry_after = response.headers.get("Retry-After")
         except asyncio.CancelledError:
             if attempt.timed_out():
                 raise AttemptTimeoutError(
@@ -193,9 +201,9 @@ class DomoClient:
         if 200 <= status < 300:
             instance = parse_instance(body)
             if instance is not None:
-                return Reply(status, instance, "", retry_after, latency_s)
+                return Reply(status, instance, "", None, latency_s)
         message = shorten(visible(redact(server_message(body), self._token)))
-        return Reply(status, None, message, retry_after, latency_s)
+        return Reply(status, None, message, response.headers.get("Retry-After"), latency_s)
 
     @staticmethod
     async def _read(response: aiohttp.ClientResponse) -> bytes:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import csv
 import enum
-import io
 import json
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import PurePath
@@ -26,6 +26,7 @@ COLUMNS = (
     "instanceId", "outcome", "status", "modelName", "modelVersion", "modelId", "httpStatus",
     "attempts", "error", "latencyMs", "finishedAt", "host", "source",
 )  # fmt: skip
+_NEEDS_QUOTES = re.compile('[",\r\n]')
 _OUTCOME, _HOST = COLUMNS.index("outcome"), COLUMNS.index("host")
 
 
@@ -54,32 +55,32 @@ def encode(results: Sequence[CancelResult], form: Format) -> bytes:
     return _csv(results) if form is Format.CSV else _jsonl(results)
 
 
-# A run names the same few models, statuses and hosts over and over.
-_cell = lru_cache(maxsize=4096)(cell)
-
-
 def _csv(results: Sequence[CancelResult]) -> bytes:
-    out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerows(
-        (
-            # Nearly always a lower-case UUID; what an invalid row held instead is foreign text.
-            cell(r.instance_id) if r.outcome is Outcome.INVALID else r.instance_id,
-            r.outcome,
-            _cell(r.status) if r.status else "",
-            _cell(r.model_name) if r.model_name else "",
-            _cell(r.model_version) if r.model_version else "",
-            _cell(r.model_id) if r.model_id else "",
-            r.http_status,
-            r.attempts,
-            cell(r.error) if r.error else "",
-            None if r.latency_ms is None else f"{r.latency_ms:.1f}",
-            _timestamp(r.finished_at),
-            _cell(r.host),
-            cell(r.source),
-        )
-        for r in results
+    return "".join(map(_csv_line, results)).encode("utf-8", "backslashreplace")
+
+
+def _csv_line(r: CancelResult) -> str:
+    # A fast path: a run names the same few words, models and hosts over and over, and most other
+    # cells need no quotes. The csv module on all thirteen cells takes twice as long.
+    latency = "" if r.latency_ms is None else f"{r.latency_ms:.1f}"
+    instance_id = r.instance_id if r.outcome is not Outcome.INVALID else _quoted(r.instance_id)
+    return (
+        f"{instance_id},{r.outcome},{_known(r.status)},{_known(r.model_name)},"
+        f"{_known(r.model_version)},{_known(r.model_id)},{r.http_status or ''},{r.attempts},"
+        f"{_quoted(r.error) if r.error else ''},{latency},{_timestamp(r.finished_at)},"
+        f"{_known(r.host)},{_quoted(r.source)}\n"
     )
-    return out.getvalue().encode("utf-8", "backslashreplace")
+
+
+def _quoted(text: str | None) -> str:
+    """Return one harmless CSV cell, quoted where RFC 4180 asks for it."""
+    text = cell(text) if text else ""
+    if _NEEDS_QUOTES.search(text) is None:
+        return text
+    return '"' + text.replace('"', '""') + '"'
+
+
+_known = lru_cache(maxsize=4096)(_quoted)
 
 
 def _jsonl(results: Sequence[CancelResult]) -> bytes:
@@ -107,7 +108,7 @@ def _jsonl(results: Sequence[CancelResult]) -> bytes:
 
 
 def _timestamp(when: datetime) -> str:
-    return when.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return when.isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
 
 
 @dataclass(frozen=True, slots=True)

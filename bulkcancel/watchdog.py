@@ -46,11 +46,13 @@ class Watchdog:
         self._lost_s = 0.0
         self._ticked_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def start(self) -> None:
         """Begin to tick in the running event loop."""
         self._ticked_at = time.monotonic()
-        self._timer = asyncio.get_running_loop().call_later(self._tick_s, self._tick)
+        self._loop = asyncio.get_running_loop()
+        self._timer = self._loop.call_later(self._tick_s, self._tick)
 
     def stop(self) -> None:
         """Stop ticking; attempts still in flight are no longer timed."""
@@ -60,7 +62,7 @@ class Watchdog:
 
     def begin(self, now: float) -> Attempt:
         """Time the attempt that the current task makes from `now` on."""
-        task = asyncio.current_task()
+        task = asyncio.current_task(self._loop)  # told which loop, it makes no system call
         assert task is not None  # noqa: S101 - whoever awaits is in a task
         attempt = Attempt(task, now - self._lost_s)
         self._attempts.add(attempt)

@@ -23,11 +23,12 @@ from tests.bench.measure import make_ids, median, server_options, table, write_c
 from tests.nginx_server import nginx_server
 
 
-def speed(count: int, rounds: int) -> str:
+def speed(count: int, rounds: int, only: list[str]) -> str:
     """Measure whole processes, in turn, so many rounds; return the table of medians."""
     ids = make_ids(count)
-    missing = [f"{peer.name}: {peer.missing()}" for peer in peers.PEERS if peer.missing()]
-    present = [peer for peer in peers.PEERS if not peer.missing()]
+    wanted = [p for p in peers.PEERS if not only or p.name in {*only, peers.REFERENCE}]
+    missing = [f"{peer.name}: {peer.missing()}" for peer in wanted if peer.missing()]
+    present = [peer for peer in wanted if not peer.missing()]
     usages: dict[str, list[tuple[float, float, float]]] = {peer.name: [] for peer in present}
     kept = {}
     with nginx_server(server_options()) as server, tempfile.TemporaryDirectory() as directory:
@@ -72,13 +73,14 @@ def main() -> None:
     parser.add_argument("kind", nargs="?", choices=kinds, default="speed")
     parser.add_argument("--ids", type=int, default=100_000)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--only", action="append", default=[], help="a client's name")
     given = parser.parse_args()
     print(
         f"{platform.system()}, {os.cpu_count()} cores, Python {platform.python_version()}, "
         f"{given.rounds} rounds, medians\n"
     )
     if given.kind == "speed":
-        print(speed(given.ids, given.rounds))
+        print(speed(given.ids, given.rounds, given.only))
         return
     measures = {
         "latency": endurance.latency,

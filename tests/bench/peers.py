@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import shutil
 import subprocess
 import sys
@@ -36,12 +37,12 @@ class Job:
 
     def kept(self) -> int:
         """Return for how many of the IDs the peer has left a row."""
-        found = set()
-        if self.out.exists():
-            with self.out.open(encoding="utf-8", errors="replace") as lines:
-                for line in lines:  # a row, or the server's answer as it came
-                    found.add(line[7:43] if line.startswith('{"id":"') else line[:36])
-        return sum(each in found for each in self.ids)
+        if not self.out.exists():
+            return 0
+        # A row begins with the ID; where all that is kept is the server's answers, they name it.
+        text = self.out.read_text("utf-8", "replace")
+        found = set(re.findall(r'(?:^|"id":")([0-9a-f-]{36})', text, re.MULTILINE))
+        return len(found.intersection(self.ids))
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +124,7 @@ def _xargs_curl(job: Job) -> Usage:
 
 def _gnu_parallel(job: Job) -> Usage:
     return measure(
-        ["parallel", "--will-cite", "-j64", *_curl(job)],
+        ["parallel", "--will-cite", "-q", "-j64", *_curl(job)],
         cwd=job.folder,
         stdin=_lines(job),
         stdout=job.out,
