@@ -26,6 +26,8 @@ class Resumed:
     """What an earlier run has left: its IDs need not be sent again."""
 
     form: Format
+    name: str
+    """The file's, for messages."""
     done: IdSet = field(default_factory=IdSet)
     invalid: Counter[str] = field(default_factory=Counter)
     """`invalid` rows by the stored text of their ID cell, each to be matched once."""
@@ -59,7 +61,7 @@ def read_back(path: Path, form: Format, host: str) -> Resumed:
     stays byte for byte. Raises `OutputError` when the file is not this tool's or of another
     host (it is then untouched), `ResultsError` when it cannot be repaired for lack of room.
     """
-    resumed = Resumed(form)
+    resumed = Resumed(form, str(path))
     dropped: set[int] = set()
     with path.open("rb") as file:
         whole = _check_header(file, path, form)
@@ -68,13 +70,13 @@ def read_back(path: Path, form: Format, host: str) -> Resumed:
             if not line.endswith(b"\n"):
                 _note(resumed, f"{path}: cut {len(line)} bytes of a torn last row")
                 break
-            row = _read(line[:-1], f"{path}:{number}", resumed)
+            row = _read(line[:-1], number, resumed)
             if row is not None and row.host != host:
                 raise OutputError(
                     f"{path}:{number} holds a result of {visible(row.host)}, not of {host}: "
                     "give another -o"
                 )
-            if row is None or not _keep(row, f"{path}:{number}", resumed):
+            if row is None or not _keep(row, number, resumed):
                 dropped.add(at)
             at += len(line)
             whole = at
@@ -106,16 +108,16 @@ def _not_ours(path: Path) -> OutputError:
     )
 
 
-def _read(line: bytes, where: str, resumed: Resumed) -> StoredRow | None:
+def _read(line: bytes, number: int, resumed: Resumed) -> StoredRow | None:
     try:
         return decode(line, resumed.form)
     except (ValueError, RecursionError) as error:
         said = shorten(visible(str(error)), 80)
-        _note(resumed, f"{where} does not parse ({said}): its ID is sent again")
+        _note(resumed, f"{resumed.name}:{number} does not parse ({said}): its ID is sent again")
         return None
 
 
-def _keep(row: StoredRow, where: str, resumed: Resumed) -> bool:
+def _keep(row: StoredRow, number: int, resumed: Resumed) -> bool:
     """Take note of a row; return whether it stays."""
     if row.outcome in SENT_AGAIN:
         resumed.retried += 1
@@ -123,7 +125,7 @@ def _keep(row: StoredRow, where: str, resumed: Resumed) -> bool:
     if row.instance_id is None:
         resumed.invalid[row.text] += 1
     elif not resumed.done.add(row.instance_id):
-        _note(resumed, f"{where} is a second row for {row.text}: taken out")
+        _note(resumed, f"{resumed.name}:{number} is a second row for {row.text}: taken out")
         return False
     resumed.outcomes[row.outcome] += 1
     return True

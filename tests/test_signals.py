@@ -25,6 +25,7 @@ from tests.processes import (
     write_ids,
 )
 from tests.runs import make_ids
+from tests.waiting import until
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 
@@ -54,15 +55,6 @@ def _end(process: subprocess.Popen[bytes], cwd: Path, within_s: float) -> Finish
     assert_no_canary(finished)
     assert "Traceback" not in finished.stderr
     return finished
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Wait for something that another process does."""
-    for _ in range(2000):
-        if condition():
-            return
-        time.sleep(0.005)
-    raise AssertionError("it did not come about within ten seconds")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
