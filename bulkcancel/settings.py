@@ -97,7 +97,9 @@ class RunSettings(BaseModel):
         None, ge=0, description="Refuse the input unless it lists exactly this many distinct IDs."
     )
     rate: Annotated[str, _checked(parse_rate), Parameter(group=_PACE)] = Field(
-        "10", description="Most requests a second, retries included; also 600/m."
+        "10",
+        description="Most requests a second, retries included; also 600/m, or auto to search for "
+        "what the server allows.",
     )
     burst: Annotated[int, Parameter(group=_PACE)] = Field(
         1, ge=1, le=10_000, description="Requests that may go at once after a pause."

@@ -145,7 +145,8 @@ def _print_errors(console: Console, summary: Summary) -> None:
     for group in summary.errors[:_MOST_ERRORS]:
         line = Text(f"{group['count']:>7,} × ", "red")  # noqa: RUF001 - the sign for "times"
         line.append(visible(str(group["error"])), "default")
-        line.append(f"  e.g. {shorten(visible(str(group['example'])), 60)}", "dim")
+        if group["example"]:
+            line.append(f"  e.g. {shorten(visible(str(group['example'])), 60)}", "dim")
         console.print(line)
     if len(summary.errors) > _MOST_ERRORS:
         console.print(f"        … and {len(summary.errors) - _MOST_ERRORS} more kinds of error")

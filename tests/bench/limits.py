@@ -50,7 +50,7 @@ def _retries(kind: str) -> Callable[[Path, str], list[str]]:
         script = str(HERE / "peer_retries.py")
         return [
             *(sys.executable, script, kind, str(folder / "ids.csv"), base_url),
-            str(folder / "out.csv"),
+            str(folder / "peer.csv"),
         ]
 
     return command
