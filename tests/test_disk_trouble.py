@@ -1,9 +1,7 @@
-"""Disks fill, break, turn read-only, and people delete files: noticed at once, never torn."""
+"""Disks fill or turn read-only, people delete files: a real run stops at once and resumes."""
 
 from __future__ import annotations
 
-import errno
-import os
 import subprocess
 import sys
 import time
@@ -12,9 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from bulkcancel.errors import OutputError, ResultsError
-from bulkcancel.ledger import Ledger
-from bulkcancel.rows import Format
 from tests import faulty_answers as answers
 from tests.faulty_server import FaultyServer, running_in_thread
 from tests.processes import (
@@ -26,11 +21,9 @@ from tests.processes import (
     write_ids,
 )
 from tests.runs import make_ids
-from tests.test_rows import a_result
-from tests.test_signals import until
+from tests.waiting import until
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX files")
-HOST = "acme.domo.com"
 LIMITED = "import os, resource, sys; n = int(sys.argv[1]); \
 resource.setrlimit(resource.RLIMIT_FSIZE, (n, n)); os.execv(sys.argv[2], sys.argv[2:])"
 
@@ -55,78 +48,6 @@ def _remount(place: Path, option: str) -> None:
     subprocess.run(["mount", "-o", f"remount,{option}", str(place)], check=True)
 
 
-@pytest.fixture
-def results(tmp_path: Path) -> Path:
-    return tmp_path / "results.csv"
-
-
-@pytest.mark.parametrize("fault", ["deleted", "replaced", "replaced by a link"])
-def test_a_file_taken_away_is_noticed(results: Path, fault: str) -> None:
-    """Rows written to a file that nobody can open any more would be lost in silence."""
-    elsewhere = results.with_name("elsewhere.csv")
-    ledger = Ledger.open(str(results), host=HOST)
-    ledger.sync()
-    results.rename(elsewhere)
-    if fault == "replaced":
-        results.touch()
-    elif fault == "replaced by a link":
-        results.symlink_to(elsewhere)
-    with pytest.raises(
-        ResultsError, match="deleted" if fault == "deleted" else "replaced"
-    ) as first:
-        ledger.sync()
-    with pytest.raises(ResultsError) as again:
-        ledger.write([a_result()])
-    assert again.value is first.value
-    ledger.close()
-    assert elsewhere.read_bytes() == Format.CSV.header
-
-
-@pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC, errno.EDQUOT])
-def test_an_fsync_error_is_final(results: Path, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
-    """A second fsync would succeed and mean nothing: the pages are gone. It is not asked."""
-    calls: list[int] = []
-
-    def fails_once(descriptor: int) -> None:
-        calls.append(descriptor)
-        if len(calls) == 1:
-            raise OSError(code, os.strerror(code))
-
-    ledger = Ledger.open(str(results), host=HOST)
-    monkeypatch.setattr(os, "fsync", fails_once)
-    with pytest.raises(ResultsError, match=os.strerror(code)) as first:
-        ledger.sync()
-    for call in (ledger.sync, lambda: ledger.write([a_result()])):
-        with pytest.raises(ResultsError) as again:
-            call()
-        assert again.value is first.value
-    ledger.close()
-    assert len(calls) == 1
-    assert results.read_bytes() == Format.CSV.header
-
-
-def test_a_short_write_leaves_whole_rows(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Half a row that went through before the disk was full is taken back."""
-    one, other = make_ids(2)
-    real_write, room = os.write, 50
-    ledger = Ledger.open(str(results), host=HOST)
-    ledger.write([a_result(one)])
-    before = results.read_bytes()
-
-    def until_full(descriptor: int, data: bytes) -> int:
-        nonlocal room
-        if room == 0:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        taken, room = real_write(descriptor, data[:room]), 0
-        return taken
-
-    monkeypatch.setattr(os, "write", until_full)
-    with pytest.raises(ResultsError, match=r"No space.*--resume"):
-        ledger.write([a_result(other)])
-    ledger.close()
-    assert results.read_bytes() == before
-
-
 @pytest.mark.parametrize("resume", [False, True])
 def test_a_read_only_directory_is_refused(tmp_path: Path, disk: Path, resume: bool) -> None:
     """Exit 2 before the first request; an earlier run's file is as it was."""
@@ -143,15 +64,6 @@ def test_a_read_only_directory_is_refused(tmp_path: Path, disk: Path, resume: bo
     assert done.code == 2, done.stderr
     assert "read-only" in done.stderr
     assert "Traceback" not in done.stderr
-
-
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write it")
-def test_a_read_only_file_is_refused(results: Path) -> None:
-    """A mode that forbids writing is meant."""
-    Ledger.open(str(results), host=HOST).close()
-    results.chmod(0o400)
-    with pytest.raises(OutputError, match="cannot be read and written"):
-        Ledger.open(str(results), host=HOST, resume=True)
 
 
 def _check_stopped(done: Finished, server: FaultyServer, output: str) -> None:

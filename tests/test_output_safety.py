@@ -1,0 +1,103 @@
+"""What a run must not destroy: files of others, its own input, results it was not to replace."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from bulkcancel.errors import BulkcancelError, BusyError, OutputError
+from bulkcancel.ledger import Ledger
+from bulkcancel.models import Outcome
+from bulkcancel.rows import Format, encode
+from tests.processes import bulkcancel
+from tests.runs import make_ids
+from tests.test_rows import a_result
+
+HOST = "acme.domo.com"
+posix = pytest.mark.skipif(sys.platform == "win32", reason="POSIX files")
+reported = pytest.mark.xfail(strict=True, reason="a bug that is reported and not mended yet")
+
+
+@reported
+@pytest.mark.parametrize("first", ["instanceId", "id"])
+def test_other_json_lines_are_not_resumed(tmp_path: Path, first: str) -> None:
+    """A file of which no row is ours is another program's, not one to be emptied row by row."""
+    path = tmp_path / "runs.jsonl"
+    each = {"owner": "me", "status": "STUCK"}
+    path.write_text("".join(json.dumps({first: x, **each}) + "\n" for x in make_ids(3)))
+    before = path.read_bytes()
+    with pytest.raises(OutputError):
+        Ledger.open(str(path), host=HOST, resume=True).close()
+    assert path.read_bytes() == before
+
+
+@reported
+@pytest.mark.parametrize("option", ["--overwrite", "--resume"])
+@pytest.mark.parametrize("kind", ["JSON Lines", "earlier results"])
+def test_the_input_is_not_the_output(tmp_path: Path, kind: str, option: str) -> None:
+    """`-o` naming an input is a slip: refused, exit 2, with the list of IDs intact."""
+    ids = make_ids(3)
+    if kind == "JSON Lines":
+        path = tmp_path / "runs.jsonl"
+        path.write_text("".join(json.dumps({"instanceId": x, "owner": "me"}) + "\n" for x in ids))
+    else:
+        path = tmp_path / "runs.csv"
+        rows = [a_result(x, Outcome.FAILED)._replace(host="127.0.0.1") for x in ids]
+        path.write_bytes(Format.CSV.header + encode(rows, Format.CSV))
+    before = path.read_bytes()
+    done = bulkcancel("run", path, "--sandbox", "-o", path, option, cwd=tmp_path)
+    assert done.code == 2, done.stderr
+    assert path.read_bytes() == before
+
+
+@reported
+def test_overwriting_waits_for_the_answer(tmp_path: Path) -> None:
+    """Who asks to overwrite and then answers no keeps the earlier results."""
+    path = tmp_path / "results.csv"
+    path.write_bytes(Format.CSV.header + encode([a_result()], Format.CSV))
+    before = path.read_bytes()
+    ledger = Ledger.open(str(path), host=HOST, overwrite=True)
+    ledger.discard()
+    ledger.close()
+    assert path.read_bytes() == before
+
+
+@reported
+@posix
+@pytest.mark.parametrize("suffix", ["lock", "rewrite"])
+def test_a_link_in_the_way_is_not_followed(tmp_path: Path, suffix: str) -> None:
+    """In a directory shared with others, `.NAME.lock` may be a link to a file of ours."""
+    path, precious = tmp_path / "results.csv", tmp_path / "precious"
+    precious.write_text("precious")
+    one, two = make_ids(2)
+    rows = [a_result(one, Outcome.FAILED), a_result(two)]
+    path.write_bytes(Format.CSV.header + encode(rows, Format.CSV))
+    path.with_name(f".results.csv.{suffix}").symlink_to(precious)
+    try:
+        Ledger.open(str(path), host=HOST, resume=True).close()
+    except BulkcancelError as error:
+        assert error.exit_code == 2  # noqa: PT017 - refusing is as good as replacing the link
+    assert precious.read_text() == "precious"
+
+
+@reported
+@posix
+def test_a_disk_without_locks_is_not_another_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some network disks cannot lock: waiting for another run, as exit 6 advises, never helps."""
+    import fcntl  # noqa: PLC0415 - not on Windows
+
+    def fails(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", fails)
+    with pytest.raises(BulkcancelError) as caught:
+        Ledger.open(str(tmp_path / "results.csv"), host=HOST)
+    assert not isinstance(caught.value, BusyError)
+    assert caught.value.exit_code == 2
