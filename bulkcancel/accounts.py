@@ -100,7 +100,7 @@ def summary_of(
         + counts.beyond_limit
         - inputs.already_done
         - stats.done,
-        results=stats.done,
+        results=stats.done + inputs.already_done,
         already_done=inputs.already_done,
         outcomes={str(word): n for word, n in sorted(stats.outcomes.items())},
         errors=stats.grouped_errors(),

@@ -39,7 +39,8 @@ class RetryBudget:
 
     def deposit(self) -> None:
         """Count one success."""
-        self._tokens = min(self._tokens + self._ratio, self._cap)
+        if self._tokens < self._cap:
+            self._tokens = min(self._tokens + self._ratio, self._cap)
 
     def try_spend(self) -> bool:
         """Take one retry out; `False` when none is left, and the caller should wait."""

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Protocol
 import anyio
 
 from bulkcancel.backoff import full_jitter
+from bulkcancel.entry import failed_by_a_bug, result_of
 from bulkcancel.faults import AttemptError
-from bulkcancel.models import CancelResult, Outcome, Target
 from bulkcancel.reply import Reply
 from bulkcancel.retry_after import parse_retry_after
 from bulkcancel.verdict import Next, Verdict, judge_fault, judge_reply, outcome_of
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from bulkcancel.backoff import RetryBudget
     from bulkcancel.breaker import Breaker
     from bulkcancel.guard import Guard
+    from bulkcancel.models import CancelResult, Target
     from bulkcancel.pacer import Pacer
     from bulkcancel.stats import Stats
     from bulkcancel.stop import Stop
@@ -32,7 +33,7 @@ _THROTTLED_BASE_S = 1.0
 _CAP_S = 20.0
 _FREE_RETRIES = 3
 _LOCAL_WAIT_S = 0.5
-_STOPPING = frozenset({Next.STOP_TOKEN, Next.STOP_TLS})
+_FINAL = frozenset({Next.DONE, Next.STOP_TOKEN, Next.STOP_TLS})
 
 
 class Client(Protocol):
@@ -58,6 +59,9 @@ class Reporter(Protocol):
 
     def out_of_descriptors(self) -> None:
         """Take note that this process may open no more connections."""
+
+    def bug(self, target: Target, error: Exception) -> None:
+        """Take note of a fault of bulkcancel itself, inside the handling of one ID."""
 
 
 @dataclass(slots=True)
@@ -109,20 +113,28 @@ class Canceller:
 
     async def cancel(self, target: Target) -> CancelResult | None:
         """Return the target's result, or `None` when a stop came before there was one."""
-        # The fast path: an ID that succeeds at the first attempt costs no history, no verdict
-        # and no await but the request's own, unless the breaker or the pace makes it wait.
-        probe = False
-        if not (self._breaker.try_admit() and self._pacer.try_acquire()):
-            with self._stop.waiting() as wait:
-                probe = await self._admit()
-            if wait.cancelled_caught:
-                return None
-        sent_at = time.monotonic()
-        answer = await self._send(target, probe=probe)
-        if isinstance(answer, Reply) and answer.instance is not None:
-            self._note_success(sent_at)
-            return self._result(target, answer, outcome_of(answer.instance.status))
-        return await self._persist(target, answer, sent_at, probe=probe)
+        try:
+            # The fast path: an ID that succeeds at the first attempt costs no history, no
+            # verdict and no await but the request's own, unless breaker or pace make it wait.
+            probe = False
+            if not (self._breaker.try_admit() and self._pacer.try_acquire()):
+                with self._stop.waiting() as wait:
+                    probe = await self._admit()
+                if wait.cancelled_caught:
+                    return None
+            sent_at = time.monotonic()
+            answer = await self._send(target, probe=probe)
+            if isinstance(answer, Reply) and answer.instance is not None:
+                self._note_success(sent_at)
+                return result_of(target, answer, outcome_of(answer.instance.status), self._host)
+            result = await self._persist(target, answer, sent_at, probe=probe)
+        except Exception as error:  # noqa: BLE001 - one ID's fault must not take the others down
+            self._stats.bugs += 1
+            self._reporter.bug(target, error)
+            result = failed_by_a_bug(target, error, self._host)
+        if result is not None:
+            self._guard.on_result(result)
+        return result
 
     async def _persist(
         self, target: Target, answer: Reply | AttemptError, sent_at: float, *, probe: bool
@@ -132,13 +144,13 @@ class Canceller:
         while True:
             verdict = self._judge(answer, past)
             self._note(verdict, answer, sent_at, probe=probe)
-            if verdict.next is Next.DONE:
-                return self._result(target, answer, verdict.outcome, verdict.error, past.requests)
-            if verdict.next in _STOPPING or self._stop.requested:
+            if verdict.next in _FINAL:
+                break
+            if self._stop.requested:
                 return None
             wait_s = self._wait_s(verdict.next, past)
             if wait_s is None:
-                return self._result(target, answer, verdict.outcome, verdict.error, past.requests)
+                break
             self._stats.retries += 1
             self._reporter.retry_scheduled(target, verdict.error, past.requests, wait_s)
             with self._stop.waiting() as wait:
@@ -149,6 +161,9 @@ class Canceller:
             sent_at = time.monotonic()
             answer = await self._send(target, probe=probe, fresh=verdict.next is Next.RETRY_FREE)
             past.requests += 1
+        return result_of(
+            target, answer, verdict.outcome, self._host, error=verdict.error, requests=past.requests
+        )
 
     async def _admit(self) -> bool:
         """Wait for breaker and pace; return whether the request is the breaker's probe."""
@@ -242,29 +257,3 @@ class Canceller:
         if not self._budget.try_spend():
             return _CAP_S * self._rng.random()
         return full_jitter(max(past.counted - 1, 0), base_s=_BASE_S, cap_s=_CAP_S, rng=self._rng)
-
-    def _result(
-        self,
-        target: Target,
-        answer: Reply | AttemptError,
-        outcome: Outcome,
-        error: str = "",
-        requests: int = 1,
-    ) -> CancelResult:
-        reply = None if isinstance(answer, AttemptError) else answer
-        instance = reply.instance if reply is not None else None
-        return CancelResult(
-            target.instance_id,
-            outcome,
-            instance.status if instance else None,
-            instance.modelName if instance else None,
-            instance.modelVersion if instance else None,
-            instance.modelId if instance else None,
-            reply.http_status if reply is not None else None,
-            requests,
-            error,
-            answer.latency_s * 1000,
-            datetime.now(UTC),
-            self._host,
-            target.source,
-        )

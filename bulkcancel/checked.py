@@ -6,7 +6,7 @@ from array import array
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bulkcancel.instance_id import IdSet, unpack
+from bulkcancel.instance_id import IdSet, split_hex
 from bulkcancel.models import Target
 
 if TYPE_CHECKING:
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from bulkcancel.models import InvalidRow
 
 _ID_BYTES = 16
+_BLOCK = 256  # made into text together: one at a time takes twice as long
 
 
 @dataclass(slots=True)
@@ -66,6 +67,8 @@ class CheckedInput:
             return
         ends = [start for start, _ in self._starts[1:]] + [len(self)]
         for (start, name), end in zip(self._starts, ends, strict=True):
-            for at in range(start, end):
-                packed = bytes(self._ids[_ID_BYTES * at : _ID_BYTES * (at + 1)])
-                yield Target(unpack(packed), f"{name}:{self._lines[at]}")
+            for at in range(start, end, _BLOCK):
+                until = min(at + _BLOCK, end)
+                ids = split_hex(self._ids[_ID_BYTES * at : _ID_BYTES * until].hex())
+                for each, line in zip(ids, self._lines[at:until], strict=True):
+                    yield Target(each, f"{name}:{line}")

@@ -180,9 +180,12 @@ class DomoClient:
         started = time.monotonic()
         attempt = self._watchdog.begin(started)
         try:
-            async with session.post(url, allow_redirects=False) as response:
+            response = await session.post(url, allow_redirects=False)
+            try:
                 body = await self._read(response)
-                status = response.status
+            finally:
+                if not response.content.at_eof():  # else its connection has gone back to the pool
+                    response.close()
         except asyncio.CancelledError:
             if attempt.timed_out():
                 raise AttemptTimeoutError(
@@ -198,6 +201,7 @@ class DomoClient:
         finally:
             self._watchdog.end(attempt)
         latency_s = time.monotonic() - started
+        status = response.status
         if 200 <= status < 300:
             instance = parse_instance(body)
             if instance is not None:
@@ -210,15 +214,11 @@ class DomoClient:
         """Return the whole body; raise when it is longer than 64 KiB."""
         content = response.content
         body = await content.read(MAX_BODY_BYTES)
-        if content.at_eof():
-            return body
-        chunks = bytearray(body)
         while not content.at_eof():
-            chunks += await content.read(MAX_BODY_BYTES)
-            if len(chunks) > MAX_BODY_BYTES:
-                response.close()
+            if len(body) >= MAX_BODY_BYTES:
                 raise UnreadableAnswerError("an answer of more than 64 KiB")
-        return bytes(chunks)
+            body += await content.read(MAX_BODY_BYTES - len(body))
+        return body
 
 
 def _translate(error: Exception, *, fresh: bool) -> AttemptError:

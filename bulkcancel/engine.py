@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
 import anyio
@@ -13,9 +12,9 @@ from bulkcancel.adaptive import AdaptiveRate
 from bulkcancel.backoff import RetryBudget
 from bulkcancel.breaker import Breaker
 from bulkcancel.canceller import Canceller, Client, Reporter
+from bulkcancel.entry import invalid_row
 from bulkcancel.errors import unwrapped
 from bulkcancel.guard import Guard, Limits
-from bulkcancel.models import CancelResult, ErrorCode, InvalidRow, Outcome, Target
 from bulkcancel.pacer import Pacer
 from bulkcancel.pipeline import run_pipeline
 
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
 
     from anyio.streams.memory import MemoryObjectReceiveStream
 
+    from bulkcancel.models import CancelResult, InvalidRow
     from bulkcancel.pipeline import Items
     from bulkcancel.stats import Stats
     from bulkcancel.stop import Stop
@@ -56,9 +56,6 @@ class Observer(Reporter, Protocol):
     def breaker_changed(self, *, opened: bool) -> None:
         """Take note that the circuit breaker has opened or closed."""
 
-    def bug(self, target: Target, error: Exception) -> None:
-        """Take note of a fault of bulkcancel itself, inside the handling of one ID."""
-
 
 class Engine:
     """One run: pacer, breaker, retries, guard and pipeline around one client."""
@@ -69,9 +66,7 @@ class Engine:
         rng = random.Random()
         self._policy = policy
         self._host = client.host
-        self._stats = stats
         self._stop = stop
-        self._observer = observer
         ceiling = policy.rate_per_s or AUTO_CEILING_PER_S
         start = ceiling if policy.rate_per_s else _AUTO_START_PER_S
         self.pacer = Pacer(start, burst=policy.burst)
@@ -116,7 +111,7 @@ class Engine:
                 tasks.start_soon(self._guard.watch)
                 await run_pipeline(
                     items,
-                    cancel=self._cancel,
+                    cancel=self._canceller.cancel,
                     reject=self._reject,
                     collect=collect,
                     concurrency=self._policy.concurrency,
@@ -127,45 +122,5 @@ class Engine:
         except BaseExceptionGroup as group:
             raise unwrapped(group) from None
 
-    async def _cancel(self, target: Target) -> CancelResult | None:
-        try:
-            result = await self._canceller.cancel(target)
-        except Exception as error:  # noqa: BLE001 - one ID's fault must not take the others down
-            self._stats.bugs += 1
-            self._observer.bug(target, error)
-            result = CancelResult(
-                instance_id=target.instance_id,
-                outcome=Outcome.FAILED,
-                status=None,
-                model_name=None,
-                model_version=None,
-                model_id=None,
-                http_status=None,
-                attempts=1,
-                error=f"{ErrorCode.BAD_RESPONSE}: bulkcancel itself failed on this ID "
-                f"({type(error).__name__}): please report it",
-                latency_ms=None,
-                finished_at=datetime.now(UTC),
-                host=self._host,
-                source=target.source,
-            )
-        if result is not None and result.error:
-            self._guard.on_result(result)
-        return result
-
     def _reject(self, row: InvalidRow) -> CancelResult:
-        return CancelResult(
-            instance_id=row.text,
-            outcome=Outcome.INVALID,
-            status=None,
-            model_name=None,
-            model_version=None,
-            model_id=None,
-            http_status=None,
-            attempts=0,
-            error=f"{ErrorCode.INVALID_ID}: {row.reason}",
-            latency_ms=None,
-            finished_at=datetime.now(UTC),
-            host=self._host,
-            source=row.source,
-        )
+        return invalid_row(row, self._host)

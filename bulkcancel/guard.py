@@ -107,7 +107,7 @@ class Guard:
         self._failures += 1
         if result.outcome is Outcome.FORBIDDEN:
             self._forbidden += 1
-            if self._successes == 0 and self._forbidden == self._failures >= _FORBIDDEN_FROM_START:
+            if self._successes == 0 and self._forbidden >= _FORBIDDEN_FROM_START:
                 self._stop.request(
                     TokenRefusedError(
                         f"{self._host} forbade the first {self._forbidden} cancels and allowed "

@@ -113,7 +113,8 @@ def open_inputs(
 ) -> Inputs:
     """Check every file and open the pipe. Raises `InputError` and `UsageError`.
 
-    A standard input that is redirected from a file is a file: it is checked whole as well.
+    A standard input that is redirected from a file is a file: it is checked whole as well. So is
+    a pipe where nothing will be sent anyway.
     """
     names = _names(paths)
     options = InputOptions(
@@ -123,7 +124,7 @@ def open_inputs(
         where=tuple(Condition.parse(text) for text in settings.where),
         limit=settings.limit,
     )
-    piped = STDIN in names and not stat.S_ISREG(os.fstat(0).st_mode)
+    piped = STDIN in names and not (settings.dry_run or stat.S_ISREG(os.fstat(0).st_mode))
     files: list[str | tuple[str, BinaryIO]] = [
         (STDIN, sys.stdin.buffer) if name == STDIN else name
         for name in names

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _HEX = "[0-9a-fA-F]"
 _UUID = f"{_HEX}{{8}}-{_HEX}{{4}}-{_HEX}{{4}}-{_HEX}{{4}}-{_HEX}{{12}}"
@@ -35,8 +39,15 @@ def pack(instance_id: str) -> bytes:
 
 def unpack(packed: bytes) -> str:
     """Return the lower-case ID of 16 bytes, the inverse of `pack`."""
-    text = packed.hex()
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+    (text,) = split_hex(packed.hex())
+    return text
+
+
+def split_hex(digits: str) -> Iterator[str]:
+    """Yield the ID that each 32 lower-case hexadecimal digits stand for."""
+    for at in range(0, len(digits), 32):
+        one = digits[at : at + 32]
+        yield f"{one[:8]}-{one[8:12]}-{one[12:16]}-{one[16:20]}-{one[20:]}"
 
 
 class IdSet:

@@ -7,9 +7,10 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from bulkcancel.atomic import sync_directory
 from bulkcancel.errors import OutputError, ResultsError, UsageError
 from bulkcancel.lock import FileLock
-from bulkcancel.resume import Resumed, read_back, sync_directory
+from bulkcancel.resume import Repair, Resumed, check_ours, read_back, repair
 from bulkcancel.rows import Format, encode, format_of
 
 if TYPE_CHECKING:
@@ -24,12 +25,17 @@ _FLAGS |= getattr(os, "O_BINARY", 0)
 class StreamLedger:
     """Results on an open descriptor, such as standard output: CSV, nothing to resume or lock."""
 
+    _advice = "With -o FILE a run can be resumed"
+
     def __init__(self, descriptor: int, *, name: str = "standard output") -> None:
         self.resumed: Resumed | None = None
         self._descriptor = descriptor
         self._form = Format.CSV
         self._name = name
         self._failure: ResultsError | None = None
+
+    def begin(self) -> None:
+        """Write the header. Raises `ResultsError`."""
         self._put(self._form.header)
 
     def write(self, results: Sequence[CancelResult]) -> None:
@@ -43,9 +49,6 @@ class StreamLedger:
 
     def close(self) -> None:
         """Leave the stream as it is; it is not ours."""
-
-    def discard(self) -> None:
-        """Forget an output nothing was written to."""
 
     def _put(self, data: bytes) -> None:
         if self._failure is not None:
@@ -62,8 +65,8 @@ class StreamLedger:
 
     def _fail(self, reason: str) -> ResultsError:
         self._failure = ResultsError(
-            f"cannot write the results to {self._name} ({reason}): nothing more was sent. Put "
-            "that right and run the same command with --resume"
+            f"cannot write the results to {self._name} ({reason}): nothing more was sent. "
+            f"{self._advice}"
         )
         return self._failure
 
@@ -71,29 +74,34 @@ class StreamLedger:
 class Ledger(StreamLedger):
     """A results file of its own, locked from before the first request to the end.
 
-    `write` and `sync` may run in different threads at the same time. Use `Ledger.open`.
+    `Ledger.reserve` locks and checks it and changes nothing, so that there is still time to ask;
+    `begin` makes it ready to be written to. `write` and `sync` may run in different threads at
+    the same time.
     """
 
-    def __init__(self, path: Path, form: Format, lock: FileLock, descriptor: int) -> None:
-        self.resumed = None
+    _advice = "Put that right and run the same command with --resume"
+
+    def __init__(
+        self, path: Path, form: Format, lock: FileLock, resumed: Resumed | None, needed: Repair
+    ) -> None:
+        super().__init__(-1, name=str(path))
+        self.resumed = resumed
         self._path = path
-        self._name = str(path)
         self._form = form
         self._lock = lock
-        self._descriptor = descriptor
-        self._failure = None
-        self._size = os.fstat(descriptor).st_size
-        self._fresh = self._size == 0
+        self._needed = needed
+        self._size = 0
         self._closed = False
 
     @classmethod
-    def open(cls, name: str, *, host: str, resume: bool = False, overwrite: bool = False) -> Self:
-        """Lock and open a results file for a run against `host`.
+    def reserve(
+        cls, name: str, *, host: str, resume: bool = False, overwrite: bool = False
+    ) -> Self:
+        """Lock a results file for a run against `host` and read back what it holds.
 
-        A new file gets mode 0600. One that exists is refused unless it is empty, `resume` reads
-        it back (with no file yet, it is made) or `overwrite` replaces it. Raises `BusyError`,
-        `OutputError`, `UsageError`, all before anything is sent, and `ResultsError` when the
-        disk has no room.
+        One that exists is refused unless it is empty, `resume` goes on with it (with no file
+        yet, it will be made) or `overwrite` will replace it. Raises `BusyError`, `OutputError`
+        and `UsageError`.
         """
         if resume and overwrite:
             raise UsageError("--resume keeps the results file, --overwrite replaces it: give one")
@@ -102,23 +110,33 @@ class Ledger(StreamLedger):
         _check_place(path)
         lock = FileLock(path)
         try:
-            resumed = _prepare(path, form, host, resume=resume, overwrite=overwrite)
-            descriptor = _open(path)
-            try:
-                ledger = cls(path, form, lock, descriptor)
-                ledger.resumed = resumed
-                ledger.begin()
-            except BaseException:
-                os.close(descriptor)
-                raise
+            resumed, needed = _look_into(path, form, host, resume=resume, overwrite=overwrite)
         except BaseException:
             lock.release()
+            raise
+        return cls(path, form, lock, resumed, needed)
+
+    @classmethod
+    def open(cls, name: str, *, host: str, resume: bool = False, overwrite: bool = False) -> Self:
+        """Reserve a results file and begin at once."""
+        ledger = cls.reserve(name, host=host, resume=resume, overwrite=overwrite)
+        try:
+            ledger.begin()
+        except BaseException:
+            ledger.close()
             raise
         return ledger
 
     def begin(self) -> None:
-        """Write the header of a new file and make its name survive a power cut."""
-        if self._fresh:
+        """Repair, replace or make the file (mode 0600), and make its name survive a power cut.
+
+        Raises `OutputError` when it cannot be opened, `ResultsError` when the disk has no room.
+        """
+        if self.resumed is not None:
+            repair(self._path, self._form, self._needed)
+        self._descriptor = _open(self._path, empty=self.resumed is None)
+        self._size = os.fstat(self._descriptor).st_size
+        if self._size == 0:
             self._put(self._form.header)
         try:
             os.fsync(self._descriptor)
@@ -133,7 +151,7 @@ class Ledger(StreamLedger):
         """
         if self._failure is not None:
             raise self._failure
-        if self._closed:
+        if self._closed or self._descriptor < 0:
             return
         try:
             os.fsync(self._descriptor)
@@ -155,14 +173,9 @@ class Ledger(StreamLedger):
                 self.sync()
         finally:
             self._closed = True
-            os.close(self._descriptor)
+            if self._descriptor >= 0:
+                os.close(self._descriptor)
             self._lock.release()
-
-    def discard(self) -> None:
-        """Remove a file that this run has made and not used."""
-        if self._fresh:
-            self._path.unlink(missing_ok=True)
-            self._failure = ResultsError("the results file was given up")
 
     def _put(self, data: bytes) -> None:
         super()._put(data)
@@ -197,33 +210,27 @@ def _check_place(path: Path) -> None:
         raise OutputError(f"{path} cannot be read and written: choose another -o")
 
 
-def _prepare(
+def _look_into(
     path: Path, form: Format, host: str, *, resume: bool, overwrite: bool
-) -> Resumed | None:
-    """Deal with a file that exists; what is left is to be appended to."""
+) -> tuple[Resumed | None, Repair]:
+    """Return what a file that exists holds if the run goes on with it; refuse it if it may not."""
     if not path.exists():
-        return None
+        return None, Repair()
     if resume:
         return read_back(path, form, host)
-    with path.open("rb") as file:
-        start = file.read(len(form.header) or len(b'{"instanceId": '))
-    if start == b"":
-        return None
-    ours = start == form.header if form is Format.CSV else start == b'{"instanceId": '
-    if not ours:
-        raise OutputError(f"{path} is another program's file: choose another -o")
-    if not overwrite:
+    check_ours(path, form)
+    if path.stat().st_size and not overwrite:
         raise OutputError(
             f"{path} exists: --resume goes on with it, --overwrite replaces it, or choose "
             "another -o"
         )
-    path.unlink()
-    return None
+    return None, Repair()
 
 
-def _open(path: Path) -> int:
+def _open(path: Path, *, empty: bool) -> int:
+    flags = _FLAGS | os.O_CREAT | os.O_APPEND | (os.O_TRUNC if empty else 0)
     try:
-        descriptor = os.open(path, _FLAGS | os.O_CREAT | os.O_APPEND, 0o600)
+        descriptor = os.open(path, flags, 0o600)
     except OSError as error:
         raise OutputError(f"cannot write {path} ({error.strerror}): choose another -o") from None
     if hasattr(os, "fchmod"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import sys
@@ -25,6 +26,11 @@ else:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
+_HELD = frozenset({errno.EACCES, errno.EAGAIN, errno.EWOULDBLOCK, errno.EDEADLK})
+"""What systems answer when another process holds a lock."""
+_FLAGS = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
+
+
 class FileLock:
     """An exclusive lock beside `path`, held until `release` or the end of the process.
 
@@ -45,7 +51,13 @@ class FileLock:
             descriptor = self._open()
             try:
                 _try_lock(descriptor)
-            except OSError:
+            except OSError as error:
+                if error.errno not in _HELD:
+                    os.close(descriptor)
+                    raise OutputError(
+                        f"cannot lock {self._guarded} ({error.strerror}), so nothing would keep a "
+                        "second run off it: choose an -o on a disk that has locks"
+                    ) from None
                 holder = self._holder(descriptor)
                 os.close(descriptor)
                 raise BusyError(
@@ -69,7 +81,7 @@ class FileLock:
 
     def _open(self) -> int:
         try:
-            return os.open(self._path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
+            return os.open(self._path, _FLAGS, 0o600)
         except OSError as error:
             raise OutputError(
                 f"cannot write beside {self._guarded} ({error.strerror}): choose another -o"
@@ -77,7 +89,7 @@ class FileLock:
 
     def _is_current(self, descriptor: int) -> bool:
         try:
-            return os.path.samestat(os.fstat(descriptor), self._path.stat())
+            return os.path.samestat(os.fstat(descriptor), self._path.lstat())
         except FileNotFoundError:
             return False
 

@@ -49,8 +49,7 @@ class ErrorCode(enum.StrEnum):
     NOT_CONFIRMED = "not_confirmed"
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(NamedTuple):
     """One instance to cancel: its ID (lower-case UUID) and where it was first listed."""
 
     instance_id: str

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
+import json
 import os
+from array import array
 from collections import Counter
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING
 
+from bulkcancel.atomic import replacing
 from bulkcancel.errors import OutputError, ResultsError
 from bulkcancel.instance_id import IdSet
 from bulkcancel.models import SENT_AGAIN, SUCCESSES, Outcome
@@ -19,6 +22,8 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
 _MOST_NOTES = 20
+_MOST_BROKEN_AT_THE_START = 1000
+_FIRST_KEY = b'{"instanceId": "'
 
 
 @dataclass(slots=True)
@@ -54,18 +59,25 @@ class Resumed:
         return True
 
 
-def read_back(path: Path, form: Format, host: str) -> Resumed:
-    """Read a results file, cut a torn last row, take out rows to be sent again.
+@dataclass(slots=True)
+class Repair:
+    """What has to be done to a results file before rows can be added to it."""
 
-    The file is rewritten, atomically, only if a row in its middle has to go; every row kept
-    stays byte for byte. Raises `OutputError` when the file is not this tool's or of another
-    host (it is then untouched), `ResultsError` when it cannot be repaired for lack of room.
+    whole: int = 0
+    """Bytes up to the end of its last whole row."""
+    dropped: array[int] = field(default_factory=lambda: array("Q"))
+    """Where the rows that go begin, in order."""
+
+
+def read_back(path: Path, form: Format, host: str) -> tuple[Resumed, Repair]:
+    """Read a results file; return what is done, and what `repair` is to do. Changes nothing.
+
+    A torn last row goes, and so do rows that are sent again; every row kept stays byte for byte.
+    Raises `OutputError` when the file is not this tool's or of another host.
     """
-    resumed = Resumed(form, str(path))
-    dropped: set[int] = set()
+    resumed, needed = Resumed(form, str(path)), Repair()
     with path.open("rb") as file:
-        whole = _check_header(file, path, form)
-        at = whole
+        needed.whole = at = _check_header(file, path, form)
         for number, line in enumerate(file, 2 if form.header else 1):
             if not line.endswith(b"\n"):
                 _note(resumed, f"{path}: cut {len(line)} bytes of a torn last row")
@@ -77,29 +89,61 @@ def read_back(path: Path, form: Format, host: str) -> Resumed:
                     "give another -o"
                 )
             if row is None or not _keep(row, number, resumed):
-                dropped.add(at)
+                needed.dropped.append(at)
             at += len(line)
-            whole = at
-    _repair(path, form, whole, dropped)
-    return resumed
+            needed.whole = at
+    return resumed, needed
+
+
+def check_ours(path: Path, form: Format) -> None:
+    """Raise `OutputError` unless a file begins as this tool's results do."""
+    with path.open("rb") as file:
+        _check_header(file, path, form)
 
 
 def _check_header(file: BinaryIO, path: Path, form: Format) -> int:
     """Return where the rows begin; 0 when there is nothing yet or the header itself is torn."""
     header = form.header
-    start = file.read(max(len(header), 1))
-    file.seek(0)
     if form is Format.JSONL:
-        if start not in {b"", b"{"}:
+        if not _begins_with_a_row(file):
             raise _not_ours(path)
+        file.seek(0)
         return 0
+    start = file.read(len(header))
     if start == header:
-        file.seek(len(header))
         return len(header)
     if header.startswith(start):
         file.seek(0, os.SEEK_END)
         return 0
     raise _not_ours(path)
+
+
+def _begins_with_a_row(file: BinaryIO) -> bool:
+    """Return whether a JSON Lines file has a row of ours among its first, or nothing yet.
+
+    There is no header to know it by, so a file of which no row is ours is another program's.
+    """
+    for line in islice(file, _MOST_BROKEN_AT_THE_START):
+        try:
+            decode(line.removesuffix(b"\n"), Format.JSONL)
+        except (ValueError, RecursionError):
+            if not line.endswith(b"\n"):
+                return _is_torn(line)
+        else:
+            return True
+    return file.tell() == 0
+
+
+def _is_torn(line: bytes) -> bool:
+    """Return whether a line may be the beginning of a row of ours, and no more than that."""
+    start = _FIRST_KEY
+    if not (line.startswith(start) or start.startswith(line)):
+        return False
+    try:
+        json.loads(line)
+    except (ValueError, RecursionError):
+        return True
+    return False  # whole, and still no row of ours
 
 
 def _not_ours(path: Path) -> OutputError:
@@ -136,17 +180,22 @@ def _note(resumed: Resumed, text: str) -> None:
         resumed.notes.append(text)
 
 
-def _repair(path: Path, form: Format, whole: int, dropped: set[int]) -> None:
+def repair(path: Path, form: Format, needed: Repair) -> None:
+    """Make a results file ready for more rows; rewritten, atomically, only if one has to go.
+
+    Raises `ResultsError` when it cannot be done, for lack of room for example; the rows that
+    were there then still are.
+    """
     try:
-        if dropped:
-            _rewrite(path, whole, dropped)
-        else:
-            with path.open("r+b") as file:
-                file.truncate(whole)
-                if whole == 0 and form.header:
-                    file.write(form.header)
-                file.flush()
-                os.fsync(file.fileno())
+        if needed.dropped:
+            _rewrite(path, needed)
+            return
+        with path.open("r+b") as file:
+            file.truncate(needed.whole)
+            if needed.whole == 0 and form.header:
+                file.write(form.header)
+            file.flush()
+            os.fsync(file.fileno())
     except OSError as error:
         raise ResultsError(
             f"cannot repair {path} ({error.strerror or error}): make room or allow writing, and "
@@ -154,35 +203,16 @@ def _repair(path: Path, form: Format, whole: int, dropped: set[int]) -> None:
         ) from None
 
 
-def _rewrite(path: Path, whole: int, dropped: set[int]) -> None:
-    """Replace the file by one without the rows that begin at `dropped`, all or nothing."""
-    temporary = path.with_name(f".{path.name}.rewrite")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as new, path.open("rb") as old:
-            at = 0
-            for line in old:
-                if at >= whole:
-                    break
-                if at not in dropped:
-                    new.write(line)
-                at += len(line)
-            new.flush()
-            os.fsync(new.fileno())
-        temporary.replace(path)
-        sync_directory(path.parent)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
-
-
-def sync_directory(directory: Path) -> None:
-    """Make a new or replaced name survive a power cut, where the system can."""
-    if os.name == "nt":
-        return
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _rewrite(path: Path, needed: Repair) -> None:
+    dropped = iter(needed.dropped)
+    next_dropped = next(dropped)
+    with replacing(path) as new, path.open("rb") as old:
+        at = 0
+        for line in old:
+            if at >= needed.whole:
+                break
+            if at == next_dropped:
+                next_dropped = next(dropped, -1)
+            else:
+                new.write(line)
+            at += len(line)

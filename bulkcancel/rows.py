@@ -6,6 +6,7 @@ import csv
 import enum
 import json
 import re
+from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import PurePath
 from typing import TYPE_CHECKING, NamedTuple
@@ -17,7 +18,6 @@ from bulkcancel.text import cell
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import datetime
 
     from bulkcancel.models import CancelResult
 
@@ -107,7 +107,14 @@ def _jsonl(results: Sequence[CancelResult]) -> bytes:
 
 
 def _timestamp(when: datetime) -> str:
-    return when.isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
+    """Return ISO 8601 in UTC, to the millisecond."""
+    # Rows come by the hundred in a second: only what lies within it is written out for each.
+    return f"{_to_the_second(int(when.timestamp()))}.{when.microsecond // 1000:03}Z"
+
+
+@lru_cache(maxsize=8)
+def _to_the_second(timestamp_s: int) -> str:
+    return datetime.fromtimestamp(timestamp_s, UTC).isoformat().removesuffix("+00:00")
 
 
 class StoredRow(NamedTuple):

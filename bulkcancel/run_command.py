@@ -24,6 +24,7 @@ from bulkcancel.errors import (
     UsageError,
     unwrapped,
 )
+from bulkcancel.files import check_files_differ
 from bulkcancel.inputs import Inputs, open_inputs
 from bulkcancel.ledger import Ledger, StreamLedger
 from bulkcancel.progress import Gauge
@@ -75,6 +76,7 @@ def run(
             raise UsageError(
                 f"unknown option {text}: see bulkcancel run --help (a file of that name: ./{text})"
             )
+    check_files_differ(inputs, settings)
     with ExitStack() as resources:
         return RunCommand(inputs, settings, resources).run()
 
@@ -104,7 +106,7 @@ class RunCommand:
             self._display.say("Dry run: nothing was sent.")
             return 0
         token = SANDBOX_TOKEN if settings.sandbox else read_token(settings.token_file)
-        ledger = self._open_ledger(host)
+        ledger = self._reserve_ledger(host)
         if ledger.resumed is not None:
             inputs.skip(ledger.resumed)
             inputs.notes.extend(ledger.resumed.notes)
@@ -115,9 +117,9 @@ class RunCommand:
         elif not settings.yes and is_interactive():
             how_many = "the listed runs" if plan.to_cancel is None else f"{plan.to_cancel:,} runs"
             if not confirm(f"Cancel {how_many} on {host}?"):
-                ledger.discard()
                 self._display.say("Nothing was sent.")
                 return 0
+        ledger.begin()
         began = time.monotonic()
         error = self._work(inputs, ledger, token, plan)
         seconds = time.monotonic() - began
@@ -140,13 +142,13 @@ class RunCommand:
                 "--expect-count: nothing was sent"
             )
 
-    def _open_ledger(self, host: str) -> Ledger | StreamLedger:
+    def _reserve_ledger(self, host: str) -> Ledger | StreamLedger:
         settings = self._settings
         ledger: Ledger | StreamLedger
         if settings.output == "-":
             ledger = StreamLedger(sys.stdout.fileno())
         else:
-            ledger = Ledger.open(
+            ledger = Ledger.reserve(
                 settings.output, host=host, resume=settings.resume, overwrite=settings.overwrite
             )
         self._resources.callback(ledger.close)

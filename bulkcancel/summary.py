@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from bulkcancel.atomic import replacing
 from bulkcancel.errors import UsageError
 from bulkcancel.models import SUCCESSES, Outcome
 from bulkcancel.quantities import show_duration
@@ -70,13 +70,9 @@ class Summary:
 
 def write_summary(path: str, summary: Summary) -> None:
     """Write the summary as JSON, replacing an older one whole. Raises `UsageError`."""
-    target = Path(path)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}")
     try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(summary.as_json())
-        temporary.replace(target)
+        with replacing(Path(path)) as file:
+            file.write(summary.as_json().encode())
     except OSError as error:
         raise UsageError(f"cannot write the summary {path}: {error.strerror}") from None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from bulkcancel.faults import (
@@ -56,6 +57,7 @@ class Verdict:
     """Whether the circuit breaker counts it as a failure."""
 
 
+@lru_cache(maxsize=64)
 def outcome_of(status: str | None) -> Outcome:
     """Return the outcome of a 2xx by the status the server gave, in v1's or v2's spelling.
 

@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "bulkcancel"
 README = PACKAGE.parent / "README.md"
 
 FLOORS = [
-    "models errors text instance_id version",
+    "models errors text instance_id version atomic",
     "faults reply quantities target",
     (
         "watchdog client verdict retry_after backoff breaker pacer noise adaptive "
@@ -20,10 +20,10 @@ FLOORS = [
         "rows lock resume ledger "
         "sandbox_options sandbox_rules sandbox_api sandbox"
     ),
-    "stop stats guard canceller pipeline collector engine",
+    "stop stats guard entry canceller pipeline collector engine",
     (
         "settings settings_sources token signals system terminal logs observer plan progress "
-        "summary display inputs accounts api __init__"
+        "summary display files inputs accounts api __init__"
     ),
     "run_command sandbox_command cli __main__",
 ]

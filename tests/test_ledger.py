@@ -171,12 +171,10 @@ def test_closing_again_is_harmless_and_lets_go() -> None:
         pass
 
 
-def test_a_discarded_file_is_gone() -> None:
-    """Who answers no to the question finds no file; an earlier run's results stay."""
-    with _opened() as ledger:
-        ledger.discard()
+def test_reserving_changes_nothing() -> None:
+    """Who answers no to the question finds no file; a second run is refused meanwhile."""
+    ledger = Ledger.reserve("results.csv", host=HOST)
+    with pytest.raises(BusyError):
+        Ledger.reserve("results.csv", host=HOST)
+    ledger.close()
     assert _names() == []
-    before = _written("results.csv", make_ids(1))
-    with _opened(resume=True) as ledger:
-        ledger.discard()
-    assert Path("results.csv").read_bytes() == before

@@ -132,8 +132,10 @@ def test_a_refused_token_stops_the_run_at_once() -> None:
     )
     run = _run(server, ids, Policy(rate_per_s=100_000, concurrency=4))
     assert isinstance(run.stop.reason, TokenRefusedError)
-    assert run.outcomes() == {Outcome.ACCEPTED: 50}
-    assert len(server.requests) <= 54
+    assert run.outcomes()[Outcome.ACCEPTED] == 50
+    refused = [r for r in run.results if r.outcome is not Outcome.ACCEPTED]
+    assert {(r.outcome, r.error[:13]) for r in refused} == {(Outcome.FAILED, "unauthorized:")}
+    assert len(run.results) == len(server.requests) <= 54
 
 
 def test_forbidden_for_everything_from_the_start_stops_the_run() -> None:

@@ -1,0 +1,44 @@
+"""The files that one command names: none is written over another."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bulkcancel.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bulkcancel.settings import RunSettings
+
+_STREAM = "-"
+
+
+def check_files_differ(inputs: Sequence[str], settings: RunSettings) -> None:
+    """Raise `UsageError` if a file to be written is also read, or written as something else."""
+    taken: list[tuple[str | None, str]] = [(name, "an input") for name in inputs or [_STREAM]]
+    taken += [(settings.token_file, "the token file"), (settings.config, "the settings file")]
+    for name, role in (
+        (settings.output, "the results file"),
+        (settings.log_file, "the log file"),
+        (settings.summary, "the summary"),
+    ):
+        if not name or name == _STREAM:
+            continue
+        for other, other_role in taken:
+            if other and _same(name, other):
+                raise UsageError(
+                    f"{name} is {other_role} and cannot be {role} as well: name another file"
+                )
+        taken.append((name, role))
+
+
+def _same(name: str, other: str) -> bool:
+    """Return whether two names mean one file, which need not exist yet."""
+    try:
+        there = os.fstat(0) if other == _STREAM else Path(other).stat()
+        return os.path.samestat(Path(name).stat(), there)
+    except OSError:
+        return other != _STREAM and os.path.realpath(name) == os.path.realpath(other)
