@@ -10,7 +10,7 @@ import cyclopts
 from pydantic import ValidationError
 
 from bulkcancel.errors import BulkcancelError, InterruptedRunError
-from bulkcancel.terminal import stderr_console
+from bulkcancel.terminal import hold_standard_descriptors, stderr_console
 from bulkcancel.text import visible
 from bulkcancel.version import VERSION
 
@@ -40,9 +40,11 @@ app.command(
 
 def run_cli(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit code; mistakes are told in a sentence on stderr."""
+    hold_standard_descriptors()
     try:
         code = app(list(arguments), exit_on_error=False, print_error=False)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # closed, as in `>&-`
+            sys.stdout.flush()
     except InterruptedRunError as error:
         _complain(f"{error}: nothing was sent")
         return error.exit_code

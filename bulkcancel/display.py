@@ -91,13 +91,18 @@ class Display:
 
     def summary(self, summary: Summary) -> None:
         """Show what the run came to."""
-        self.log.info(
+        # What ended a run early is told even where little else is.
+        tell = self.log.error if summary.reason else self.log.info
+        tell(
             "run.finished",
             exit_code=summary.exit_code,
             reason=summary.reason,
             outcomes=summary.outcomes,
+            rows_in=summary.rows_in,
             results=summary.results,
+            already_done=summary.already_done,
             duplicates=summary.duplicates,
+            filtered=summary.filtered,
             not_reached=summary.not_reached,
             requests=summary.requests,
             retries=summary.retries,

@@ -33,6 +33,18 @@ def check_files_differ(inputs: Sequence[str], settings: RunSettings) -> None:
                     f"{name} is {other_role} and cannot be {role} as well: name another file"
                 )
         taken.append((name, role))
+    if settings.summary:
+        _check_writable(Path(settings.summary))
+
+
+def _check_writable(path: Path) -> None:
+    """Raise `UsageError` if a file that is written at the end could not be: hours would be lost."""
+    if path.is_dir():
+        raise UsageError(f"the summary {path} is a directory: name a file")
+    if not path.parent.is_dir():
+        raise UsageError(f"the summary {path}: there is no directory {path.parent}")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise UsageError(f"the summary {path} cannot be written there: name another file")
 
 
 def _same(name: str, other: str) -> bool:

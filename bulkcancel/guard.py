@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from bulkcancel.reply import Reply
     from bulkcancel.stop import Stop
 
+_TICK_S = 0.1
 _NEVER_ANSWERED_S = 25.0
 _UNREADABLE_FROM_START = 3
 _FORBIDDEN_FROM_START = 25
@@ -129,10 +130,14 @@ class Guard:
 
     async def watch(self) -> None:
         """Stop the run at its deadline, or when trouble lasts too long; runs until cancelled."""
-        began = time.monotonic()
+        began = now = time.monotonic()
         while not self._stop.requested:
-            await anyio.sleep(0.1)
+            slept_from = now
+            await anyio.sleep(_TICK_S)
             now = time.monotonic()
+            if self._trouble_since is not None and now - slept_from > 1 + _TICK_S:
+                # This process did not run (SIGSTOP, a suspended laptop): no outage of the server.
+                self._trouble_since += now - slept_from
             deadline_s = self._limits.deadline_s
             if deadline_s is not None and now - began >= deadline_s:
                 self._stop.request(StoppedError(f"the deadline of {deadline_s:g} s has passed"))

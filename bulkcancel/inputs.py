@@ -12,6 +12,7 @@ from bulkcancel.instance_id import pack
 from bulkcancel.models import InvalidRow
 from bulkcancel.source import Condition, InputOptions, check_files, stream
 from bulkcancel.stdin import ThreadedIterator, read_chunks
+from bulkcancel.terminal import stream_is_terminal
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -146,10 +147,12 @@ def open_inputs(
 
 def _names(paths: Sequence[str]) -> list[str]:
     if paths:
+        if STDIN in paths and sys.stdin is None:
+            raise UsageError("standard input is closed: name a file instead of -")
         if paths.count(STDIN) > 1:
             raise UsageError("standard input (-) is given twice: name it once")
         return list(paths)
-    if sys.stdin is None or sys.stdin.isatty():
+    if sys.stdin is None or stream_is_terminal(sys.stdin):
         raise UsageError(
             "no input: name a file of instance IDs, or pipe them in (bulkcancel run runs.csv)"
         )

@@ -42,8 +42,12 @@ class _Logger:
         """Render and write one event."""
         line = str(self._json(None, "", dict(event)))
         if self._file is not None:
-            self._file.write(line + "\n")
-            self._file.flush()
+            try:
+                self._file.write(line + "\n")
+                self._file.flush()
+            except (OSError, ValueError) as error:  # the log is not worth the run
+                self._file = None
+                self.msg(level="error", event="log.lost", reason=str(error))
         if self._console is not None:
             self._console(line if self._json_console else _plain(dict(event)))
 

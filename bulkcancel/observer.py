@@ -69,6 +69,10 @@ class LogObserver:
         self._log.warning("run.stopping", reason=reason)
         self._show("stopping: waiting for requests in flight")
 
+    def summary_lost(self, reason: str) -> None:
+        """Log that the summary could not be written."""
+        self._log.error("summary.lost", reason=reason)
+
     def _show(self, state: str) -> None:
         if self.gauge is not None:
             self.gauge.state = state

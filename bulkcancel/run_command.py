@@ -21,6 +21,7 @@ from bulkcancel.errors import (
     BulkcancelError,
     InputError,
     InterruptedRunError,
+    OutputError,
     UsageError,
     unwrapped,
 )
@@ -105,7 +106,9 @@ class RunCommand:
             self._display.plan(plan_of(settings, inputs, host))
             self._display.say("Dry run: nothing was sent.")
             return 0
-        token = SANDBOX_TOKEN if settings.sandbox else read_token(settings.token_file)
+        token = SANDBOX_TOKEN  # where nothing is sent, or to nobody
+        if not settings.sandbox and inputs.to_cancel != 0:
+            token = read_token(settings.token_file)
         ledger = self._reserve_ledger(host)
         if ledger.resumed is not None:
             inputs.skip(ledger.resumed)
@@ -126,9 +129,14 @@ class RunCommand:
         summary = summary_of(
             settings, inputs, self._stats, ledger.resumed, host=host, error=error, seconds=seconds
         )
+        if inputs.is_open and not summary.rows_in and not error:
+            self._display.say("Nothing to cancel.")
         self._display.summary(summary)
         if settings.summary:
-            write_summary(settings.summary, summary)
+            try:
+                write_summary(settings.summary, summary)
+            except UsageError as broken:  # the exit code is about the cancels
+                self._display.observer.summary_lost(str(broken))
         return summary.exit_code
 
     def _base_url(self) -> str:
@@ -146,6 +154,8 @@ class RunCommand:
         settings = self._settings
         ledger: Ledger | StreamLedger
         if settings.output == "-":
+            if sys.stdout is None:
+                raise OutputError("standard output is closed: choose another -o")
             ledger = StreamLedger(sys.stdout.fileno())
         else:
             ledger = Ledger.reserve(

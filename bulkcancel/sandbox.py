@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import random
 import socket
 import struct
@@ -64,6 +65,11 @@ class _Bucket:
         return True
 
 
+_SILENT = logging.Logger("bulkcancel.sandbox")
+"""Of the server's own: a client that is cut off in the middle is nothing to print."""
+_SILENT.addHandler(logging.NullHandler())
+
+
 class Sandbox:
     """Domo's Workflow API as far as bulkcancel uses it, on 127.0.0.1.
 
@@ -105,7 +111,7 @@ class Sandbox:
 
     async def start(self) -> None:
         """Listen; connections are accepted once this returns."""
-        server = web.Server(self._handle, access_log=None)
+        server = web.Server(self._handle, access_log=None, logger=_SILENT)
         self._runner = web.ServerRunner(server, shutdown_timeout=_SHUTDOWN_S)
         await self._runner.setup()
         try:

@@ -20,7 +20,12 @@ if TYPE_CHECKING:
     from cyclopts.argument import Argument
 
 PREFIX = "BULKCANCEL_"
-_TARGETS = frozenset({"instance", "base_url", "sandbox"})
+_INSTANCE = "DOMO_INSTANCE"
+_RIVALS = (
+    frozenset({"instance", "base_url", "sandbox"}),
+    frozenset({"resume", "overwrite"}),
+)
+"""Options that answer one question: naming one sets aside what lower sources say of the others."""
 
 
 def from_environment_and_file(
@@ -35,12 +40,14 @@ def from_environment_and_file(
     by_name = {_name(a): a for a in arguments if a.name.startswith("--")}
     settled = _settled(by_name)
     for variable, text in sorted(os.environ.items()):
-        name = _option_of(variable)
-        if name is not None:
+        if variable.startswith(PREFIX):
+            name = variable.removeprefix(PREFIX).lower()
             argument = _known(name, by_name, f"the environment variable {variable}")
             values = text.splitlines() if name == "where" else [text]
             if name not in settled:
                 _fill(argument, values, keyword=variable, source="env")
+    if _INSTANCE in os.environ and "instance" not in _settled(by_name):
+        _fill(by_name["instance"], [os.environ[_INSTANCE]], keyword=_INSTANCE, source="env")
     settled = _settled(by_name)
     for key, value in _read_file(by_name["config"]).items():
         name = key.replace("-", "_")
@@ -50,20 +57,10 @@ def from_environment_and_file(
             _fill(argument, values, keyword=key, source="file")
 
 
-def _option_of(variable: str) -> str | None:
-    if variable == "DOMO_INSTANCE":
-        return "instance"
-    return variable.removeprefix(PREFIX).lower() if variable.startswith(PREFIX) else None
-
-
 def _settled(by_name: Mapping[str, Argument]) -> frozenset[str]:
-    """Return the options that no lower source may still fill.
-
-    A target named by a flag sets aside every target of the environment and the file: the three
-    options answer one question.
-    """
-    given = {name for name, argument in by_name.items() if argument.tokens}
-    return frozenset(given | _TARGETS if given & _TARGETS else given)
+    """Return the options that no lower source may still fill."""
+    given = frozenset(name for name, argument in by_name.items() if argument.tokens)
+    return given.union(*(rivals for rivals in _RIVALS if given & rivals))
 
 
 def _name(argument: Argument) -> str:

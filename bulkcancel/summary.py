@@ -70,9 +70,13 @@ class Summary:
 
 def write_summary(path: str, summary: Summary) -> None:
     """Write the summary as JSON, replacing an older one whole. Raises `UsageError`."""
+    target, text = Path(path), summary.as_json()
     try:
-        with replacing(Path(path)) as file:
-            file.write(summary.as_json().encode())
+        if target.exists() and not target.is_file():  # /dev/stdout, a FIFO
+            target.write_text(text, "utf-8")
+            return
+        with replacing(target) as file:
+            file.write(text.encode())
     except OSError as error:
         raise UsageError(f"cannot write the summary {path}: {error.strerror}") from None
 

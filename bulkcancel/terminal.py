@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import sys
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -35,11 +36,23 @@ class Stderr(io.TextIOBase):
 
     def isatty(self) -> bool:
         """Whether standard error is a terminal."""
-        return sys.stderr is not None and sys.stderr.isatty()
+        return stream_is_terminal(sys.stderr)
 
     def fileno(self) -> int:
         """Return the descriptor, for the terminal's size."""
         return sys.stderr.fileno()
+
+
+def hold_standard_descriptors() -> None:
+    """Open 0, 1 and 2 to nothing where they are closed, so that no file of ours gets the number.
+
+    What writes to standard error without asking would else write into the results.
+    """
+    while True:
+        descriptor = os.open(os.devnull, os.O_RDWR)
+        if descriptor > 2:
+            os.close(descriptor)
+            return
 
 
 def stderr_console() -> Console:
@@ -49,7 +62,7 @@ def stderr_console() -> Console:
 
 def is_interactive() -> bool:
     """Whether somebody sits there: standard error is a terminal that can be asked."""
-    return sys.stderr.isatty() and (sys.stdin.isatty() or _open_terminal() is not None)
+    return stream_is_terminal(sys.stderr) and _ask_on() is not None
 
 
 def confirm(question: str) -> bool:
@@ -59,13 +72,24 @@ def confirm(question: str) -> bool:
     """
     sys.stderr.write(f"{question} [y/N] ")
     sys.stderr.flush()
-    source = sys.stdin if sys.stdin.isatty() else _open_terminal()
+    source = _ask_on()
     if source is None:
         return False
     return source.readline().strip().lower() in {"y", "yes"}
 
 
-def _open_terminal() -> TextIO | None:
+def stream_is_terminal(stream: TextIO | None) -> bool:
+    """Whether a standard stream, which is `None` where it was closed (`2>&-`), is a terminal."""
+    try:
+        return stream is not None and stream.isatty()
+    except ValueError:
+        return False
+
+
+@cache
+def _ask_on() -> TextIO | None:
+    if stream_is_terminal(sys.stdin):
+        return sys.stdin
     try:
         return Path("/dev/tty").open(encoding="utf-8")
     except OSError:

@@ -10,7 +10,7 @@ _UNSAFE = re.compile(
     "[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]"
 )
 _FORMULA = frozenset("=+-@\t\r")
-_REDACTED = "[token]"
+REDACTED = "[token]"
 
 
 def _escape(match: re.Match[str]) -> str:
@@ -42,4 +42,4 @@ def shorten(text: str, limit: int = 200) -> str:
 
 def redact(text: str, secret: str) -> str:
     """Return `text` without `secret`, in case a server echoes the token back."""
-    return text.replace(secret, _REDACTED) if secret and secret in text else text
+    return text.replace(secret, REDACTED) if secret and secret in text else text

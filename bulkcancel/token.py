@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import getpass
 import os
-import sys
 from pathlib import Path
 
 from bulkcancel.errors import UsageError
+from bulkcancel.terminal import is_interactive
 
 SANDBOX_TOKEN = "sandbox-token"  # noqa: S105 - no secret: the embedded sandbox takes any
 _VARIABLES = ("DOMO_DEVELOPER_TOKEN", "DOMO_ACCESS_TOKEN")
@@ -25,7 +25,7 @@ def read_token(token_file: str | None) -> str:
     for variable in _VARIABLES:
         if variable in os.environ:
             return _checked(os.environ[variable], variable)
-    if sys.stdin.isatty() and sys.stderr.isatty():
+    if is_interactive():
         try:
             return _checked(getpass.getpass("Domo developer token: "), "what was typed")
         except EOFError:
