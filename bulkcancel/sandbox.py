@@ -65,9 +65,10 @@ class _Bucket:
         return True
 
 
-_SILENT = logging.Logger("bulkcancel.sandbox")
-"""Of the server's own: a client that is cut off in the middle is nothing to print."""
+_SILENT = logging.getLogger("bulkcancel.sandbox")
+"""The server's own: a client that is cut off in the middle is nothing to print."""
 _SILENT.addHandler(logging.NullHandler())
+_SILENT.propagate = False
 
 
 class Sandbox:
