@@ -92,7 +92,7 @@ class Display:
     def summary(self, summary: Summary) -> None:
         """Show what the run came to."""
         # What ended a run early is told even where little else is.
-        tell = self.log.error if summary.reason else self.log.info
+        tell = self.log.error if summary.reason and not self._draws else self.log.info
         tell(
             "run.finished",
             exit_code=summary.exit_code,

@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import trustme
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,6 +55,8 @@ class NginxOptions:
     access_log: bool = False
     keepalive_requests: int = 100_000_000
     cpu: int | None = None
+    tls: bool = False
+    """Serve TLS alone, with a certificate of the authority in `NginxServer.ca_file`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +82,21 @@ class NginxServer:
 
     @property
     def base_url(self) -> str:
-        """`http://127.0.0.1:PORT`."""
-        return f"http://127.0.0.1:{self.port}"
+        """`http://127.0.0.1:PORT`, or https."""
+        return f"http{'s' if self._options.tls else ''}://127.0.0.1:{self.port}"
+
+    @property
+    def ca_file(self) -> Path:
+        """The certificate of the authority that a client must trust."""
+        return self._folder / "ca.pem"
 
     def start(self) -> None:
         """Start nginx in the foreground; return once it answers."""
+        if self._options.tls:
+            authority = trustme.CA()
+            authority.cert_pem.write_to_path(self.ca_file)
+            server = authority.issue_cert("127.0.0.1")
+            server.private_key_and_cert_chain_pem.write_to_path(self._folder / "server.pem")
         self._write()
         self._process = subprocess.Popen(self._command)
         self._wait_for_worker()
@@ -122,6 +136,13 @@ class NginxServer:
     def _worker(self) -> tuple[int, int]:
         """Return the generation of the configuration and the process that answers now."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=_PATIENCE_S)
+        if self._options.tls:
+            connection = http.client.HTTPSConnection(
+                "127.0.0.1",
+                self.port,
+                timeout=_PATIENCE_S,
+                context=ssl.create_default_context(cafile=str(self.ca_file)),
+            )
         with contextlib.closing(connection):
             connection.request("GET", "/worker")
             generation, pid = connection.getresponse().read().split()
@@ -153,7 +174,10 @@ def _is_alive(pid: int | None) -> bool:
 
 def _config(options: NginxOptions, port: int, generation: int) -> str:
     limit = options.limit
-    zone = use = after = affinity = ""
+    zone = use = after = affinity = tls = certificate = ""
+    if options.tls:
+        tls = " ssl"
+        certificate = "ssl_certificate server.pem; ssl_certificate_key server.pem;"
     if limit is not None:
         zone = f"limit_req_zone $server_name zone=all:1m rate={limit.rate_per_s}r/s;"
         burst = f" burst={limit.burst}" if limit.burst else ""
@@ -187,7 +211,8 @@ http {{
     default_type application/json;
     {zone}
     server {{
-        listen 127.0.0.1:{port} backlog=1024;
+        listen 127.0.0.1:{port}{tls} backlog=1024;
+        {certificate}
         server_name all;
         set $instance '';
         location = /worker {{ return 200 '{generation} $pid'; }}

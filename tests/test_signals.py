@@ -62,7 +62,7 @@ def test_the_first_signal_drains(tmp_path: Path, number: signal.Signals) -> None
     """No new ID is taken, what is in flight is answered and recorded, the rest is resumable."""
     ids = make_ids(400)
     write_ids(tmp_path / "ids.txt", ids)
-    server = FaultyServer(lambda i, _n: Answer(answers.ok(i).data, delay_s=0.2))
+    server = FaultyServer(lambda i, _n: Answer(answers.ok(i).data, delay_s=0.05))
     with running_in_thread(server):
         target = ("--base-url", server.base_url, "--rate", "1000", "--concurrency", "8")
         with _running(tmp_path, "ids.txt", *target) as process:

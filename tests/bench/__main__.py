@@ -5,6 +5,8 @@
     python -m tests.bench paced      # what the server sees at 10 … 5,000 a second
     python -m tests.bench limits     # an unknown limit: adaptive pace, botocore's, plain retries
     python -m tests.bench memory     # a million IDs
+    python -m tests.bench soak       # both event loops over TLS, connections opened and closed
+    python -m tests.bench reading    # how fast a million-row CSV is checked
     python -m tests.bench startup    # --help, and the first request of a small file
 
 nginx is the server, on a core of its own where the system can pin it. Prints Markdown.
@@ -18,7 +20,7 @@ import platform
 import tempfile
 from pathlib import Path
 
-from tests.bench import endurance, limits, peers
+from tests.bench import endurance, limits, peers, reading, soak
 from tests.bench.measure import make_ids, median, server_options, table, write_csv
 from tests.nginx_server import nginx_server
 
@@ -69,7 +71,7 @@ def main() -> None:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    kinds = ("speed", "latency", "paced", "limits", "memory", "startup")
+    kinds = ("speed", "latency", "paced", "limits", "memory", "soak", "reading", "startup")
     parser.add_argument("kind", nargs="?", choices=kinds, default="speed")
     parser.add_argument("--ids", type=int, default=100_000)
     parser.add_argument("--rounds", type=int, default=5)
@@ -87,6 +89,8 @@ def main() -> None:
         "paced": endurance.paced,
         "limits": limits.limits,
         "memory": endurance.memory,
+        "soak": soak.soak,
+        "reading": reading.reading,
         "startup": endurance.startup,
     }
     with tempfile.TemporaryDirectory() as directory:

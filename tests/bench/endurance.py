@@ -18,6 +18,7 @@ from tests.bench.measure import (
     measure,
     median,
     pinned,
+    resident_mb,
     server_options,
     table,
     write_csv,
@@ -104,23 +105,12 @@ def _sample(process: subprocess.Popen[bytes], out: Path) -> tuple[float, float, 
     began = time.monotonic()
     while process.poll() is None:
         if out.exists() and out.stat().st_size > 1000:
-            seen.append(_resident_mb(process.pid, "VmRSS"))
-            peak = _resident_mb(process.pid, "VmHWM") or seen[-1]
+            seen.append(resident_mb(process.pid, "VmRSS"))
+            peak = resident_mb(process.pid, "VmHWM") or seen[-1]
             seen[-1] = seen[-1] or peak
             highest = peak
         time.sleep(0.02 if time.monotonic() - began < 3 else 0.5)
     return seen[0], seen[len(seen) // 3], seen[2 * len(seen) // 3], highest
-
-
-def _resident_mb(pid: int, key: str) -> float:
-    try:
-        with open(f"/proc/{pid}/status") as status:
-            for line in status:
-                if line.startswith(key):
-                    return int(line.split()[1]) * 1024 / 1e6
-    except (FileNotFoundError, ProcessLookupError):
-        pass
-    return 0.0
 
 
 def startup(folder: Path) -> str:

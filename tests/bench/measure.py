@@ -8,10 +8,9 @@ import shutil
 import statistics
 import subprocess
 import sys
-import time
 import uuid
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tests.nginx_server import NginxOptions
 
@@ -21,6 +20,18 @@ if TYPE_CHECKING:
 
 CLIENT_CPU, SERVER_CPU = 0, 1
 CAN_PIN = bool(shutil.which("taskset")) and (os.cpu_count() or 1) > 1
+
+
+# A process begins its life with the peak memory of the one that made it: this one is small.
+_LAUNCHER = """
+import os, sys, time
+out = int(sys.argv[1])
+began = time.monotonic()
+process = os.posix_spawnp(sys.argv[2], sys.argv[2:], os.environ)
+_, status, usage = os.wait4(process, 0)
+wall_s = time.monotonic() - began
+os.write(out, f"{wall_s} {usage.ru_utime + usage.ru_stime} {usage.ru_maxrss} {status}".encode())
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,26 +58,37 @@ def measure(
     stdout: Path | None = None,
 ) -> Usage:
     """Run a command to its end; its streams go to files or nowhere."""
+    into, out_of = os.pipe()
     with (
         open(stdin or os.devnull, "rb") as input_,
         open(stdout or os.devnull, "wb") as output,
-    ):
-        began = time.monotonic()
-        process = subprocess.Popen(
-            pinned(command),
+        os.fdopen(into) as report,
+        subprocess.Popen(
+            pinned([sys.executable, "-I", "-S", "-c", _LAUNCHER, str(out_of), *command]),
             cwd=cwd,
             env={**os.environ, **(env or {})},
             stdin=input_,
             stdout=output,
             stderr=subprocess.DEVNULL,
-        )
-        _, status, usage = os.wait4(process.pid, 0)
-        wall_s = time.monotonic() - began
-        process.returncode = os.waitstatus_to_exitcode(status)
+            pass_fds=[out_of],
+        ),
+    ):
+        os.close(out_of)
+        wall_s, cpu_s, peak, status = map(float, report.read().split())
     unit = 1e6 if sys.platform == "darwin" else 1e3
-    return Usage(
-        wall_s, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / unit, process.returncode
-    )
+    return Usage(wall_s, cpu_s, peak / unit, os.waitstatus_to_exitcode(int(status)))
+
+
+def resident_mb(pid: int, key: str) -> float:
+    """Return a figure of a process's memory, 0 when it has ended; Linux only."""
+    try:
+        with open(f"/proc/{pid}/status") as status:
+            for line in status:
+                if line.startswith(key):
+                    return int(line.split()[1]) * 1024 / 1e6
+    except (FileNotFoundError, ProcessLookupError):
+        pass
+    return 0.0
 
 
 def make_ids(count: int) -> list[str]:
@@ -81,9 +103,9 @@ def write_csv(path: Path, ids: list[str]) -> None:
     path.write_text("instanceId,modelName,status,modelVersion\n" + "".join(lines))
 
 
-def server_options(*, access_log: bool = False) -> NginxOptions:
+def server_options(**options: Any) -> NginxOptions:
     """Return an nginx on the server's core, where there is one."""
-    return NginxOptions(cpu=SERVER_CPU if CAN_PIN else None, access_log=access_log)
+    return NginxOptions(cpu=SERVER_CPU if CAN_PIN else None, **options)
 
 
 def median(values: Sequence[float]) -> float:

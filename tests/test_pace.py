@@ -1,0 +1,33 @@
+"""What a server sees of the ceiling: never more than it, and nearly all of it."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from pathlib import Path
+
+import pytest
+
+from tests import faulty_answers as answers
+from tests.faulty_answers import Answer
+from tests.faulty_server import FaultyServer, running_in_thread
+from tests.processes import bulkcancel, write_ids
+from tests.runs import make_ids
+
+
+@pytest.mark.parametrize(("rate", "seconds"), [(20, 4), (200, 4), (1000, 4)])
+def test_the_server_sees_the_ceiling_and_no_more(tmp_path: Path, rate: int, seconds: int) -> None:
+    """With answers that take 50 ms: evenly spaced from the first on, no second above it."""
+    write_ids(tmp_path / "ids.txt", make_ids(rate * seconds))
+    server = FaultyServer(lambda i, _n: Answer(answers.ok(i).data, delay_s=0.05))
+    with running_in_thread(server):
+        done = bulkcancel(
+            "run", "ids.txt", "--base-url", server.base_url, "--rate", str(rate),
+            "--concurrency", "96", cwd=tmp_path,
+        )  # fmt: skip
+        at = sorted(seen.at for seen in server.requests)
+    assert done.code == 0, done.stderr
+    assert len(at) == rate * seconds
+    mean_per_s = (len(at) - 1) / (at[-1] - at[0])
+    assert 0.96 * rate <= mean_per_s <= 1.005 * rate
+    fullest = max(bisect_left(at, start + 1) - n for n, start in enumerate(at))
+    assert fullest <= max(rate + 1, 1.02 * rate)
