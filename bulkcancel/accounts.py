@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shlex
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bulkcancel.engine import Policy
@@ -76,7 +77,7 @@ def summary_of(
     seconds: float,
 ) -> Summary:
     """Return what the run came to, its exit code and, if it ended early, how to finish it."""
-    counts = inputs.counts
+    counts = replace(inputs.counts)  # a pipe's thread may go on counting: this must add up
     expected = settings.expect_count
     if error is None and expected is not None and inputs.listed != expected:
         error = BulkcancelError(

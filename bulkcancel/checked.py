@@ -20,9 +20,8 @@ _BLOCK = 256  # made into text together: one at a time takes twice as long
 
 @dataclass(slots=True)
 class InputCounts:
-    """Where the data rows went: `rows` is always the sum of all the others."""
+    """Where the data rows went; a pipe's may still be counted by its thread."""
 
-    rows: int = 0
     targets: int = 0
     """Distinct IDs taken."""
     duplicates: int = 0
@@ -31,6 +30,11 @@ class InputCounts:
     """Left out by `--where`."""
     beyond_limit: int = 0
     """Rows with a new ID after `--limit` was reached."""
+
+    @property
+    def rows(self) -> int:
+        """All of them."""
+        return self.targets + self.duplicates + self.invalid + self.filtered + self.beyond_limit
 
 
 class CheckedInput:

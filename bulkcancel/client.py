@@ -40,7 +40,13 @@ _TOKEN = re.compile(r"[\x21-\x7e]+")
 _NO_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE})
 # Raised by aiohttp while a connection is made; whatever else it raises came after that.
 _WHILE_CONNECTING = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
-_TLS = (ssl.SSLError, aiohttp.ClientConnectorSSLError, aiohttp.ClientConnectorCertificateError)
+_TLS = (
+    ssl.SSLCertVerificationError,
+    aiohttp.ClientConnectorSSLError,
+    aiohttp.ClientConnectorCertificateError,
+)
+# A handshake that breaks off says nothing of whom to trust: a server that restarts does that.
+_HUNG_UP = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
 
 
 class _Connection:
@@ -228,7 +234,7 @@ def _translate(error: Exception, *, fresh: bool) -> AttemptError:
     """Return bulkcancel's word for an error of aiohttp or the system beneath it."""
     if isinstance(error, AttemptError):
         return error
-    if isinstance(error, _TLS):
+    if isinstance(error, _TLS) and not isinstance(getattr(error, "os_error", None), _HUNG_UP):
         return TlsFailedError(_text(error))
     if isinstance(error, OSError) and error.errno in _NO_DESCRIPTORS:
         return NoDescriptorsError("this process may open no more connections (ulimit -n)")
@@ -255,6 +261,6 @@ def _text(error: Exception) -> str:
     if isinstance(error, aiohttp.ConnectionTimeoutError):
         return "no connection within the connect timeout"
     if isinstance(error, aiohttp.ClientConnectorError):
-        reason = error.os_error.strerror or str(error.os_error)
+        reason = error.os_error.strerror or str(error.os_error) or "the server hung up"
         return f"cannot connect to {error.host}:{error.port}: {reason}"
     return str(error) or type(error).__name__

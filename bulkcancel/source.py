@@ -102,7 +102,6 @@ def _taken(
     plain, from_hex, add = _PLAIN_ID.fullmatch, bytes.fromhex, seen.add
     packed: bytes | None
     for line, text, problem in open_rows(lines, options, look_ahead=look_ahead):
-        counts.rows += 1
         if problem is not None:
             packed = None
         else:
