@@ -54,7 +54,8 @@ def run_cli(arguments: Sequence[str]) -> int:
     except cyclopts.CycloptsError as error:
         _complain(_sentence(error))
         return 2
-    except BrokenPipeError:  # whoever read our output has left; Python must not say so at exit
+    except (BrokenPipeError, SystemExit):  # rich's word for it is SystemExit
+        # Whoever read our output has left; Python must not say so at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
     return code if isinstance(code, int) else 0

@@ -25,9 +25,9 @@ from bulkcancel.faults import (
     TlsFailedError,
     UnreadableAnswerError,
 )
-from bulkcancel.reply import Reply, parse_instance, server_message
+from bulkcancel.reply import Reply, parse_instance, redacted, server_message
 from bulkcancel.target import base_url_of, host_of
-from bulkcancel.text import REDACTED, redact, shorten, visible
+from bulkcancel.text import redact, shorten, visible
 from bulkcancel.version import VERSION
 from bulkcancel.watchdog import Watchdog
 
@@ -210,10 +210,10 @@ class DomoClient:
         latency_s = time.monotonic() - started
         status = response.status
         if 200 <= status < 300:
-            if self._token_bytes in body:  # no gateway's echo of it may get into the results
-                body = body.replace(self._token_bytes, REDACTED.encode())
             instance = parse_instance(body)
             if instance is not None:
+                if self._token_bytes in body or b"\\" in body:  # a gateway may echo it
+                    instance = redacted(instance, self._token)
                 return Reply(status, instance, "", None, latency_s)
         message = shorten(visible(redact(server_message(body), self._token)))
         return Reply(status, None, message, response.headers.get("Retry-After"), latency_s)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from bulkcancel.logs import make_logger, open_log_file
+from bulkcancel.logs import close_log_file, make_logger, open_log_file
 from bulkcancel.observer import LogObserver
 from bulkcancel.plan import print_plan
 from bulkcancel.progress import Bar, Gauge, ReadingBar, log_progress
@@ -35,7 +35,7 @@ class Display:
         default = "error" if settings.quiet else "warning" if self._draws else "info"
         file = open_log_file(settings.log_file) if settings.log_file else None
         if file is not None:
-            resources.callback(file.close)
+            resources.callback(close_log_file, file)
         self.log = make_logger(
             console=lambda line: self._console.print(line, markup=False, soft_wrap=True),
             file=file,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -55,7 +56,10 @@ class StreamLedger:
             raise self._failure
         try:
             while data:
-                data = data[os.write(self._descriptor, data) :]
+                try:
+                    data = data[os.write(self._descriptor, data) :]
+                except BlockingIOError:  # a pipe that another program has made so
+                    select.select([], [self._descriptor], [])
         except OSError as error:
             self._undo()
             raise self._fail(error.strerror or str(error)) from None

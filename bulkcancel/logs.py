@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 from typing import TYPE_CHECKING, Protocol, TextIO
@@ -68,6 +69,12 @@ def open_log_file(path: str) -> TextIO:
     except OSError as error:
         raise UsageError(f"cannot write the log file {path}: {error.strerror}") from None
     return os.fdopen(descriptor, "a", encoding="utf-8")
+
+
+def close_log_file(file: TextIO) -> None:
+    """Close it; what a full disk did not take is lost, and that has been said."""
+    with contextlib.suppress(OSError):
+        file.close()
 
 
 def make_logger(

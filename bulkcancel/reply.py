@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from bulkcancel.text import redact
+
 
 class InstanceBody(BaseModel):
     """The documented answer to a cancel, as far as bulkcancel uses it.
@@ -38,6 +40,12 @@ def parse_instance(body: bytes) -> InstanceBody | None:
     except ValidationError:
         return None
     return instance if instance.model_fields_set else None
+
+
+def redacted(instance: InstanceBody, secret: str) -> InstanceBody:
+    """Return `instance` without `secret` in any of its texts."""
+    texts = instance.model_dump(exclude_none=True)
+    return instance.model_copy(update={key: redact(text, secret) for key, text in texts.items()})
 
 
 def server_message(body: bytes) -> str:

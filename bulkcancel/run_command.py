@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from contextlib import AsyncExitStack, ExitStack
+from contextlib import AsyncExitStack, ExitStack, suppress
 from importlib import import_module
 from typing import TYPE_CHECKING, Annotated
 
@@ -187,7 +187,7 @@ class RunCommand:
                 return cause
             raise
         finally:
-            SIGNALS.hand_to(None)
+            SIGNALS.let_finish()
         return self._stop.reason if self._stop is not None else None
 
     async def _cancel_all(
@@ -201,7 +201,8 @@ class RunCommand:
         loop = asyncio.get_running_loop()
 
         def on_signal(reason: InterruptedRunError, second: bool) -> None:  # noqa: FBT001
-            loop.call_soon_threadsafe(request, reason, second)
+            with suppress(RuntimeError):  # the loop has just ended, and all with it
+                loop.call_soon_threadsafe(request, reason, second)
 
         def request(reason: InterruptedRunError, second: bool) -> None:  # noqa: FBT001
             self._display.observer.stopping(str(reason))

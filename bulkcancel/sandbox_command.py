@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 import anyio
 import cyclopts
@@ -12,6 +13,7 @@ from bulkcancel.quantities import parse_duration
 from bulkcancel.sandbox import Sandbox, SandboxOptions
 from bulkcancel.sandbox_rules import RULES
 from bulkcancel.signals import SIGNALS
+from bulkcancel.system import loop_factory
 
 app = cyclopts.App(
     name="sandbox",
@@ -72,7 +74,7 @@ def sandbox(
         )
     except ValueError as error:
         raise UsageError(str(error)) from None
-    return anyio.run(_serve, options)
+    return anyio.run(_serve, options, backend_options={"loop_factory": loop_factory("auto")})
 
 
 async def _serve(options: SandboxOptions) -> int:
@@ -83,11 +85,12 @@ async def _serve(options: SandboxOptions) -> int:
     def on_signal(reason: InterruptedRunError, _second: bool) -> None:  # noqa: FBT001
         nonlocal code
         code = reason.exit_code
-        loop.call_soon_threadsafe(stopped.set)
+        with suppress(RuntimeError):  # the loop has just ended
+            loop.call_soon_threadsafe(stopped.set)
 
     async with Sandbox(options) as server:
         SIGNALS.hand_to(on_signal)
         print(f"listening on {server.base_url}", flush=True)  # noqa: T201 - its one line of output
         await stopped.wait()
-        SIGNALS.hand_to(None)
+        SIGNALS.let_finish()
     return code

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from typing import TYPE_CHECKING
 
 from bulkcancel.errors import InterruptedRunError
@@ -13,13 +14,17 @@ if TYPE_CHECKING:
     from types import FrameType
 
 
+_PATIENCE_S = 0.8
+
+
 class Signals:
     """Turns signals into a stop of whatever is going on.
 
-    Before and after a run there is nothing to drain: the signal raises `InterruptedRunError` in
-    the main thread. During a run the first asks for a stop, the second cuts what is in flight.
-    A third ends the process at once, should even that hang. `signal.signal` works on every
-    system, with every event loop and as PID 1.
+    Before a run there is nothing to drain: the signal raises `InterruptedRunError` in the main
+    thread. During a run the first asks for a stop, the second cuts what is in flight, and if
+    even that hangs (a disk, a reader of our output that has stopped) the process ends all the
+    same, within a second. After a run the little that is left is done first. `signal.signal`
+    works on every system, with every event loop and as PID 1.
     """
 
     def __init__(self) -> None:
@@ -35,14 +40,26 @@ class Signals:
         """Call `on_signal(reason, is_second)` from now on; `None`: raise again."""
         self._on_signal = on_signal
 
+    def let_finish(self) -> None:
+        """Let one signal from now on change nothing: the run is over, what is left is to say so."""
+        self._on_signal = _take_no_notice
+
     def _handle(self, number: int, _frame: FrameType | None) -> None:
         self._seen += 1
         reason = InterruptedRunError(signal.Signals(number).name, number)
+        if self._seen == 2:
+            end = threading.Timer(_PATIENCE_S, os._exit, [reason.exit_code])
+            end.daemon = True
+            end.start()
         if self._seen > 2:
             os._exit(reason.exit_code)
         if self._on_signal is None:
             raise reason
         self._on_signal(reason, self._seen > 1)
+
+
+def _take_no_notice(_reason: InterruptedRunError, _second: bool) -> None:  # noqa: FBT001
+    """Do nothing."""
 
 
 SIGNALS = Signals()

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import queue
+import select
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
+
+from bulkcancel.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator
@@ -18,8 +21,17 @@ _CHUNK_BYTES = 64 * 1024
 
 
 def read_chunks(descriptor: int) -> Iterator[bytes]:
-    """Yield what a pipe holds as soon as it holds anything, until it ends."""
-    while chunk := os.read(descriptor, _CHUNK_BYTES):
+    """Yield what a pipe holds as soon as it holds anything, until it ends. Raises `InputError`."""
+    while True:
+        try:
+            chunk = os.read(descriptor, _CHUNK_BYTES)
+        except BlockingIOError:  # another program that has it open has made it so
+            select.select([descriptor], [], [])
+            continue
+        except OSError as error:
+            raise InputError(f"cannot read standard input: {error.strerror or error}") from None
+        if not chunk:
+            return
         yield chunk
 
 

@@ -155,7 +155,9 @@ def _print_errors(console: Console, summary: Summary) -> None:
 
 def _what_next(summary: Summary) -> list[str]:
     if summary.resume_command:
-        return [f"To finish: {summary.resume_command}"]
-    if summary.failed and summary.output != "-":
-        return [f"The rows that failed say why: {summary.output}"]
-    return [f"Results: {summary.output}"] if summary.output != "-" else []
+        return [f"To finish: {visible(summary.resume_command)}"]
+    if summary.output == "-":
+        return []
+    if summary.failed:
+        return [f"The rows that failed say why: {visible(summary.output)}"]
+    return [f"Results: {visible(summary.output)}"]

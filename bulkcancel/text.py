@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 
-# C0, DEL, C1, line separators, bidirectional and other invisible formatting marks, lone
-# surrogates: all that can move a cursor, forge a line or reorder what a person reads.
+# C0, DEL, C1, line separators, bidirectional and all other formatting marks (category Cf), lone
+# surrogates: all that can move a cursor, forge a line, hide or reorder what a person reads.
 _UNSAFE = re.compile(
-    "[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]"
+    "[\x00-\x1f\x7f-\x9f\xad\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u180e\u200b-\u200f"
+    "\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff\U000110bd\U000110cd"
+    "\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0001-\U000e007f]"
 )
 _FORMULA = frozenset("=+-@\t\r")
 REDACTED = "[token]"
@@ -15,7 +17,9 @@ REDACTED = "[token]"
 
 def _escape(match: re.Match[str]) -> str:
     code = ord(match[0])
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+    if code < 0x100:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def visible(text: str) -> str:

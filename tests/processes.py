@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,9 +26,10 @@ def environment(**extra: str) -> dict[str, str]:
     return {**kept, "DOMO_DEVELOPER_TOKEN": CANARY, "HOME": "/nonexistent", **extra}
 
 
-def command(*arguments: str | Path) -> list[str]:
-    """The command line of one bulkcancel process."""
-    return [sys.executable, "-m", "bulkcancel", *map(str, arguments)]
+def command(*arguments: str | Path, fault: str = "") -> list[str]:
+    """The command line of one bulkcancel process; `fault` is Python that breaks it beforehand."""
+    broken = ["-c", f"{fault}\nfrom bulkcancel.__main__ import main\nmain()"]
+    return [sys.executable, *(broken if fault else ["-m", "bulkcancel"]), *map(str, arguments)]
 
 
 @dataclass(frozen=True)
@@ -57,10 +60,11 @@ def bulkcancel(
     stdin: bytes | None = None,
     env: dict[str, str] | None = None,
     timeout_s: float = 60,
+    fault: str = "",
 ) -> Finished:
     """Run one command to its end; the token must appear in nothing it leaves behind."""
     done = subprocess.run(
-        command(*arguments),
+        command(*arguments, fault=fault),
         cwd=cwd,
         input=stdin,
         stdin=subprocess.DEVNULL if stdin is None else None,
@@ -73,7 +77,55 @@ def bulkcancel(
         done.returncode, done.stdout.decode("utf-8"), done.stderr.decode("utf-8"), cwd
     )
     assert_no_canary(finished)
+    assert_it_adds_up(finished, resumed="--resume" in arguments)
     return finished
+
+
+@contextmanager
+def running(
+    *arguments: str | Path, cwd: Path, stdin: int = subprocess.DEVNULL, fault: str = ""
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run `bulkcancel run` with these arguments; it is killed when the block ends."""
+    process = subprocess.Popen(
+        command("run", *arguments, fault=fault),
+        cwd=cwd,
+        env=environment(),
+        stdin=stdin,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def ended(process: subprocess.Popen[bytes], cwd: Path, within_s: float) -> Finished:
+    """Wait for the end of a process: within this time, without a traceback, without the token."""
+    out, err = process.communicate(timeout=within_s)
+    finished = Finished(process.returncode, out.decode("utf-8"), err.decode("utf-8"), cwd)
+    assert_no_canary(finished)
+    assert_it_adds_up(finished, resumed="--resume" in str(process.args))
+    assert "Traceback" not in finished.stderr
+    return finished
+
+
+def assert_it_adds_up(finished: Finished, *, resumed: bool) -> None:
+    """Where a run said what it came to: each input row is accounted for, each result is a row."""
+    lines = [line for line in finished.stderr.splitlines() if line.startswith("{")]
+    for end in [json.loads(line) for line in lines if '"event": "run.finished"' in line]:
+        parts = [end[name] for name in ("results", "duplicates", "filtered", "not_reached")]
+        assert sum(parts) == end["rows_in"], end
+        assert min(parts) >= 0, end
+        assert sum(end["outcomes"].values()) == end["results"] - end["already_done"], end
+        output = end["output"]
+        if output == "-":
+            assert len(list(csv.DictReader(io.StringIO(finished.stdout)))) == end["results"]
+        elif (finished.directory / output).exists():  # else somebody deleted it
+            rows = len(finished.rows(output))
+            # What an earlier run has left may be of IDs that are not in this input.
+            assert rows >= end["results"] if resumed else rows == end["results"], (rows, end)
 
 
 def assert_no_canary(finished: Finished) -> None:

@@ -77,11 +77,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", action="append", default=[], help="a client's name")
     given = parser.parse_args()
-    print(
-        f"{platform.system()}, {os.cpu_count()} cores, Python {platform.python_version()}, "
-        f"{given.rounds} rounds, medians\n"
-    )
+    print(f"{platform.system()}, {os.cpu_count()} cores, Python {platform.python_version()}\n")
     if given.kind == "speed":
+        print(f"Medians of {given.rounds} rounds, the clients in turn.\n")
         print(speed(given.ids, given.rounds, given.only))
         return
     measures = {

@@ -158,7 +158,7 @@ PEERS = (
     Peer(REFERENCE, _python("peer_aiohttp.py", "uvloop"), _module("uvloop")),
     Peer("bulkcancel --loop asyncio", bulkcancel("--loop", "asyncio"), lambda: ""),
     Peer("plain aiohttp, asyncio", _python("peer_aiohttp.py", "asyncio"), lambda: ""),
-    Peer("curl --parallel", _curl_parallel, _program("curl"), share=0.2),
+    Peer("curl --parallel", _curl_parallel, _program("curl")),
     Peer("Node undici", _undici, _missing_undici),
     Peer("httpx", _python("peer_httpx.py"), _module("httpx"), share=0.03),
     Peer("xargs -P64 curl", _xargs_curl, _program("xargs"), share=0.01),
