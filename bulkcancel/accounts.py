@@ -116,5 +116,6 @@ def summary_of(
 def _resume_command(settings: RunSettings) -> str:
     if settings.output == "-":
         return ""
-    arguments = [a for a in sys.argv[1:] if a not in {"--overwrite", "--resume"}]
-    return shlex.join(["bulkcancel", *arguments, "--resume"])
+    command, *arguments = sys.argv[1:] or ["run"]
+    kept = [a for a in arguments if a.partition("=")[0] not in {"--overwrite", "--resume"}]
+    return shlex.join(["bulkcancel", command, "--resume", *kept])

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from typing import TYPE_CHECKING
 
 import anyio
+import anyio.lowlevel
 
 from bulkcancel.engine import Engine, Policy
 from bulkcancel.errors import UsageError
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
     from bulkcancel.client import DomoClient
+
+
+_BREATH = 256
 
 
 class _Silent:
@@ -56,8 +60,9 @@ async def cancel_many(
     `rate_per_s` is a ceiling in requests a second, retries included; `None` searches for what
     the server allows. What is no instance ID yields an `invalid` result and is never sent.
     Leaving the loop early stops the work. Raises `TokenRefusedError` when the server refuses
-    the token, `StoppedError` when it cannot be reached or stays in trouble for five minutes;
-    results that came before are yielded first.
+    the token, `StoppedError` when it cannot be reached or stays in trouble for five minutes,
+    and whatever `ids` raises; results that came before are yielded first. Raises `UsageError`
+    for arguments that make no sense and a client that is not open.
     """
     if isinstance(ids, str):
         raise UsageError("ids must be an iterable of IDs, not one string: pass [instance_id]")
@@ -98,6 +103,8 @@ async def _run(
 async def _targets(ids: Iterable[str] | AsyncIterable[str]) -> AsyncIterator[Target | InvalidRow]:
     seen, seen_invalid = IdSet(), set[str]()
     async for text in _each(ids):
+        if not isinstance(text, str):
+            raise UsageError(f"ids must be strings, not {type(text).__name__}: pass str(id)")
         instance_id = parse_instance_id(text)
         if instance_id is not None:
             if seen.add(pack(instance_id)):
@@ -112,5 +119,7 @@ async def _each(ids: Iterable[str] | AsyncIterable[str]) -> AsyncIterator[str]:
         async for text in ids:
             yield text
     else:
-        for text in ids:
+        for number, text in enumerate(ids, 1):
+            if number % _BREATH == 0:  # a long stretch of duplicates must not hold the loop
+                await anyio.lowlevel.checkpoint()
             yield text

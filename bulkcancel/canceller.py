@@ -11,6 +11,7 @@ import anyio
 
 from bulkcancel.backoff import full_jitter
 from bulkcancel.entry import failed_by_a_bug, result_of
+from bulkcancel.errors import BulkcancelError
 from bulkcancel.faults import AttemptError
 from bulkcancel.reply import Reply
 from bulkcancel.retry_after import parse_retry_after
@@ -128,6 +129,8 @@ class Canceller:
                 self._note_success(sent_at)
                 return result_of(target, answer, outcome_of(answer.instance.status), self._host)
             result = await self._persist(target, answer, sent_at, probe=probe)
+        except BulkcancelError:  # the client is not open: no ID's fault
+            raise
         except Exception as error:  # noqa: BLE001 - one ID's fault must not take the others down
             self._stats.bugs += 1
             self._reporter.bug(target, error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from bulkcancel.observer import LogObserver
 from bulkcancel.plan import print_plan
 from bulkcancel.progress import Bar, Gauge, ReadingBar, log_progress
 from bulkcancel.summary import print_summary
-from bulkcancel.terminal import drawable, stderr_console
+from bulkcancel.terminal import drawable, stderr_console, stream_is_terminal
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -31,7 +32,9 @@ class Display:
         terminal = self._console.is_terminal
         as_json = settings.log_format == "json" or (settings.log_format == "auto" and not terminal)
         self._draws = not as_json and not settings.quiet
-        self._bars = self._draws and drawable(self._console)
+        # Rows and a bar on one terminal would wipe each other out.
+        shared = settings.output == "-" and stream_is_terminal(sys.stdout)
+        self._bars = self._draws and drawable(self._console) and not shared
         default = "error" if settings.quiet else "warning" if self._draws else "info"
         file = open_log_file(settings.log_file) if settings.log_file else None
         if file is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
@@ -13,7 +14,7 @@ from bulkcancel.backoff import RetryBudget
 from bulkcancel.breaker import Breaker
 from bulkcancel.canceller import Canceller, Client, Reporter
 from bulkcancel.entry import invalid_row
-from bulkcancel.errors import unwrapped
+from bulkcancel.errors import UsageError, unwrapped
 from bulkcancel.guard import Guard, Limits
 from bulkcancel.pacer import Pacer
 from bulkcancel.pipeline import run_pipeline
@@ -45,6 +46,15 @@ class Policy:
     attempts: int = 4
     grace_s: float = 10.0
     limits: Limits = field(default_factory=Limits)
+
+    def __post_init__(self) -> None:
+        if self.rate_per_s is not None and not 0 < self.rate_per_s < math.inf:
+            raise UsageError(
+                f"rate_per_s must be above 0, or None to search, not {self.rate_per_s}"
+            )
+        for name in ("burst", "concurrency", "attempts"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name} must be at least 1, not {getattr(self, name)}")
 
 
 class Observer(Reporter, Protocol):
@@ -119,7 +129,7 @@ class Engine:
                     grace_s=self._policy.grace_s,
                 )
                 tasks.cancel_scope.cancel()
-        except BaseExceptionGroup as group:
+        except ExceptionGroup as group:
             raise unwrapped(group) from None
 
     def _reject(self, row: InvalidRow) -> CancelResult:

@@ -72,9 +72,10 @@ class InterruptedRunError(BulkcancelError):
         self.exit_code = 128 + signal_number
 
 
-def unwrapped(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Return the one exception of a group that says why it ended: bulkcancel's own if any."""
-    error: BaseException = group.subgroup(BulkcancelError) or group
-    while isinstance(error, BaseExceptionGroup):
+def unwrapped(error: Exception) -> Exception:
+    """Return `error`, or the one in a group that says why it ended: bulkcancel's own if any."""
+    if isinstance(error, ExceptionGroup):
+        error = error.subgroup(BulkcancelError) or error
+    while isinstance(error, ExceptionGroup):
         error = error.exceptions[0]
     return error

@@ -60,6 +60,8 @@ def headed_layout(
     if lines.guessed and not "".join(names).isascii():
         raise lines.not_utf8(line, "the header")
     found = find_id_column(names, options.column)
+    if not found and options.column is not None and _is_number(options.column):
+        found = [int(options.column) - 1] if 1 <= int(options.column) <= len(names) else []
     if not found:
         raise lines.error(line, _no_id_column(names, following, options.column))
     if len(found) > 1:

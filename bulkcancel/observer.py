@@ -5,6 +5,8 @@ from __future__ import annotations
 import traceback
 from typing import TYPE_CHECKING
 
+from bulkcancel.text import redact
+
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
@@ -56,13 +58,14 @@ class LogObserver:
 
     def bug(self, target: Target, error: Exception) -> None:
         """Log a fault of bulkcancel itself, with where it happened but no values."""
-        frames = traceback.extract_tb(error.__traceback__)
         self._log.error(
-            "bug",
-            instance_id=target.instance_id,
-            error=type(error).__name__,
-            at=[f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames[-5:]],
+            "bug", instance_id=target.instance_id, error=type(error).__name__, at=_where(error)
         )
+
+    def crashed(self, error: Exception, secret: str) -> None:
+        """Log a fault of bulkcancel itself that has ended the run; `secret` is in no line of it."""
+        said = redact(f"{type(error).__name__}: {error}", secret)
+        self._log.error("bug", error=said, at=_where(error))
 
     def stopping(self, reason: str) -> None:
         """Log that the run is asked to end."""
@@ -76,3 +79,9 @@ class LogObserver:
     def _show(self, state: str) -> None:
         if self.gauge is not None:
             self.gauge.state = state
+
+
+def _where(error: Exception) -> list[str]:
+    """Return where it happened, innermost last; without values, which may be secret."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames[-5:]]

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 import anyio
 from anyio import EndOfStream, WouldBlock
 
-from bulkcancel.errors import BulkcancelError
 from bulkcancel.models import CancelResult, InvalidRow, Target
 
 if TYPE_CHECKING:
@@ -43,7 +42,8 @@ async def run_pipeline(
 
     Returns when the input is worked through or a stop has drained: no new target is taken once
     it is requested, requests in flight get `grace_s` seconds. A target in hand without an
-    answer then has no result. Whatever `collect` raises ends the run.
+    answer then has no result. What `items` raises asks for a stop with that as its reason; what
+    `collect` raises ends the run.
     """
     queue_in, queue_out = anyio.create_memory_object_stream[Target](2 * concurrency)
     results_in, results_out = anyio.create_memory_object_stream[CancelResult](RESULTS_BUFFER)
@@ -81,7 +81,7 @@ async def _produce(
             else:
                 for item in items:
                     await _place(item, reject, queue, results)
-        except BulkcancelError as error:  # a pipe that turned out broken: drain, then say so
+        except Exception as error:  # noqa: BLE001 - drain first: answers in flight are not lost
             stop.request(error)
 
 

@@ -58,7 +58,9 @@ class Gauge:
         seconds = now - since
         if seconds < 0.2:
             return 0.0, 0.0
-        return (self.stats.done - done) / seconds, (self.stats.requests - requests) / seconds
+        # Of n evenly spaced requests since there were none, n - 1 intervals have passed.
+        sent = self.stats.requests - (requests or min(self.stats.requests, 1))
+        return (self.stats.done - done) / seconds, sent / seconds
 
     def eta_s(self) -> float | None:
         """Return the seconds left at the present speed, if that can be said."""

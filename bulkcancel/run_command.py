@@ -23,6 +23,7 @@ from bulkcancel.errors import (
     InputError,
     InterruptedRunError,
     OutputError,
+    StoppedError,
     UsageError,
     unwrapped,
 )
@@ -38,7 +39,7 @@ from bulkcancel.signals import SIGNALS
 from bulkcancel.stats import Stats
 from bulkcancel.stop import Stop
 from bulkcancel.summary import write_summary
-from bulkcancel.system import loop_factory
+from bulkcancel.system import LoopFactory, loop_factory
 from bulkcancel.target import base_url_of, host_of
 from bulkcancel.terminal import confirm, is_interactive
 from bulkcancel.token import SANDBOX_TOKEN, read_token
@@ -99,6 +100,7 @@ class RunCommand:
     def run(self) -> int:
         """Do it all; return the exit code. Raises `BulkcancelError` for what prevents a start."""
         settings = self._settings
+        new_loop = loop_factory(settings.loop)
         host = "127.0.0.1" if settings.sandbox else host_of(self._base_url())
         with self._display.reading() as on_progress:
             inputs = open_inputs(self._paths, settings, on_progress)
@@ -125,7 +127,7 @@ class RunCommand:
                 return 0
         ledger.begin()
         began = time.monotonic()
-        error = self._work(inputs, ledger, token, plan)
+        error = self._work(inputs, ledger, token, plan, new_loop)
         seconds = time.monotonic() - began
         summary = summary_of(
             settings, inputs, self._stats, ledger.resumed, host=host, error=error, seconds=seconds
@@ -166,7 +168,12 @@ class RunCommand:
         return ledger
 
     def _work(
-        self, inputs: Inputs, ledger: Ledger | StreamLedger, token: str, plan: Plan
+        self,
+        inputs: Inputs,
+        ledger: Ledger | StreamLedger,
+        token: str,
+        plan: Plan,
+        new_loop: LoopFactory,
     ) -> BulkcancelError | None:
         """Run the event loop until all is done; return why it ended early, if it did."""
         try:
@@ -176,19 +183,20 @@ class RunCommand:
                 ledger,
                 token,
                 plan,
-                backend_options={"loop_factory": loop_factory(self._settings.loop)},
+                backend_options={"loop_factory": new_loop},
             )
             ledger.close()
-        except BulkcancelError as error:
-            return error
-        except BaseExceptionGroup as group:
-            cause = unwrapped(group)
-            if isinstance(cause, BulkcancelError):
-                return cause
-            raise
+            reason = self._stop.reason if self._stop is not None else None
+        except Exception as error:  # noqa: BLE001 - what was done is accounted for all the same
+            reason = unwrapped(error)
         finally:
             SIGNALS.let_finish()
-        return self._stop.reason if self._stop is not None else None
+        if reason is None or isinstance(reason, BulkcancelError):
+            return reason
+        self._display.observer.crashed(reason, token)
+        return StoppedError(
+            f"bulkcancel itself failed ({type(reason).__name__}): please report what the log says"
+        )
 
     async def _cancel_all(
         self, inputs: Inputs, ledger: Ledger | StreamLedger, token: str, plan: Plan

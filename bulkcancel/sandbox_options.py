@@ -37,13 +37,17 @@ class SandboxOptions:
         for name in ("latency_s", "jitter_s", "settle_s"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):
-                raise ValueError(f"{name} must be 0 or more seconds, not {value}")
+                raise ValueError(
+                    f"the {name.removesuffix('_s')} must be 0 or more seconds, not {value}"
+                )
         limit = self.rate_limit_per_s
         if limit is not None and not (math.isfinite(limit) and limit > 0):
-            raise ValueError(f"rate_limit_per_s must be above 0, or None for no limit, not {limit}")
+            raise ValueError(f"the rate limit must be above 0 requests a second, not {limit}")
         for name in ("error_rate", "reset_rate"):
             value = getattr(self, name)
             if not 0 <= value <= 1:
-                raise ValueError(f"{name} must be a share from 0 to 1, not {value}")
+                raise ValueError(
+                    f"the {name.replace('_', ' ')} must be a share from 0 to 1, not {value}"
+                )
         if self.error_rate + self.reset_rate > 1:
-            raise ValueError("error_rate and reset_rate must not add up to more than 1")
+            raise ValueError("the error rate and the reset rate must not add up to more than 1")

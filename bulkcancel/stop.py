@@ -10,8 +10,6 @@ import anyio
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from bulkcancel.errors import BulkcancelError
-
 
 class Stop:
     """One place to ask a run to end; the first reason given is the one reported.
@@ -21,14 +19,14 @@ class Stop:
     """
 
     def __init__(self) -> None:
-        self.reason: BulkcancelError | None = None
+        self.reason: Exception | None = None
         self.requested = False
         self.cut_at_once = False
         self._asked = anyio.Event()
         self._cut = anyio.Event()
         self._waiting: set[anyio.CancelScope] = set()
 
-    def request(self, reason: BulkcancelError, *, cut: bool = False) -> None:
+    def request(self, reason: Exception, *, cut: bool = False) -> None:
         """Ask the run to end because of `reason`."""
         if self.reason is None:
             self.reason = reason

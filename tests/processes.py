@@ -122,6 +122,8 @@ def assert_it_adds_up(finished: Finished, *, resumed: bool) -> None:
         output = end["output"]
         if output == "-":
             assert len(list(csv.DictReader(io.StringIO(finished.stdout)))) == end["results"]
+        elif "itself failed" in end["reason"]:
+            continue  # a bug may have come between a row and its count
         elif (finished.directory / output).exists():  # else somebody deleted it
             rows = len(finished.rows(output))
             # What an earlier run has left may be of IDs that are not in this input.

@@ -447,3 +447,81 @@ def test_nothing_is_printed_in_this_process_either(
 
     run(main)
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [{"rate_per_s": 0}, {"rate_per_s": -1}, {"rate_per_s": float("nan")}, {"concurrency": 0},
+     {"concurrency": -1}, {"attempts": 0}],
+)  # fmt: skip
+def test_arguments_that_make_no_sense_are_refused(
+    run: Run, server: FaultyServer, bad: dict[str, float]
+) -> None:
+    """A rate of 0 must not come to mean no limit; nothing is sent."""
+
+    async def main() -> None:
+        async with _client(server) as client:
+            with pytest.raises(UsageError, match=next(iter(bad))):
+                await anext(aiter(cancel_many(IDS, client=client, **bad)))  # type: ignore[arg-type]
+
+    run(main)
+    assert server.requests == []
+
+
+@pytest.mark.parametrize("bad", [None, b"x", uuid.UUID(IDS[0])])
+def test_an_id_is_a_string(run: Run, server: FaultyServer, bad: object) -> None:
+    """Anything else is the caller's mistake, told as one."""
+
+    async def main() -> None:
+        async with _client(server) as client:
+            with pytest.raises(UsageError, match="strings"):
+                await anext(aiter(_work(cast("Ids", [bad]), client)))
+
+    run(main)
+    assert server.requests == []
+
+
+def test_a_client_that_is_not_open_is_a_mistake_not_a_failure(run: Run) -> None:
+    """No ID has failed because of it."""
+
+    async def main() -> None:
+        client = DomoClient(base_url="http://127.0.0.1:9", token=CANARY)
+        with pytest.raises(UsageError, match="async with"):
+            await anext(aiter(_work(IDS, client)))
+
+    run(main)
+
+
+def test_endless_duplicates_do_not_hold_the_loop(run: Run, server: FaultyServer) -> None:
+    """However long nothing new comes, others get their turn."""
+
+    async def main() -> None:
+        async with _client(server) as client:
+            results = _work(itertools.repeat(IDS[0]), client)
+            assert (await anext(results)).ok
+            await results.aclose()
+
+    run(main)
+
+
+def test_answers_in_flight_survive_a_source_that_fails(run: Run, server: FaultyServer) -> None:
+    """What the caller's iterable raises comes through, after the results of what was sent."""
+    server.plan = lambda i, _n: Answer(answers.ok(i).data, delay_s=0.2)
+
+    def failing() -> Iterator[str]:
+        yield from IDS[:8]
+        raise LookupError("no more")
+
+    async def main() -> None:
+        seen: list[str] = []
+
+        async def keep(results: AsyncIterator[CancelResult]) -> None:
+            async for result in results:
+                seen.append(result.instance_id)  # noqa: PERF401 - what came before the error counts
+
+        async with _client(server) as client:
+            with pytest.raises(LookupError, match="no more"):
+                await keep(_work(failing(), client))
+        assert sorted(seen) == sorted(server.times_seen)
+
+    run(main)

@@ -151,8 +151,10 @@ def test_a_bug_of_its_own(tmp_path: Path, server: FaultyServer, place: str, call
     write_ids(tmp_path / "ids.txt", IDS)
     fault = BUG.format(place=place, calls=calls)
     done = bulkcancel("run", *_target(server), "--rate", "200", cwd=tmp_path, fault=fault)
-    assert done.code == 1
+    assert done.code == 4
     assert "ZeroDivisionError: a bug" in done.stderr
+    (finished,) = done.events("run.finished")
+    assert "--resume" in str(finished["resume_command"])
     recorded = _whole(done)
     assert 5 <= len(recorded) <= len(server.requests) <= 60
     assert len(server.requests) - len(recorded) <= 16 + 10  # in flight, gathered

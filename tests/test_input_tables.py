@@ -117,6 +117,8 @@ def test_a_column_can_be_named(tmp_path: Path) -> None:
     assert ids(check(tmp_path, content, column="run")) == [C]
     assert ids(check(tmp_path, content, column="Run")) == [B]
     assert ids(check(tmp_path, content, column="INSTANCE-ID")) == [A]
+    assert ids(check(tmp_path, content, column="3")) == [C]
+    assert ids(check(tmp_path, f"2,id\n{B},{A}\n", column="2")) == [B]
 
 
 @pytest.mark.parametrize(

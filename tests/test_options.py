@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -121,6 +122,45 @@ def test_the_deadline_ends_the_run_and_resume_finishes_it(
     assert again.code == 0
     assert sorted(row["instanceId"] for row in again.rows()) == sorted(IDS)
     assert max(server.times_seen.values()) == 1
+
+
+@pytest.mark.parametrize("form", ["--overwrite=true", "--overwrite", "--"])
+def test_the_command_that_resumes_works_as_printed(
+    tmp_path: Path, server: FaultyServer, form: str
+) -> None:
+    """However the first one was spelt."""
+    write_ids(tmp_path / "ids.txt", IDS)
+    options = ("--base-url", server.base_url, "--rate", "30", "--deadline", "400ms")
+    arguments = ("--", "ids.txt") if form == "--" else (form, "ids.txt")
+    done = bulkcancel("run", *options, *arguments, cwd=tmp_path)
+    assert done.code == 4
+    (finished,) = done.events("run.finished")
+    program, *again = shlex.split(str(finished["resume_command"]))
+    assert program == "bulkcancel"
+    again[again.index("400ms")] = "1h"
+    assert bulkcancel(*again, cwd=tmp_path).code == 0
+    assert max(server.times_seen.values()) == 1
+
+
+def test_a_log_that_cannot_be_written_does_no_harm(tmp_path: Path, server: FaultyServer) -> None:
+    """A full disk under the log is told, and the run goes on to its end."""
+    if not Path("/dev/full").exists():
+        pytest.skip("needs /dev/full")
+    done = _fast(tmp_path, server, "--log-file", "/dev/full")
+    assert done.code == 0
+    assert len(done.events("log.lost")) == 1
+    assert len(done.rows()) == len(IDS)
+
+
+@pytest.mark.parametrize("place", ["missing/s.json", "."])
+def test_a_summary_that_cannot_be_written_is_refused(
+    tmp_path: Path, server: FaultyServer, place: str
+) -> None:
+    """Before the first request, not after hours."""
+    done = _fast(tmp_path, server, "--summary", place)
+    assert done.code == 2
+    assert "summary" in done.stderr
+    assert server.requests == []
 
 
 def test_one_attempt_is_one_request(tmp_path: Path, server: FaultyServer) -> None:

@@ -105,6 +105,53 @@ def test_a_signal_ends_each_kind_of_waiting(
     assert len(server.requests) == seen
 
 
+LAST_SYNC_IS_SLOW = """
+import os, time
+from bulkcancel import ledger
+real = ledger.Ledger.close
+def close(self):
+    if not self._closed:
+        print("closing", flush=True)
+        time.sleep({seconds})
+    real(self)
+ledger.Ledger.close = close
+"""
+
+
+def _closing(process: subprocess.Popen[bytes]) -> None:
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"closing\n"
+
+
+def test_a_signal_when_all_is_done_changes_nothing(tmp_path: Path, server: FaultyServer) -> None:
+    """While the last rows are synced there is nothing left to stop: the code is the run's."""
+    write_ids(tmp_path / "ids.txt", IDS[:20])
+    options = ("--base-url", server.base_url, "--rate", "500", "--summary", "s.json")
+    fault = LAST_SYNC_IS_SLOW.format(seconds=1)
+    with running("ids.txt", *options, cwd=tmp_path, fault=fault) as process:
+        _closing(process)
+        process.send_signal(signal.SIGINT)
+        done = ended(process, tmp_path, within_s=3)
+    assert done.code == 0
+    assert len(done.rows()) == 20
+    assert (tmp_path / "s.json").exists()
+
+
+def test_a_second_signal_ends_even_a_disk_that_hangs(tmp_path: Path, server: FaultyServer) -> None:
+    """Within a second; every row has long been handed to the system."""
+    write_ids(tmp_path / "ids.txt", IDS[:20])
+    options = ("--base-url", server.base_url, "--rate", "500")
+    fault = LAST_SYNC_IS_SLOW.format(seconds=60)
+    with running("ids.txt", *options, cwd=tmp_path, fault=fault) as process:
+        _closing(process)
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        done = ended(process, tmp_path, within_s=1.5)
+    assert done.code == 130
+    assert len(done.rows()) == 20
+
+
 @pytest.mark.parametrize(
     ("first", "second"), [(signal.SIGINT, signal.SIGINT), (signal.SIGTERM, signal.SIGINT)]
 )
