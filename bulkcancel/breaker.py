@@ -46,6 +46,10 @@ class Breaker:
             raise ValueError(f"threshold must be at least 1, not {threshold}")
         self.open = False
         """Whether requests are held back."""
+        self.openings = 0
+        """How often it has opened."""
+        self.streak = 0
+        """Failures since the last success."""
         self.outage_started_at: float | None = None
         """When the first failure since the last success came; `None` while all is well."""
         self._rng = rng
@@ -53,7 +57,6 @@ class Breaker:
         self._threshold = threshold
         self._probe_lease_s = probe_lease_s
         self._clock = clock
-        self._streak = 0
         self._failed_probes = 0
         self._changed_at = float("-inf")
         self._probe_at = 0.0
@@ -79,8 +82,8 @@ class Breaker:
 
     def on_success(self) -> None:
         """Take note of an answer that shows the server at work."""
-        if self._streak:
-            self._streak = 0
+        if self.streak:
+            self.streak = 0
             self.outage_started_at = None
             if self.open:
                 self._change(opened=False)
@@ -98,11 +101,12 @@ class Breaker:
             return
         if sent_at <= self._changed_at:
             return
-        self._streak += 1
+        self.streak += 1
         if self.outage_started_at is None:
             self.outage_started_at = self._clock()
-        if self._streak >= self._threshold:
+        if self.streak >= self._threshold:
             self._failed_probes = 0
+            self.openings += 1
             self._change(opened=True)
             self._schedule_probe()
 

@@ -15,6 +15,7 @@ from bulkcancel.errors import BulkcancelError
 from bulkcancel.faults import AttemptError
 from bulkcancel.reply import Reply
 from bulkcancel.retry_after import parse_retry_after
+from bulkcancel.undecided import Undecided
 from bulkcancel.verdict import Next, Verdict, judge_fault, judge_reply, outcome_of
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ class _History:
     """What one ID has been through; made only once something went wrong."""
 
     requests: int = 1
+    restarted: bool = False
     counted: int = 0
     free: int = 0
     throttles: int = 0
@@ -111,10 +113,25 @@ class Canceller:
         self._attempts = attempts
         self._rng = rng
         self._host = client.host
+        self._undecided = Undecided(breaker)
+
+    def leftover(self, *, ended: bool) -> Target | None:
+        """Return a target to be given to `cancel` again; `ended`: there is no other left."""
+        return self._undecided.next(ended=ended)
 
     async def cancel(self, target: Target) -> CancelResult | None:
-        """Return the target's result, or `None` when a stop came before there was one."""
+        """Return the target's result, or `None` when there is none yet.
+
+        Then a stop came before there was one, or the target is a `leftover`. Any fault but a
+        `BulkcancelError` becomes a result.
+        """
+        requests_before = 0
         try:
+            if self._undecided:
+                result, requests_before = self._undecided.decide(target)
+                if result is not None:
+                    self._guard.on_result(result)
+                    return result
             # The fast path: an ID that succeeds at the first attempt costs no history, no
             # verdict and no await but the request's own, unless breaker or pace make it wait.
             probe = False
@@ -127,8 +144,10 @@ class Canceller:
             answer = await self._send(target, probe=probe)
             if isinstance(answer, Reply) and answer.instance is not None:
                 self._note_success(sent_at)
-                return result_of(target, answer, outcome_of(answer.instance.status), self._host)
-            result = await self._persist(target, answer, sent_at, probe=probe)
+                outcome = outcome_of(answer.instance.status)
+                return result_of(target, answer, outcome, self._host, requests=1 + requests_before)
+            past = _History(1 + requests_before, restarted=bool(requests_before))
+            result = await self._retry(target, answer, sent_at, past, probe=probe)
         except BulkcancelError:  # the client is not open: no ID's fault
             raise
         except Exception as error:  # noqa: BLE001 - one ID's fault must not take the others down
@@ -139,11 +158,16 @@ class Canceller:
             self._guard.on_result(result)
         return result
 
-    async def _persist(
-        self, target: Target, answer: Reply | AttemptError, sent_at: float, *, probe: bool
+    async def _retry(
+        self,
+        target: Target,
+        answer: Reply | AttemptError,
+        sent_at: float,
+        past: _History,
+        *,
+        probe: bool,
     ) -> CancelResult | None:
         """Go on with an ID whose first attempt was no success."""
-        past = _History()
         while True:
             verdict = self._judge(answer, past)
             self._note(verdict, answer, sent_at, probe=probe)
@@ -164,9 +188,13 @@ class Canceller:
             sent_at = time.monotonic()
             answer = await self._send(target, probe=probe, fresh=verdict.next is Next.RETRY_FREE)
             past.requests += 1
-        return result_of(
+        result = result_of(
             target, answer, verdict.outcome, self._host, error=verdict.error, requests=past.requests
         )
+        if verdict.transient and not past.restarted:
+            kept_back = self._undecided.keep_back(target, result, past.counted)
+            return None if kept_back else result
+        return result
 
     async def _admit(self) -> bool:
         """Wait for breaker and pace; return whether the request is the breaker's probe."""

@@ -122,6 +122,7 @@ class Engine:
                 await run_pipeline(
                     items,
                     cancel=self._canceller.cancel,
+                    leftover=self._canceller.leftover,
                     reject=self._reject,
                     collect=collect,
                     concurrency=self._policy.concurrency,

@@ -9,7 +9,7 @@ queue, a full queue holds the reading.
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import anyio
 from anyio import EndOfStream, WouldBlock
@@ -28,10 +28,18 @@ RESULTS_BUFFER = 2048
 Items = Iterable[Target | InvalidRow] | AsyncIterable[Target | InvalidRow]
 
 
+class Leftover(Protocol):
+    """Where targets come from that need another turn."""
+
+    def __call__(self, *, ended: bool) -> Target | None:
+        """Return one if it is time for it, or if all others have `ended`."""
+
+
 async def run_pipeline(
     items: Items,
     *,
     cancel: Callable[[Target], Awaitable[CancelResult | None]],
+    leftover: Leftover,
     reject: Callable[[InvalidRow], CancelResult],
     collect: Callable[[MemoryObjectReceiveStream[CancelResult]], Awaitable[None]],
     concurrency: int,
@@ -39,6 +47,9 @@ async def run_pipeline(
     grace_s: float,
 ) -> None:
     """Cancel every target and hand every result to `collect`, each exactly once.
+
+    What `leftover` returns is cancelled again: asked before each target, and when the queue has
+    ended, until it is `None`.
 
     Returns when the input is worked through or a stop has drained: no new target is taken once
     it is requested, requests in flight get `grace_s` seconds. A target in hand without an
@@ -59,7 +70,7 @@ async def run_pipeline(
                     )
                     for _ in range(concurrency):
                         workers.start_soon(
-                            _consume, cancel, queue_out.clone(), results_in.clone(), stop
+                            _consume, cancel, leftover, queue_out.clone(), results_in.clone(), stop
                         )
                     queue_in.close()
                     queue_out.close()
@@ -102,24 +113,21 @@ async def _place(
 
 async def _consume(
     cancel: Callable[[Target], Awaitable[CancelResult | None]],
+    leftover: Leftover,
     queue: MemoryObjectReceiveStream[Target],
     results: MemoryObjectSendStream[CancelResult],
     stop: Stop,
 ) -> None:
     with queue, results:
         while not stop.requested:
-            try:
-                target = queue.receive_nowait()
-            except EndOfStream:
+            target = leftover(ended=False)
+            if target is None:
+                try:
+                    target = queue.receive_nowait()
+                except (WouldBlock, EndOfStream):
+                    target = await _wait(queue, leftover, stop)
+            if target is None:
                 return
-            except WouldBlock:
-                with stop.waiting() as wait:
-                    try:
-                        target = await queue.receive()
-                    except EndOfStream:
-                        return
-                if wait.cancelled_caught:
-                    return
             result = await cancel(target)
             if result is None:
                 continue
@@ -128,6 +136,19 @@ async def _consume(
             except WouldBlock:
                 with anyio.CancelScope(shield=True):  # an answer received is never dropped
                     await results.send(result)
+
+
+async def _wait(
+    queue: MemoryObjectReceiveStream[Target], leftover: Leftover, stop: Stop
+) -> Target | None:
+    """Return the next target, `None` when there is none any more or a stop came."""
+    found: Target | None = None
+    with stop.waiting():
+        try:
+            found = await queue.receive()
+        except EndOfStream:
+            found = leftover(ended=True)
+    return found
 
 
 async def _collect(

@@ -24,7 +24,7 @@ from tests.processes import bulkcancel, command, environment, write_ids
 from tests.runs import make_ids
 from tests.waiting import until
 
-KILLS, IDS = 12, 3000
+KILLS, IDS = 6, 2000
 CONCURRENCY = 64
 TARGET = ("--rate", "1000", "--concurrency", str(CONCURRENCY), "--resume", "--log-level", "error")
 FORBIDDEN = "0"

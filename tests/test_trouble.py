@@ -103,7 +103,9 @@ def test_an_unreadable_answer_is_sent_again_only_once() -> None:
 def test_mixed_faults_lose_nothing() -> None:
     """30 % of first answers faulty in every way there is: a true row for each of 3,000 IDs."""
     ids = make_ids(3000)
-    server = FaultyServer(answers.mixed_faults(7, 0.3))
+    # A 429 may pause everything for seconds: once in a while is enough.
+    others = tuple(kind for kind in answers.FAULTS if kind != "429")
+    server = FaultyServer(answers.mixed_faults(7, 0.3, (*others, *others, *answers.FAULTS)))
     run = _run(server, ids, Policy(rate_per_s=100_000, concurrency=64), timeout_s=1.0)
     assert Counter(r.instance_id for r in run.results) == Counter(ids)
     assert run.outcomes()[Outcome.ACCEPTED] >= 2997
@@ -227,6 +229,30 @@ def test_an_outage_opens_the_breaker_and_fails_nobody() -> None:
     assert run.observed.breaker == [True, False]
     during = len(server.requests) - len(ids)
     assert 5 <= during <= 40
+
+
+@pytest.mark.parametrize("concurrency", [1, 2, 3])
+def test_an_outage_fails_nobody_however_few_are_in_flight(concurrency: int) -> None:
+    """One consumer alone uses up an ID's attempts before the breaker opens: they do not count."""
+    ids = make_ids(8)
+    server = FaultyServer(
+        lambda i, _n: answers.problem(503) if len(server.requests) <= 12 else answers.ok(i)
+    )
+    run = _run(server, ids, Policy(rate_per_s=1000, concurrency=concurrency))
+    assert run.outcomes() == {Outcome.ACCEPTED: len(ids)}
+    assert Counter(r.instance_id for r in run.results) == Counter(ids)
+    assert sum(r.attempts for r in run.results) == len(server.requests)
+
+
+def test_one_bad_id_is_no_outage() -> None:
+    """Its failure is known as soon as another ID succeeds, and it has had its attempts."""
+    ids = make_ids(6)
+    server = FaultyServer(lambda i, _n: answers.problem(500) if i == ids[2] else answers.ok(i))
+    run = _run(server, ids, Policy(rate_per_s=1000, concurrency=1))
+    assert run.of(ids[2]).outcome is Outcome.FAILED
+    assert run.of(ids[2]).attempts == server.times_seen[ids[2]] == 4
+    assert [r.instance_id for r in run.results] == [*ids[:2], ids[3], ids[2], *ids[4:]]
+    assert run.observed.breaker == []
 
 
 def test_an_outage_beyond_its_limit_stops_the_run() -> None:
