@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from bulkcancel.engine import Policy
 from bulkcancel.errors import BulkcancelError, InputError, StoppedError
 from bulkcancel.guard import Limits
+from bulkcancel.models import SENT_AGAIN
 from bulkcancel.plan import Plan
 from bulkcancel.quantities import parse_duration, parse_failures, parse_rate
 from bulkcancel.summary import Summary
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from bulkcancel.stats import Stats
 
 
-def plan_of(settings: RunSettings, inputs: Inputs, host: str) -> Plan:
+def plan_of(settings: RunSettings, inputs: Inputs, policy: Policy, host: str) -> Plan:
     """Return what is known of the run before its first request."""
     return Plan(
         host=f"{host} (sandbox: nothing is real)" if settings.sandbox else host,
@@ -34,15 +35,18 @@ def plan_of(settings: RunSettings, inputs: Inputs, host: str) -> Plan:
         filtered=inputs.counts.filtered,
         beyond_limit=inputs.counts.beyond_limit,
         invalid=inputs.invalid,
-        rate_per_s=parse_rate(settings.rate),
-        concurrency=settings.concurrency,
+        rate_per_s=policy.rate_per_s,
+        concurrency=policy.concurrency,
         output=settings.output,
         notes=inputs.notes,
     )
 
 
 def policy_of(settings: RunSettings, inputs: Inputs) -> Policy:
-    """Return how fast and how stubborn the run is, fitted to this process's descriptors."""
+    """Return how fast and how stubborn the run is, fitted to this process's descriptors.
+
+    Raises the soft limit of descriptors (`ulimit -n`) where that is needed and allowed.
+    """
     count, share = None, None
     if settings.max_failures is not None:
         count, share = parse_failures(settings.max_failures)
@@ -88,6 +92,9 @@ def summary_of(
         error = StoppedError(str(error))  # exit code 2 says that nothing was sent
     kept_failures = resumed.kept_failures if resumed is not None else 0
     ok = stats.all_succeeded and not kept_failures
+    not_reached = counts.rows - counts.duplicates - counts.filtered
+    not_reached -= inputs.already_done + stats.done
+    again = any(stats.outcomes[outcome] for outcome in SENT_AGAIN)
     return Summary(
         host=host,
         output=settings.output,
@@ -96,11 +103,7 @@ def summary_of(
         rows_in=counts.rows,
         duplicates=counts.duplicates,
         filtered=counts.filtered,
-        not_reached=counts.targets
-        + counts.invalid
-        + counts.beyond_limit
-        - inputs.already_done
-        - stats.done,
+        not_reached=not_reached,
         results=stats.done + inputs.already_done,
         already_done=inputs.already_done,
         outcomes={str(word): n for word, n in sorted(stats.outcomes.items())},
@@ -109,7 +112,7 @@ def summary_of(
         retries=stats.retries,
         throttled=stats.throttled,
         seconds=seconds,
-        resume_command=_resume_command(settings) if error else "",
+        resume_command=_resume_command(settings) if error and (not_reached or again) else "",
     )
 
 

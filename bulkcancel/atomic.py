@@ -18,7 +18,8 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     """Yield a new file, mode 0600, that takes the place of `path` once the block ends well.
 
     It is synced before and its name after, so that a power cut leaves the old file or the new.
-    Raises `OSError`, and then leaves `path` as it was. Call it for one `path` once at a time.
+    Raises `OSError`, and then leaves `path` as it was, unless only the name could not be synced.
+    Call it for one `path` once at a time.
     """
     temporary = path.with_name(f".{path.name}.rewrite")
     temporary.unlink(missing_ok=True)  # what a killed process left, or a link put in our way
@@ -37,7 +38,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
 
 def sync_directory(directory: Path) -> None:
-    """Make a new or replaced name survive a power cut, where the system can."""
+    """Make a new or replaced name survive a power cut, where the system can. Raises `OSError`."""
     if os.name == "nt":
         return
     descriptor = os.open(directory, os.O_RDONLY)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 import anyio
 
 from bulkcancel.backoff import full_jitter
-from bulkcancel.entry import failed_by_a_bug, result_of
+from bulkcancel.entry import bug_result, result_of
 from bulkcancel.errors import BulkcancelError
 from bulkcancel.faults import AttemptError
 from bulkcancel.reply import Reply
@@ -151,9 +151,8 @@ class Canceller:
         except BulkcancelError:  # the client is not open: no ID's fault
             raise
         except Exception as error:  # noqa: BLE001 - one ID's fault must not take the others down
-            self._stats.bugs += 1
             self._reporter.bug(target, error)
-            result = failed_by_a_bug(target, error, self._host)
+            result = bug_result(target, error, self._host)
         if result is not None:
             self._guard.on_result(result)
         return result
@@ -175,7 +174,7 @@ class Canceller:
                 break
             if self._stop.requested:
                 return None
-            wait_s = self._wait_s(verdict.next, past)
+            wait_s = self._charge(verdict.next, past)
             if wait_s is None:
                 break
             self._stats.retries += 1
@@ -266,11 +265,11 @@ class Canceller:
         else:
             self._adaptive.on_success(sent_at, time.monotonic())
 
-    def _wait_s(self, step: Next, past: _History) -> float | None:
-        """Return how long to wait before the next attempt, `None` when there is none."""
+    def _charge(self, step: Next, past: _History) -> float | None:
+        """Count a failed attempt; return the seconds until the next, `None` if none is left."""
         if step is Next.RETRY_FREE and past.free < _FREE_RETRIES:
             past.free += 1
-            past.requests -= 1  # it never reached the server
+            past.requests -= 1  # as far as can be told it never reached the server
             return 0.0
         if step is Next.THROTTLED:
             past.throttles += 1

@@ -175,7 +175,7 @@ class DomoClient:
 
         `fresh` has it sent on a connection of its own instead of a kept-alive one. Never
         follows a redirect, inflates a body or reads more than 64 KiB of it. Raises one of the
-        `AttemptError`s of `faults.py`.
+        `AttemptError`s of `faults.py`, and `UsageError` when the client is not open.
         """
         session = self._fresh_session if fresh else self._session
         if session is None:

@@ -41,9 +41,10 @@ class Display:
             resources.callback(close_log_file, file)
         self.log = make_logger(
             console=lambda line: self._console.print(line, markup=False, soft_wrap=True),
-            file=file,
-            level=settings.log_level or default,
+            console_level=settings.log_level or default,
             json_console=as_json,
+            file=file,
+            file_level=settings.log_level or "info",
         )
         self.observer = LogObserver(self.log)
 

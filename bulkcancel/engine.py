@@ -13,7 +13,7 @@ from bulkcancel.adaptive import AdaptiveRate
 from bulkcancel.backoff import RetryBudget
 from bulkcancel.breaker import Breaker
 from bulkcancel.canceller import Canceller, Client, Reporter
-from bulkcancel.entry import invalid_row
+from bulkcancel.entry import invalid_result
 from bulkcancel.errors import UsageError, unwrapped
 from bulkcancel.guard import Guard, Limits
 from bulkcancel.pacer import Pacer
@@ -37,7 +37,7 @@ _BREAKER_THRESHOLD = 10
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """How fast, how many at a time, how stubborn."""
+    """How fast, how many at a time, how stubborn. Raises `UsageError` for what makes no sense."""
 
     rate_per_s: float | None = 10.0
     """Ceiling in requests a second; `None` searches for what the server allows."""
@@ -134,4 +134,4 @@ class Engine:
             raise unwrapped(group) from None
 
     def _reject(self, row: InvalidRow) -> CancelResult:
-        return invalid_row(row, self._host)
+        return invalid_result(row, self._host)

@@ -49,13 +49,13 @@ def result_of(
     )  # fmt: skip
 
 
-def invalid_row(row: InvalidRow, host: str) -> CancelResult:
+def invalid_result(row: InvalidRow, host: str) -> CancelResult:
     """Return the result of an input row without an ID; nothing is sent for it."""
     error = f"{ErrorCode.INVALID_ID}: {row.reason}"
     return _unnamed(row.text, Outcome.INVALID, host, row.source, error=error)
 
 
-def failed_by_a_bug(target: Target, fault: Exception, host: str) -> CancelResult:
+def bug_result(target: Target, fault: Exception, host: str) -> CancelResult:
     """Return the result of an ID whose handling broke in bulkcancel itself."""
     error = (
         f"{ErrorCode.BAD_RESPONSE}: bulkcancel itself failed on this ID "

@@ -2,7 +2,7 @@
 
 A failed ID is not here: it is a `CancelResult`. The tree:
 
-    BulkcancelError
+    BulkcancelError         1  the input was worked through, but is not what was expected
     ├── UsageError          2  a flag, a setting or the environment is wrong
     ├── InputError          2  an input cannot be read as what it claims to be
     ├── OutputError         2  the results file cannot be used; nothing was sent
@@ -47,7 +47,7 @@ class TokenRefusedError(BulkcancelError):
 
 
 class StoppedError(BulkcancelError):
-    """The run was stopped early: an outage, the deadline, too many failures."""
+    """The run was stopped early: an outage, the deadline, too many failures, a fault of ours."""
 
     exit_code = 4
 

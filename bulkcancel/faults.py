@@ -36,7 +36,7 @@ class TlsFailedError(AttemptError):
 
 
 class IdleConnectionClosedError(AttemptError):
-    """A kept-alive connection had been closed by the server before the request reached it."""
+    """A kept-alive connection was closed by the server, probably before the request reached it."""
 
     ambiguous = True
 

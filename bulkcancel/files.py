@@ -16,8 +16,11 @@ if TYPE_CHECKING:
 _STREAM = "-"
 
 
-def check_files_differ(inputs: Sequence[str], settings: RunSettings) -> None:
-    """Raise `UsageError` if a file to be written is also read, or written as something else."""
+def check_files(inputs: Sequence[str], settings: RunSettings) -> None:
+    """Raise `UsageError` if a file to be written is also read, or written as something else.
+
+    Or if the summary, which is written at the end, could not be: hours would be lost.
+    """
     taken: list[tuple[str | None, str]] = [(name, "an input") for name in inputs or [_STREAM]]
     taken += [(settings.token_file, "the token file"), (settings.config, "the settings file")]
     for name, role in (
@@ -38,12 +41,13 @@ def check_files_differ(inputs: Sequence[str], settings: RunSettings) -> None:
 
 
 def _check_writable(path: Path) -> None:
-    """Raise `UsageError` if a file that is written at the end could not be: hours would be lost."""
+    """Raise `UsageError` if the summary could not be put in the place of `path`."""
     if path.is_dir():
         raise UsageError(f"the summary {path} is a directory: name a file")
     if not path.parent.is_dir():
         raise UsageError(f"the summary {path}: there is no directory {path.parent}")
-    if not os.access(path if path.exists() else path.parent, os.W_OK):
+    special = path.exists() and not path.is_file()  # /dev/stdout, a FIFO: written as it is
+    if not os.access(path if special else path.parent, os.W_OK):
         raise UsageError(f"the summary {path} cannot be written there: name another file")
 
 

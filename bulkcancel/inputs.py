@@ -66,6 +66,11 @@ class Inputs:
         """How many IDs are to be sent; `None` while a pipe is open."""
         return None if self.is_open else len(self._checked) - self._done_ids
 
+    @property
+    def to_write(self) -> int | None:
+        """How many results there will be; `None` while a pipe is open."""
+        return None if self.to_cancel is None else self.to_cancel + len(self.invalid)
+
     def skip(self, resumed: Resumed) -> None:
         """Leave out what an earlier run has done, by ID and, for invalid rows, by their text."""
         done = resumed.done

@@ -37,7 +37,8 @@ class FileLock:
     The lock is on a file of its own, `.NAME.lock`: a resumed results file is replaced whole,
     and a lock on the old one would then guard nothing. The operating system lets go of it when
     the process dies in whatever way; what remains is an empty promise, taken over by the next
-    run. The file says who holds it.
+    run. The file says who holds it. Raises `BusyError` when another process holds it,
+    `OutputError` where nothing can be locked, `ResultsError` when the disk is full.
     """
 
     def __init__(self, path: Path) -> None:

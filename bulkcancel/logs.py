@@ -33,8 +33,11 @@ class Sink(Protocol):
 class _Logger:
     """Writes finished lines to every sink; what structlog wraps."""
 
-    def __init__(self, console: Sink | None, file: TextIO | None, *, json_console: bool) -> None:
+    def __init__(
+        self, console: Sink | None, file: TextIO | None, *, console_level: str, json_console: bool
+    ) -> None:
         self._console = console
+        self._console_level = LEVELS[console_level]
         self._file = file
         self._json_console = json_console
         self._json = structlog.processors.JSONRenderer(ensure_ascii=True)
@@ -49,7 +52,7 @@ class _Logger:
             except (OSError, ValueError) as error:  # the log is not worth the run
                 self._file = None
                 self.msg(level="error", event="log.lost", reason=str(error))
-        if self._console is not None:
+        if self._console is not None and LEVELS[str(event["level"])] >= self._console_level:
             self._console(line if self._json_console else _plain(dict(event)))
 
     debug = info = warning = error = critical = msg
@@ -78,15 +81,21 @@ def close_log_file(file: TextIO) -> None:
 
 
 def make_logger(
-    *, console: Sink | None, file: TextIO | None, level: str, json_console: bool
+    *,
+    console: Sink | None,
+    console_level: str,
+    json_console: bool,
+    file: TextIO | None,
+    file_level: str,
 ) -> FilteringBoundLogger:
     """Return a logger of this run's own; nothing global is configured."""
+    lowest = min(LEVELS[console_level], LEVELS[file_level] if file else logging.ERROR)
     logger: FilteringBoundLogger = structlog.wrap_logger(
-        _Logger(console, file, json_console=json_console),
+        _Logger(console, file, console_level=console_level, json_console=json_console),
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
+        wrapper_class=structlog.make_filtering_bound_logger(lowest),
     )
     return logger

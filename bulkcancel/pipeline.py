@@ -62,7 +62,7 @@ async def run_pipeline(
     async with anyio.create_task_group() as stages:
         stages.start_soon(_collect, collect, results_out)
         async with anyio.create_task_group() as watch:
-            watch.start_soon(_drain, stop, grace_s, work)
+            watch.start_soon(_cut_after_grace, stop, grace_s, work)
             with work, queue_in, queue_out, results_in:
                 async with anyio.create_task_group() as workers:
                     workers.start_soon(
@@ -159,7 +159,7 @@ async def _collect(
         await collect(results)
 
 
-async def _drain(stop: Stop, grace_s: float, work: anyio.CancelScope) -> None:
+async def _cut_after_grace(stop: Stop, grace_s: float, work: anyio.CancelScope) -> None:
     await stop.wait()
     with anyio.move_on_after(grace_s):
         await stop.wait_cut()

@@ -7,7 +7,7 @@ import sys
 import time
 from contextlib import AsyncExitStack, ExitStack, suppress
 from importlib import import_module
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import anyio
 import cyclopts
@@ -17,7 +17,7 @@ from bulkcancel.accounts import plan_of, policy_of, summary_of
 from bulkcancel.client import DomoClient
 from bulkcancel.collector import Collector
 from bulkcancel.display import Display
-from bulkcancel.engine import Engine
+from bulkcancel.engine import Engine, Policy
 from bulkcancel.errors import (
     BulkcancelError,
     InputError,
@@ -27,7 +27,7 @@ from bulkcancel.errors import (
     UsageError,
     unwrapped,
 )
-from bulkcancel.files import check_files_differ
+from bulkcancel.files import check_files
 from bulkcancel.inputs import Inputs, open_inputs
 from bulkcancel.ledger import Ledger, StreamLedger
 from bulkcancel.progress import Gauge
@@ -43,9 +43,6 @@ from bulkcancel.system import LoopFactory, loop_factory
 from bulkcancel.target import base_url_of, host_of
 from bulkcancel.terminal import confirm, is_interactive
 from bulkcancel.token import SANDBOX_TOKEN, read_token
-
-if TYPE_CHECKING:
-    from bulkcancel.plan import Plan
 
 app = cyclopts.App(
     name="run",
@@ -79,7 +76,7 @@ def run(
             raise UsageError(
                 f"unknown option {text}: see bulkcancel run --help (a file of that name: ./{text})"
             )
-    check_files_differ(inputs, settings)
+    check_files(inputs, settings)
     with ExitStack() as resources:
         return RunCommand(inputs, settings, resources).run()
 
@@ -95,7 +92,7 @@ class RunCommand:
         self._display = Display(settings, resources)
         self._paths = inputs
         self._stats = Stats()
-        self._stop: Stop | None = None
+        self._stop = Stop()
 
     def run(self) -> int:
         """Do it all; return the exit code. Raises `BulkcancelError` for what prevents a start."""
@@ -105,18 +102,18 @@ class RunCommand:
         with self._display.reading() as on_progress:
             inputs = open_inputs(self._paths, settings, on_progress)
         self._check_count(inputs)
+        policy = policy_of(settings, inputs)
         if settings.dry_run:
-            self._display.plan(plan_of(settings, inputs, host))
+            if settings.resume:
+                self._resume(inputs, host)
+            self._display.plan(plan_of(settings, inputs, policy, host))
             self._display.say("Dry run: nothing was sent.")
             return 0
         token = SANDBOX_TOKEN  # where nothing is sent, or to nobody
         if not settings.sandbox and inputs.to_cancel != 0:
             token = read_token(settings.token_file)
-        ledger = self._reserve_ledger(host)
-        if ledger.resumed is not None:
-            inputs.skip(ledger.resumed)
-            inputs.notes.extend(ledger.resumed.notes)
-        plan = plan_of(settings, inputs, host)
+        ledger = self._resume(inputs, host)
+        plan = plan_of(settings, inputs, policy, host)
         self._display.plan(plan)
         if plan.to_cancel == 0 and not inputs.invalid:
             self._display.say("Nothing to cancel.")
@@ -127,7 +124,7 @@ class RunCommand:
                 return 0
         ledger.begin()
         began = time.monotonic()
-        error = self._work(inputs, ledger, token, plan, new_loop)
+        error = self._work(inputs, ledger, token, policy, new_loop)
         seconds = time.monotonic() - began
         summary = summary_of(
             settings, inputs, self._stats, ledger.resumed, host=host, error=error, seconds=seconds
@@ -153,6 +150,14 @@ class RunCommand:
                 "--expect-count: nothing was sent"
             )
 
+    def _resume(self, inputs: Inputs, host: str) -> Ledger | StreamLedger:
+        """Reserve the results and leave out of the inputs what they already hold."""
+        ledger = self._reserve_ledger(host)
+        if ledger.resumed is not None:
+            inputs.skip(ledger.resumed)
+            inputs.notes.extend(ledger.resumed.notes)
+        return ledger
+
     def _reserve_ledger(self, host: str) -> Ledger | StreamLedger:
         settings = self._settings
         ledger: Ledger | StreamLedger
@@ -172,7 +177,7 @@ class RunCommand:
         inputs: Inputs,
         ledger: Ledger | StreamLedger,
         token: str,
-        plan: Plan,
+        policy: Policy,
         new_loop: LoopFactory,
     ) -> BulkcancelError | None:
         """Run the event loop until all is done; return why it ended early, if it did."""
@@ -182,11 +187,11 @@ class RunCommand:
                 inputs,
                 ledger,
                 token,
-                plan,
+                policy,
                 backend_options={"loop_factory": new_loop},
             )
             ledger.close()
-            reason = self._stop.reason if self._stop is not None else None
+            reason = self._stop.reason
         except Exception as error:  # noqa: BLE001 - what was done is accounted for all the same
             reason = unwrapped(error)
         finally:
@@ -199,13 +204,16 @@ class RunCommand:
         )
 
     async def _cancel_all(
-        self, inputs: Inputs, ledger: Ledger | StreamLedger, token: str, plan: Plan
+        self,
+        inputs: Inputs,
+        ledger: Ledger | StreamLedger,
+        token: str,
+        policy: Policy,
     ) -> None:
         settings = self._settings
-        policy = policy_of(settings, inputs)
         if policy.concurrency < settings.concurrency:
             self._display.observer.out_of_descriptors()
-        self._stop = stop = Stop()
+        stop = self._stop
         loop = asyncio.get_running_loop()
 
         def on_signal(reason: InterruptedRunError, second: bool) -> None:  # noqa: FBT001
@@ -237,7 +245,7 @@ class RunCommand:
             )
             gauge = Gauge(
                 self._stats,
-                total=None if plan.to_cancel is None else plan.to_cancel + len(inputs.invalid),
+                total=inputs.to_write,
                 ceiling_per_s=policy.rate_per_s,
                 pace_per_s=lambda: engine.pacer.rate_per_s,
             )

@@ -94,7 +94,10 @@ class RunSettings(BaseModel):
         None, ge=1, description="Take at most this many distinct IDs."
     )
     expect_count: Annotated[int | None, Parameter(group=_INPUT)] = Field(
-        None, ge=0, description="Refuse the input unless it lists exactly this many distinct IDs."
+        None,
+        ge=0,
+        description="Refuse the input unless it lists exactly this many distinct IDs (a pipe: said "
+        "at its end).",
     )
     rate: Annotated[str, _checked(parse_rate), Parameter(group=_PACE)] = Field(
         "10",
@@ -153,7 +156,7 @@ class RunSettings(BaseModel):
         None, description="Default: warning on a terminal (the bar shows the rest), else info."
     )
     log_file: Annotated[str | None, Parameter(group=_SEEN)] = Field(
-        None, description="Also write the log there, as JSON lines."
+        None, description="Also write the log there, as JSON lines, from level info on."
     )
     quiet: Annotated[
         bool, Parameter(name=["--quiet", "-q"], negative="", show_default=False, group=_SEEN)

@@ -36,8 +36,8 @@ class Signals:
         signal.signal(signal.SIGINT, self._handle)
         signal.signal(signal.SIGTERM, self._handle)
 
-    def hand_to(self, on_signal: Callable[[InterruptedRunError, bool], None] | None) -> None:
-        """Call `on_signal(reason, is_second)` from now on; `None`: raise again."""
+    def hand_to(self, on_signal: Callable[[InterruptedRunError, bool], None]) -> None:
+        """Call `on_signal(reason, is_second)` from now on."""
         self._on_signal = on_signal
 
     def let_finish(self) -> None:

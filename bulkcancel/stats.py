@@ -33,19 +33,11 @@ class Stats:
     retries: int = 0
     throttled: int = 0
     in_flight: int = 0
-    bugs: int = 0
 
     @property
     def done(self) -> int:
         """IDs and invalid rows with a row written by this run."""
         return self.outcomes.total()
-
-    @property
-    def failures(self) -> int:
-        """IDs that were worked on and failed; invalid rows are not among them."""
-        return sum(
-            n for o, n in self.outcomes.items() if o not in SUCCESSES and o != Outcome.INVALID
-        )
 
     @property
     def all_succeeded(self) -> bool:

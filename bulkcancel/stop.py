@@ -21,7 +21,6 @@ class Stop:
     def __init__(self) -> None:
         self.reason: Exception | None = None
         self.requested = False
-        self.cut_at_once = False
         self._asked = anyio.Event()
         self._cut = anyio.Event()
         self._waiting: set[anyio.CancelScope] = set()
@@ -33,7 +32,6 @@ class Stop:
         self.requested = True
         self._asked.set()
         if cut:
-            self.cut_at_once = True
             self._cut.set()
         for scope in self._waiting:
             scope.cancel()

@@ -100,7 +100,8 @@ def print_summary(console: Console, summary: Summary) -> None:
         console.print(line, highlight=False, markup=False)
     _print_errors(console, summary)
     if summary.reason:
-        console.print(Text(f"Stopped: {visible(summary.reason)}", "bold red"))
+        stopped = "Stopped: " if summary.exit_code > 1 else ""
+        console.print(Text(f"{stopped}{visible(summary.reason)}", "bold red"))
     for line in _what_next(summary):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 

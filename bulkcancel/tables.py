@@ -152,12 +152,8 @@ def _judged(line: int, cells: list[str], layout: Layout, lines: NumberedLines) -
     width, id_index, conditions, model = layout
     text = cells[id_index] if id_index < len(cells) else ""
     if len(cells) < width or any(cell.strip() for cell in cells[width:]):
-        return (
-            line,
-            text,
-            _doubt(cells, layout)
-            and (f"row has {len(cells)} cells, {model} {width}: {_doubt(cells, layout)}"),
-        )
+        doubt = _doubt(cells, layout)
+        return line, text, doubt and f"row has {len(cells)} cells, {model} {width}: {doubt}"
     for index, condition in conditions:
         if lines.guessed and not cells[index].isascii():
             raise lines.not_utf8(line, f'the cell in column "{condition.column}"')

@@ -37,7 +37,7 @@ class Next(enum.Enum):
     RETRY_ONCE = enum.auto()
     """As `RETRY`, but only after a first failure."""
     RETRY_FREE = enum.auto()
-    """At once on a new connection; the request had not reached the server."""
+    """At once on a new connection; the request had probably not reached the server."""
     THROTTLED = enum.auto()
     """In its own time; uses up no attempt."""
     WAIT_LOCAL = enum.auto()
