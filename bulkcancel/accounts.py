@@ -106,6 +106,7 @@ def summary_of(
         not_reached=not_reached,
         results=stats.done + inputs.already_done,
         already_done=inputs.already_done,
+        kept_failures=kept_failures,
         outcomes={str(word): n for word, n in sorted(stats.outcomes.items())},
         errors=stats.grouped_errors(),
         requests=stats.requests,

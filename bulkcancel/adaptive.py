@@ -114,10 +114,13 @@ class AdaptiveRate:
         if now >= self._look_at:
             self._look(now)
 
-    def on_throttled(self, sent_at: float, now: float, retry_after_s: float | None) -> None:
+    def on_throttled(
+        self, sent_at: float, now: float, retry_after_s: float | None, *, outage: bool = False
+    ) -> None:
         """Take note of a 429, or of a 503 that says when to come back.
 
-        `retry_after_s` pauses all requests for as long, and up to a tenth longer.
+        `retry_after_s` pauses all requests for as long, and up to a tenth longer. In an `outage`
+        single probes are sent: what they are answered says nothing about the pace.
         """
         self._answers += 1
         self._warm_up_to = None
@@ -125,7 +128,7 @@ class AdaptiveRate:
         if pause_s:
             jitter_s = self._rng.random() * min(1.0, 0.1 * pause_s)
             self._pacer.pause_until(now + pause_s + jitter_s)
-        if self._noise.on_refused(sent_at):
+        if outage or self._noise.on_refused(sent_at):
             return
         if sent_at > self._cut_at:
             self._pause_s = pause_s

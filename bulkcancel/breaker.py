@@ -110,6 +110,13 @@ class Breaker:
             self._change(opened=True)
             self._schedule_probe()
 
+    def forgive(self, failures: int) -> None:
+        """Take failures back that have turned out to be one ID's own, not the server's."""
+        if not self.open:
+            self.streak = max(0, self.streak - failures)
+            if not self.streak:
+                self.outage_started_at = None
+
     def on_abandoned(self, *, probe: bool) -> None:
         """Take note of a request that was not sent, or ended without saying anything of the server.
 

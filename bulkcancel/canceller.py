@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import anyio
 
@@ -15,7 +14,7 @@ from bulkcancel.errors import BulkcancelError
 from bulkcancel.faults import AttemptError
 from bulkcancel.reply import Reply
 from bulkcancel.retry_after import parse_retry_after
-from bulkcancel.undecided import Undecided
+from bulkcancel.undecided import History, Undecided
 from bulkcancel.verdict import Next, Verdict, judge_fault, judge_reply, outcome_of
 
 if TYPE_CHECKING:
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from bulkcancel.guard import Guard
     from bulkcancel.models import CancelResult, Target
     from bulkcancel.pacer import Pacer
+    from bulkcancel.protocols import Client, Reporter
     from bulkcancel.stats import Stats
     from bulkcancel.stop import Stop
 
@@ -36,46 +36,6 @@ _CAP_S = 20.0
 _FREE_RETRIES = 3
 _LOCAL_WAIT_S = 0.5
 _FINAL = frozenset({Next.DONE, Next.STOP_TOKEN, Next.STOP_TLS})
-
-
-class Client(Protocol):
-    """What the canceller needs of a client: one attempt, an answer or an `AttemptError`."""
-
-    @property
-    def host(self) -> str:
-        """The server's host name, for the results."""
-
-    @property
-    def timeout_s(self) -> float:
-        """The longest time one attempt may take, in seconds."""
-
-    async def cancel(self, instance_id: str, *, fresh: bool = False) -> Reply:
-        """Send one cancel; on a new connection if `fresh`."""
-
-
-class Reporter(Protocol):
-    """Where the canceller tells what happened to an attempt that was not a plain success."""
-
-    def retry_scheduled(self, target: Target, error: str, attempt: int, wait_s: float) -> None:
-        """Take note that the ID is sent again in `wait_s` seconds."""
-
-    def out_of_descriptors(self) -> None:
-        """Take note that this process may open no more connections."""
-
-    def bug(self, target: Target, error: Exception) -> None:
-        """Take note of a fault of bulkcancel itself, inside the handling of one ID."""
-
-
-@dataclass(slots=True)
-class _History:
-    """What one ID has been through; made only once something went wrong."""
-
-    requests: int = 1
-    restarted: bool = False
-    counted: int = 0
-    free: int = 0
-    throttles: int = 0
-    ambiguous: bool = False
 
 
 class Canceller:
@@ -113,11 +73,9 @@ class Canceller:
         self._attempts = attempts
         self._rng = rng
         self._host = client.host
-        self._undecided = Undecided(breaker)
-
-    def leftover(self, *, ended: bool) -> Target | None:
-        """Return a target to be given to `cancel` again; `ended`: there is no other left."""
-        return self._undecided.next(ended=ended)
+        self._undecided = Undecided(breaker, attempts=attempts)
+        self.leftover = self._undecided.next
+        self.given_up = self._undecided.given_up
 
     async def cancel(self, target: Target) -> CancelResult | None:
         """Return the target's result, or `None` when there is none yet.
@@ -125,13 +83,9 @@ class Canceller:
         Then a stop came before there was one, or the target is a `leftover`. Any fault but a
         `BulkcancelError` becomes a result.
         """
-        requests_before = 0
         try:
-            if self._undecided:
-                result, requests_before = self._undecided.decide(target)
-                if result is not None:
-                    self._guard.on_result(result)
-                    return result
+            if self._undecided and target in self._undecided:
+                return await self._take_up(target)
             # The fast path: an ID that succeeds at the first attempt costs no history, no
             # verdict and no await but the request's own, unless breaker or pace make it wait.
             probe = False
@@ -144,10 +98,8 @@ class Canceller:
             answer = await self._send(target, probe=probe)
             if isinstance(answer, Reply) and answer.instance is not None:
                 self._note_success(sent_at)
-                outcome = outcome_of(answer.instance.status)
-                return result_of(target, answer, outcome, self._host, requests=1 + requests_before)
-            past = _History(1 + requests_before, restarted=bool(requests_before))
-            result = await self._retry(target, answer, sent_at, past, probe=probe)
+                return result_of(target, answer, outcome_of(answer.instance.status), self._host)
+            result = await self._retry(target, answer, sent_at, History(), probe=probe)
         except BulkcancelError:  # the client is not open: no ID's fault
             raise
         except Exception as error:  # noqa: BLE001 - one ID's fault must not take the others down
@@ -157,16 +109,38 @@ class Canceller:
             self._guard.on_result(result)
         return result
 
+    async def _take_up(self, target: Target) -> CancelResult | None:
+        """Go on with an ID that was kept back: it has failed, or it starts anew."""
+        result, past = self._undecided.decide(target)
+        if past is not None:
+            failed = False
+            try:
+                with self._stop.waiting() as wait:
+                    probe = await self._admit()
+                if wait.cancelled_caught:
+                    return None
+                sent_at = time.monotonic()
+                answer = await self._send(target, probe=probe)
+                self._stats.retries += 1
+                past.requests += 1
+                result = await self._retry(target, answer, sent_at, past, probe=probe)
+                failed = result is not None and not result.ok
+            finally:
+                self._undecided.settle(past, failed=failed)
+        if result is not None:
+            self._guard.on_result(result)
+        return result
+
     async def _retry(
         self,
         target: Target,
         answer: Reply | AttemptError,
         sent_at: float,
-        past: _History,
+        past: History,
         *,
         probe: bool,
     ) -> CancelResult | None:
-        """Go on with an ID whose first attempt was no success."""
+        """Go on with an ID whose first attempt was no plain success."""
         while True:
             verdict = self._judge(answer, past)
             self._note(verdict, answer, sent_at, probe=probe)
@@ -174,6 +148,8 @@ class Canceller:
                 break
             if self._stop.requested:
                 return None
+            if verdict.transient and self._breaker.open:
+                break
             wait_s = self._charge(verdict.next, past)
             if wait_s is None:
                 break
@@ -181,6 +157,8 @@ class Canceller:
             self._reporter.retry_scheduled(target, verdict.error, past.requests, wait_s)
             with self._stop.waiting() as wait:
                 await anyio.sleep(wait_s)
+                if verdict.transient and self._breaker.open:
+                    break
                 probe = await self._admit()
             if wait.cancelled_caught:
                 return None
@@ -190,9 +168,8 @@ class Canceller:
         result = result_of(
             target, answer, verdict.outcome, self._host, error=verdict.error, requests=past.requests
         )
-        if verdict.transient and not past.restarted:
-            kept_back = self._undecided.keep_back(target, result, past.counted)
-            return None if kept_back else result
+        if verdict.transient and self._undecided.keep_back(target, result, past):
+            return None
         return result
 
     async def _admit(self) -> bool:
@@ -211,12 +188,15 @@ class Canceller:
         self, target: Target, *, probe: bool, fresh: bool = False
     ) -> Reply | AttemptError:
         stats = self._stats
+        # At the start a name is looked up and connections are made: what stalls there must not
+        # all be sent in one moment. Later there is a connection for each request.
+        pace = None if self._guard.answered else self._pacer.acquire
         stats.requests += 1
         if stats.requests == 1:
             self._guard.on_first_request()
         stats.in_flight += 1
         try:
-            return await self._client.cancel(target.instance_id, fresh=fresh)
+            return await self._client.cancel(target.instance_id, fresh=fresh, pace=pace)
         except AttemptError as fault:
             return fault
         except BaseException:
@@ -225,7 +205,7 @@ class Canceller:
         finally:
             stats.in_flight -= 1
 
-    def _judge(self, answer: Reply | AttemptError, past: _History) -> Verdict:
+    def _judge(self, answer: Reply | AttemptError, past: History) -> Verdict:
         if isinstance(answer, AttemptError):
             past.ambiguous = past.ambiguous or answer.ambiguous
             return judge_fault(answer)
@@ -261,11 +241,15 @@ class Canceller:
             wait_s = parse_retry_after(reply.retry_after, datetime.now(UTC))
         if reply.http_status == 429 or (reply.http_status == 503 and wait_s is not None):
             self._stats.throttled += 1
-            self._adaptive.on_throttled(sent_at, time.monotonic(), wait_s)
+            if wait_s:
+                self._guard.on_pause(wait_s)
+            self._adaptive.on_throttled(
+                sent_at, time.monotonic(), wait_s, outage=self._breaker.open
+            )
         else:
             self._adaptive.on_success(sent_at, time.monotonic())
 
-    def _charge(self, step: Next, past: _History) -> float | None:
+    def _charge(self, step: Next, past: History) -> float | None:
         """Count a failed attempt; return the seconds until the next, `None` if none is left."""
         if step is Next.RETRY_FREE and past.free < _FREE_RETRIES:
             past.free += 1

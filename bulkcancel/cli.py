@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from typing import TYPE_CHECKING
 
@@ -37,6 +38,8 @@ app.command(
     help="Serve a local stand-in for Domo's Workflow API, for rehearsals and tests.",
 )
 
+_VALUE = re.compile(r"(--[\w-]+)=[^\s\"']+")
+
 
 def run_cli(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit code; mistakes are told in a sentence on stderr."""
@@ -70,7 +73,7 @@ def _sentence(error: cyclopts.CycloptsError) -> str:
     cause = error.__cause__
     if isinstance(cause, ValidationError):
         return "; ".join(_complaint(dict(e)) for e in cause.errors(include_url=False))
-    text = " ".join(str(error).split())
+    text = _VALUE.sub(r"\1=…", " ".join(str(error).split()))  # it may be a token
     return f"{text.rstrip('.')}. See bulkcancel --help"
 
 

@@ -1,19 +1,21 @@
-"""One attempt: a single cancel request and what came of it. Only this module knows aiohttp."""
+"""One attempt: a single cancel request and what came of it.
+
+Above this module nothing knows aiohttp.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import errno
 import re
-import socket
 import ssl
 import time
-from contextvars import ContextVar
 from typing import TYPE_CHECKING, Self
 
 import aiohttp
 from yarl import URL
 
+from bulkcancel.connection import BodylessRequest, Making, PacedConnector, current, open_socket
 from bulkcancel.errors import UsageError
 from bulkcancel.faults import (
     AttemptError,
@@ -34,8 +36,11 @@ from bulkcancel.watchdog import Watchdog
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from bulkcancel.connection import Pace
+
 MAX_BODY_BYTES = 64 * 1024
 _CONNECT_TIMEOUT_S = 10.0
+_NAMES_HOLD_S = 300
 _TOKEN = re.compile(r"[\x21-\x7e]+")
 _NO_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE})
 # Raised by aiohttp while a connection is made; whatever else it raises came after that.
@@ -47,40 +52,6 @@ _TLS = (
 )
 # A handshake that breaks off says nothing of whom to trust: a server that restarts does that.
 _HUNG_UP = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
-
-
-class _Connection:
-    """Whether the attempt of the current task opened its own connection."""
-
-    __slots__ = ("fresh",)
-
-    def __init__(self) -> None:
-        self.fresh = False
-
-
-class _BodylessRequest(aiohttp.ClientRequest):
-    """A request without a body, so without the content type that aiohttp gives every POST.
-
-    `skip_auto_headers` does the same, at the cost of three dictionaries for each request.
-    """
-
-    POST_METHODS: frozenset[str] = frozenset()  # type: ignore[assignment]
-
-
-_connection: ContextVar[_Connection] = ContextVar("_connection")
-
-
-def _open_socket(
-    addr_info: tuple[int | socket.AddressFamily, int | socket.SocketKind, int, str, object],
-) -> socket.socket:
-    """Open a socket for aiohttp and note that this attempt runs on a new connection.
-
-    aiohttp has no cheaper public sign of it: its tracing costs every request more than the
-    whole of bulkcancel's bookkeeping, this costs each new connection one attribute.
-    """
-    family, kind, protocol, _, _ = addr_info
-    _connection.get(_Connection()).fresh = True
-    return socket.socket(family, kind, protocol)
 
 
 class DomoClient:
@@ -148,11 +119,12 @@ class DomoClient:
         self, *, tls: ssl.SSLContext | bool, keep_alive: bool
     ) -> aiohttp.ClientSession:
         return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
+            connector=PacedConnector(
                 limit=self._max_connections,
                 ssl=tls,
+                ttl_dns_cache=_NAMES_HOLD_S,  # a look-up in mid-run may stall
                 resolver=aiohttp.ThreadedResolver(),
-                socket_factory=_open_socket,
+                socket_factory=open_socket,
                 force_close=not keep_alive,
             ),
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -167,21 +139,24 @@ class DomoClient:
                 "Accept-Encoding": "identity",
                 "User-Agent": f"bulkcancel/{VERSION}",
             },
-            request_class=_BodylessRequest,
+            request_class=BodylessRequest,
         )
 
-    async def cancel(self, instance_id: str, *, fresh: bool = False) -> Reply:
+    async def cancel(
+        self, instance_id: str, *, fresh: bool = False, pace: Pace | None = None
+    ) -> Reply:
         """Send one cancel for a valid, lower-case ID and return the server's answer.
 
-        `fresh` has it sent on a connection of its own instead of a kept-alive one. Never
-        follows a redirect, inflates a body or reads more than 64 KiB of it. Raises one of the
-        `AttemptError`s of `faults.py`, and `UsageError` when the client is not open.
+        `fresh` has it sent on a connection of its own instead of a kept-alive one; `pace` is
+        awaited before it is sent if it took long to get a connection. Never follows a redirect,
+        inflates a body or reads more than 64 KiB of it. Raises one of the `AttemptError`s of
+        `faults.py`, and `UsageError` when the client is not open.
         """
         session = self._fresh_session if fresh else self._session
         if session is None:
             raise UsageError("use DomoClient as a context manager: async with DomoClient(...)")
-        connection = _Connection()
-        _connection.set(connection)
+        making = Making(pace)
+        current.set(making)
         # The ID was matched against a strict pattern: nothing in it needs quoting.
         url = self._origin.with_path(f"{self._prefix}{instance_id}/cancel", encoded=True)
         started = time.monotonic()
@@ -201,7 +176,7 @@ class DomoClient:
                 ) from None
             raise
         except (aiohttp.ClientError, OSError, ssl.SSLError, ValueError) as error:
-            fault = _translate(error, fresh=connection.fresh)
+            fault = _translate(error, fresh=making.fresh)
             fault.message = shorten(visible(redact(fault.message, self._token)))
             fault.latency_s = time.monotonic() - started
             raise fault from None  # aiohttp's own error holds the request and its token

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 import random
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import anyio
 
 from bulkcancel.adaptive import AdaptiveRate
 from bulkcancel.backoff import RetryBudget
 from bulkcancel.breaker import Breaker
-from bulkcancel.canceller import Canceller, Client, Reporter
+from bulkcancel.canceller import Canceller
 from bulkcancel.entry import invalid_result
 from bulkcancel.errors import UsageError, unwrapped
 from bulkcancel.guard import Guard, Limits
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from bulkcancel.models import CancelResult, InvalidRow
     from bulkcancel.pipeline import Items
+    from bulkcancel.protocols import Client, Observer
     from bulkcancel.stats import Stats
     from bulkcancel.stop import Stop
 
@@ -57,16 +58,6 @@ class Policy:
                 raise UsageError(f"{name} must be at least 1, not {getattr(self, name)}")
 
 
-class Observer(Reporter, Protocol):
-    """Who is told what happens on the way; a person's or a log's side of a run."""
-
-    def pace_changed(self, rate_per_s: float, reason: str) -> None:
-        """Take note that the pace is another one from now on."""
-
-    def breaker_changed(self, *, opened: bool) -> None:
-        """Take note that the circuit breaker has opened or closed."""
-
-
 class Engine:
     """One run: pacer, breaker, retries, guard and pipeline around one client."""
 
@@ -80,7 +71,7 @@ class Engine:
         ceiling = policy.rate_per_s or AUTO_CEILING_PER_S
         start = ceiling if policy.rate_per_s else _AUTO_START_PER_S
         self.pacer = Pacer(start, burst=policy.burst)
-        self._guard = Guard(stop, policy.limits, host=client.host)
+        self._guard = Guard(stop, policy.limits, host=client.host, timeout_s=client.timeout_s)
         self._canceller = Canceller(
             client,
             pacer=self.pacer,
@@ -123,6 +114,7 @@ class Engine:
                     items,
                     cancel=self._canceller.cancel,
                     leftover=self._canceller.leftover,
+                    given_up=self._canceller.given_up,
                     reject=self._reject,
                     collect=collect,
                     concurrency=self._policy.concurrency,

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from bulkcancel.stop import Stop
 
 _TICK_S = 0.1
-_NEVER_ANSWERED_S = 25.0
+_NEVER_ANSWERED_S = 29.0
 _UNREADABLE_FROM_START = 3
 _FORBIDDEN_FROM_START = 25
 _CONCLUSIVE = frozenset({Next.DONE, Next.STOP_TOKEN})
@@ -39,10 +39,12 @@ class Limits:
 class Guard:
     """Watches every answer and every result, and asks the run to stop when a rule says so."""
 
-    def __init__(self, stop: Stop, limits: Limits, *, host: str) -> None:
+    def __init__(self, stop: Stop, limits: Limits, *, host: str, timeout_s: float = 0.0) -> None:
         self._stop = stop
         self._limits = limits
         self._host = host
+        self._never_answered_s = max(_NEVER_ANSWERED_S, timeout_s if timeout_s > 30 else 0.0)
+        self._paused_until = float("-inf")
         self._answers = 0
         self._successes = 0
         self._failures = 0
@@ -50,6 +52,11 @@ class Guard:
         self._forbidden = 0
         self._trouble_since: float | None = None
         self._last_trouble = ""
+
+    @property
+    def answered(self) -> bool:
+        """Whether the server has ever answered."""
+        return self._answers > 0
 
     def on_attempt(self, verdict: Verdict, reply: Reply | None, fault: AttemptError | None) -> None:
         """Take note of an attempt that was not a plain success."""
@@ -106,6 +113,8 @@ class Guard:
         if result.outcome in SUCCESSES or result.outcome is Outcome.INVALID:
             return
         self._failures += 1
+        # In an outage no ID fails: they wait. And after this one there may be none for a while.
+        self._trouble_since = None
         if result.outcome is Outcome.FORBIDDEN:
             self._forbidden += 1
             if self._successes == 0 and self._forbidden >= _FORBIDDEN_FROM_START:
@@ -135,8 +144,8 @@ class Guard:
             slept_from = now
             await anyio.sleep(_TICK_S)
             now = time.monotonic()
-            if self._trouble_since is not None and now - slept_from > 1 + _TICK_S:
-                # This process did not run (SIGSTOP, a suspended laptop): no outage of the server.
+            stood_still = now - slept_from > 1 + _TICK_S  # SIGSTOP, a suspended laptop
+            if self._trouble_since is not None and (stood_still or now < self._paused_until):
                 self._trouble_since += now - slept_from
             deadline_s = self._limits.deadline_s
             if deadline_s is not None and now - began >= deadline_s:
@@ -144,7 +153,7 @@ class Guard:
             if self._trouble_since is None:
                 continue
             trouble_s = now - self._trouble_since
-            if self._answers == 0 and trouble_s >= _NEVER_ANSWERED_S:
+            if self._answers == 0 and trouble_s >= self._never_answered_s:
                 self._stop.request(
                     StoppedError(f"{self._host} has never answered ({self._last_trouble})"),
                     cut=True,
@@ -156,6 +165,10 @@ class Guard:
                         f"({self._last_trouble})"
                     )
                 )
+
+    def on_pause(self, seconds: float) -> None:
+        """Take note that the server asks to be left alone so long: that is no outage."""
+        self._paused_until = max(self._paused_until, time.monotonic() + seconds)
 
     def on_first_request(self) -> None:
         """Start the clock of a host that never answers."""

@@ -87,13 +87,20 @@ class Inputs:
 
     def _listed(self) -> Iterator[Target | InvalidRow]:
         yield from self._invalid
-        if self._resumed is None or not len(self._resumed.done):
+        if self._resumed is None or not (len(self._resumed.done) or len(self._resumed.again)):
             yield from self._checked
             return
-        done = self._resumed.done
+        done, again = self._resumed.done, self._resumed.again
         for target in self._checked:
-            if pack(target.instance_id) not in done:
+            packed = pack(target.instance_id)
+            if packed not in done and packed not in again:
                 yield target
+        # What has failed before comes last: it must not keep a run from ever getting further.
+        if len(again):
+            for target in self._checked:
+                packed = pack(target.instance_id)
+                if packed in again and packed not in done:
+                    yield target
 
     async def _listed_and_piped(
         self, pipe: Iterator[Target | InvalidRow]

@@ -24,6 +24,8 @@ class Layout(NamedTuple):
     conditions: tuple[tuple[int, Condition], ...]
     model: str
     """What set the width, for messages."""
+    rivals: bool = False
+    """Whether it is only from the first row that the column is known."""
 
 
 def headless_layout(first: Record, lines: NumberedLines, options: InputOptions) -> Layout | None:
@@ -44,7 +46,9 @@ def headless_layout(first: Record, lines: NumberedLines, options: InputOptions) 
         raise lines.error(
             line, f"there is no header and {len(held)} cells hold an ID: say which with {choices}"
         )
-    return Layout(len(cells), held[0], (), "the first row")
+    if len(cells) > 1:
+        lines.note(f"there is no header: IDs are read from column {held[0] + 1}")
+    return Layout(len(cells), held[0], (), "the first row", rivals=column is None)
 
 
 def _is_number(column: str) -> bool:

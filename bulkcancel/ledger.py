@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 import stat
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -33,7 +34,8 @@ class StreamLedger:
         self._descriptor = descriptor
         self._form = Format.CSV
         self._name = name
-        self._failure: ResultsError | None = None
+        self.failure: ResultsError | None = None
+        """Why nothing more can be written, once that is so."""
 
     def begin(self) -> None:
         """Write the header. Raises `ResultsError`."""
@@ -45,15 +47,15 @@ class StreamLedger:
 
     def sync(self) -> None:
         """Check that writing still makes sense."""
-        if self._failure is not None:
-            raise self._failure
+        if self.failure is not None:
+            raise self.failure
 
     def close(self) -> None:
         """Leave the stream as it is; it is not ours."""
 
     def _put(self, data: bytes) -> None:
-        if self._failure is not None:
-            raise self._failure
+        if self.failure is not None:
+            raise self.failure
         try:
             while data:
                 try:
@@ -68,11 +70,11 @@ class StreamLedger:
         """Take back a row that was written in part; a stream cannot."""
 
     def _fail(self, reason: str) -> ResultsError:
-        self._failure = ResultsError(
+        self.failure = ResultsError(
             f"cannot write the results to {self._name} ({reason}): nothing more was sent. "
             f"{self._advice}"
         )
-        return self._failure
+        return self.failure
 
 
 class Ledger(StreamLedger):
@@ -95,6 +97,7 @@ class Ledger(StreamLedger):
         self._lock = lock
         self._needed = needed
         self._size = 0
+        self._syncing = threading.Lock()
         self._closed = False
 
     @classmethod
@@ -153,8 +156,12 @@ class Ledger(StreamLedger):
 
         Waits for the disk: call it in a thread. Raises `ResultsError`.
         """
-        if self._failure is not None:
-            raise self._failure
+        with self._syncing:
+            self._sync()
+
+    def _sync(self) -> None:
+        if self.failure is not None:
+            raise self.failure
         if self._closed or self._descriptor < 0:
             return
         try:
@@ -169,12 +176,16 @@ class Ledger(StreamLedger):
             raise self._fail("the file was replaced by another")
 
     def close(self) -> None:
-        """Sync, close and unlock; harmless when called again. Raises `ResultsError`."""
+        """Sync, close and unlock; harmless when called again.
+
+        Raises `ResultsError` when that fails; an earlier failure is in `failure`.
+        """
         if self._closed:
             return
         try:
-            if self._failure is None:
-                self.sync()
+            with self._syncing:  # one may be under way, with bad news that nobody waits for
+                if self.failure is None:
+                    self._sync()
         finally:
             self._closed = True
             if self._descriptor >= 0:

@@ -40,6 +40,7 @@ async def run_pipeline(
     *,
     cancel: Callable[[Target], Awaitable[CancelResult | None]],
     leftover: Leftover,
+    given_up: Callable[[], Iterable[CancelResult]],
     reject: Callable[[InvalidRow], CancelResult],
     collect: Callable[[MemoryObjectReceiveStream[CancelResult]], Awaitable[None]],
     concurrency: int,
@@ -53,8 +54,8 @@ async def run_pipeline(
 
     Returns when the input is worked through or a stop has drained: no new target is taken once
     it is requested, requests in flight get `grace_s` seconds. A target in hand without an
-    answer then has no result. What `items` raises asks for a stop with that as its reason; what
-    `collect` raises ends the run.
+    answer then has no result, those `given_up` have theirs. What `items` raises asks for a stop
+    with that as its reason; what `collect` raises ends the run.
     """
     queue_in, queue_out = anyio.create_memory_object_stream[Target](2 * concurrency)
     results_in, results_out = anyio.create_memory_object_stream[CancelResult](RESULTS_BUFFER)
@@ -63,17 +64,19 @@ async def run_pipeline(
         stages.start_soon(_collect, collect, results_out)
         async with anyio.create_task_group() as watch:
             watch.start_soon(_cut_after_grace, stop, grace_s, work)
-            with work, queue_in, queue_out, results_in:
-                async with anyio.create_task_group() as workers:
-                    workers.start_soon(
-                        _produce, items, reject, queue_in.clone(), results_in.clone(), stop
-                    )
-                    for _ in range(concurrency):
+            with results_in:
+                with work, queue_in, queue_out:
+                    async with anyio.create_task_group() as workers:
                         workers.start_soon(
-                            _consume, cancel, leftover, queue_out.clone(), results_in.clone(), stop
+                            _produce, items, reject, queue_in.clone(), results_in.clone(), stop
                         )
-                    queue_in.close()
-                    queue_out.close()
+                        for _ in range(concurrency):
+                            out, into = queue_out.clone(), results_in.clone()
+                            workers.start_soon(_consume, cancel, leftover, out, into, stop)
+                        queue_in.close()
+                        queue_out.close()
+                for result in given_up():
+                    await results_in.send(result)
             watch.cancel_scope.cancel()
 
 

@@ -38,8 +38,8 @@ class Resumed:
     """`invalid` rows by the stored text of their ID cell, each to be matched once."""
     outcomes: Counter[Outcome] = field(default_factory=Counter)
     """Rows kept."""
-    retried: int = 0
-    """Rows taken out because their IDs are sent again."""
+    again: IdSet = field(default_factory=IdSet)
+    """IDs whose rows are taken out because they are sent again."""
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -164,7 +164,8 @@ def _read(line: bytes, number: int, resumed: Resumed) -> StoredRow | None:
 def _keep(row: StoredRow, number: int, resumed: Resumed) -> bool:
     """Take note of a row; return whether it stays."""
     if row.outcome in SENT_AGAIN:
-        resumed.retried += 1
+        if row.instance_id is not None:
+            resumed.again.add(row.instance_id)
         return False
     if row.instance_id is None:
         resumed.invalid[row.text] += 1

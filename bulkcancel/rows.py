@@ -25,6 +25,7 @@ COLUMNS = (
     "instanceId", "outcome", "status", "modelName", "modelVersion", "modelId", "httpStatus",
     "attempts", "error", "latencyMs", "finishedAt", "host", "source",
 )  # fmt: skip
+_LONG = 200
 _NEEDS_QUOTES = re.compile('[",\r\n]')
 _OUTCOME, _HOST = COLUMNS.index("outcome"), COLUMNS.index("host")
 
@@ -79,7 +80,12 @@ def _quoted(text: str | None) -> str:
     return '"' + text.replace('"', '""') + '"'
 
 
-_known = lru_cache(maxsize=4096)(_quoted)
+_cached = lru_cache(maxsize=4096)(_quoted)
+
+
+def _known(text: str | None) -> str:
+    """Return the cell of a text that is likely to come again; long ones are not kept for it."""
+    return _cached(text) if text is None or len(text) < _LONG else _quoted(text)
 
 
 def _jsonl(results: Sequence[CancelResult]) -> bytes:

@@ -74,7 +74,8 @@ def run(
     for text in inputs:
         if text.startswith("-") and text != "-":
             raise UsageError(
-                f"unknown option {text}: see bulkcancel run --help (a file of that name: ./{text})"
+                f"unknown option {text.partition('=')[0]}: see bulkcancel run --help "
+                "(a file of that name: put ./ before it)"
             )
     check_files(inputs, settings)
     with ExitStack() as resources:
@@ -191,7 +192,7 @@ class RunCommand:
                 backend_options={"loop_factory": new_loop},
             )
             ledger.close()
-            reason = self._stop.reason
+            reason = ledger.failure or self._stop.reason
         except Exception as error:  # noqa: BLE001 - what was done is accounted for all the same
             reason = unwrapped(error)
         finally:

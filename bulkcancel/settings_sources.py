@@ -46,10 +46,13 @@ def from_environment_and_file(
             values = text.splitlines() if name == "where" else [text]
             if name not in settled:
                 _fill(argument, values, keyword=variable, source="env")
-    if _INSTANCE in os.environ and "instance" not in _settled(by_name):
+    file = _read_file(by_name["config"])
+    # It lies about in many shells, and must not turn a file's rehearsal into the real thing.
+    elsewhere = any(file.get(key) for key in ("sandbox", "base_url", "base-url"))
+    if _INSTANCE in os.environ and not elsewhere and "instance" not in _settled(by_name):
         _fill(by_name["instance"], [os.environ[_INSTANCE]], keyword=_INSTANCE, source="env")
     settled = _settled(by_name)
-    for key, value in _read_file(by_name["config"]).items():
+    for key, value in file.items():
         name = key.replace("-", "_")
         argument = _known(name, by_name, f"the settings file's key {key!r}")
         values = [_text(v) for v in (value if isinstance(value, list) else [value])]
@@ -60,7 +63,13 @@ def from_environment_and_file(
 def _settled(by_name: Mapping[str, Argument]) -> frozenset[str]:
     """Return the options that no lower source may still fill."""
     given = frozenset(name for name, argument in by_name.items() if argument.tokens)
-    return given.union(*(rivals for rivals in _RIVALS if given & rivals))
+    telling = {name for name in given if not _is_false(by_name[name])}
+    return given.union(*(rivals for rivals in _RIVALS if telling & rivals))
+
+
+def _is_false(argument: Argument) -> bool:
+    """Return whether an option says no more than `sandbox = false`."""
+    return argument.tokens[-1].value.lower() in {"false", "no", "0"}
 
 
 def _name(argument: Argument) -> str:

@@ -107,13 +107,13 @@ def _taken(
         else:
             packed = from_hex(text.replace("-", "")) if plain(text) else _packed(text)
         if packed is not None:
-            if limit is not None and counts.targets >= limit and packed not in seen:
+            if not add(packed):
+                counts.duplicates += 1
+            elif limit is not None and counts.targets >= limit:
                 counts.beyond_limit += 1
-            elif add(packed):
+            else:
                 counts.targets += 1
                 yield line, packed
-            else:
-                counts.duplicates += 1
         elif problem is FILTERED:
             counts.filtered += 1
         else:

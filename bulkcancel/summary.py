@@ -43,6 +43,8 @@ class Summary:
     results: int
     already_done: int
     """Of `results`, those that an earlier run had left."""
+    kept_failures: int
+    """Failures that an earlier run had left in the results file; they make the exit code 1."""
     outcomes: dict[str, int]
     """This run's rows by outcome."""
     errors: list[dict[str, object]] = field(default_factory=list)
@@ -134,6 +136,8 @@ def _notes(summary: Summary) -> list[str]:
         parts.append(f"{summary.filtered:,} left out by --where")
     if summary.not_reached:
         parts.append(f"{summary.not_reached:,} not reached")
+    if summary.kept_failures:
+        parts.append(f"{summary.kept_failures:,} failures of an earlier run stay in the results")
     if parts:
         return [first, f"Of {summary.rows_in:,} input rows: {', '.join(parts)}."]
     return [first]
@@ -159,6 +163,6 @@ def _what_next(summary: Summary) -> list[str]:
         return [f"To finish: {visible(summary.resume_command)}"]
     if summary.output == "-":
         return []
-    if summary.failed:
+    if summary.failed or summary.kept_failures:
         return [f"The rows that failed say why: {visible(summary.output)}"]
     return [f"Results: {visible(summary.output)}"]

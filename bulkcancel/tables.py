@@ -47,7 +47,9 @@ def table_rows(
         records = chain([first], records)
     else:
         layout = headed_layout(first, records if look_ahead else iter(()), lines, options)
-    width, id_index, conditions, _ = layout
+    width, id_index, conditions, _ = layout[:4]
+    if layout.rivals:
+        records = _refuse_rivals(records, layout, lines)
     # The hot loop of reading: a plain row costs these comparisons, all else is judged apart. What
     # sorts before "!" is empty or begins with a space.
     for line, cells, spans in records:
@@ -57,6 +59,20 @@ def table_rows(
             yield line, cells[id_index], None
         elif any(cell and not cell.isspace() for cell in cells):
             yield _judged(line, cells, layout, lines)
+
+
+def _refuse_rivals(
+    records: Iterator[Record], layout: Layout, lines: NumberedLines
+) -> Iterator[Record]:
+    """Yield the records of a table without a header; raise if another cell may hold the ID."""
+    for line, cells, spans in records:
+        if sum(parse_instance_id(cell) is not None for cell in cells) > 1:
+            raise lines.error(
+                line,
+                "there is no header and more than one cell of this row holds an ID: say which "
+                f"column counts, as in --column {layout.id_index + 1}",
+            )
+        yield line, cells, spans
 
 
 def split_once(line: str, delimiter: str) -> list[str]:
@@ -132,7 +148,13 @@ def _refuse_swallowed_rows(
     """Raise `InputError` if a stray quote made rows part of a cell until another closed it."""
     width, id_index = layout.width, layout.id_index
     for cell in cells:
-        inner = cell.split("\n")[1:]
+        first, *inner = cell.split("\n")
+        if inner and any(parse_instance_id(part) for part in first.split(delimiter)[1:]):
+            raise lines.error(
+                line,
+                "a quoted cell that begins in this row holds the rest of the row, with its ID: is "
+                'a " missing or too many?',
+            )
         for at, text in enumerate(inner):
             parts = text.split(delimiter)
             # The last line ends at the closing quote, so the rest of its row is missing.
@@ -149,7 +171,7 @@ def _refuse_swallowed_rows(
 
 def _judged(line: int, cells: list[str], layout: Layout, lines: NumberedLines) -> Row:
     """Return the row of a record that has conditions, no ID or another number of cells."""
-    width, id_index, conditions, model = layout
+    width, id_index, conditions, model = layout[:4]
     text = cells[id_index] if id_index < len(cells) else ""
     if len(cells) < width or any(cell.strip() for cell in cells[width:]):
         doubt = _doubt(cells, layout)

@@ -61,8 +61,9 @@ def stderr_console() -> Console:
 
 
 def is_interactive() -> bool:
-    """Whether somebody sits there: standard error is a terminal that can be asked."""
-    return stream_is_terminal(sys.stderr) and _ask_on() is not None
+    """Whether somebody sits there: at standard error or standard input, with a terminal to ask."""
+    somebody = stream_is_terminal(sys.stderr) or stream_is_terminal(sys.stdin)
+    return somebody and _ask_on() is not None
 
 
 def confirm(question: str) -> bool:
@@ -70,8 +71,14 @@ def confirm(question: str) -> bool:
 
     The answer is read from the terminal itself where standard input holds the IDs.
     """
-    sys.stderr.write(f"{question} [y/N] ")
-    sys.stderr.flush()
+    if stream_is_terminal(sys.stderr):
+        sys.stderr.write(f"{question} [y/N] ")
+        sys.stderr.flush()
+    else:  # it goes to a file: the question must not
+        try:
+            Path("/dev/tty").write_text(f"{question} [y/N] ", encoding="utf-8")
+        except OSError:
+            return False
     source = _ask_on()
     if source is None:
         return False

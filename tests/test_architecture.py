@@ -13,9 +13,9 @@ README = PACKAGE.parent / "README.md"
 
 FLOORS = [
     "models errors text instance_id version atomic",
-    "faults reply quantities target",
+    "faults reply quantities target protocols",
     (
-        "watchdog client verdict retry_after backoff breaker pacer noise adaptive "
+        "watchdog connection client verdict retry_after backoff breaker pacer noise adaptive "
         "columns encodings decode layout tables jsonlines formats checked source stdin "
         "rows lock resume ledger "
         "sandbox_options sandbox_rules sandbox_api sandbox"
@@ -69,7 +69,7 @@ def test_only_the_client_and_the_sandbox_know_aiohttp() -> None:
         for path in PACKAGE.glob("*.py")
         if re.search(r"^(import|from) aiohttp\b", path.read_text(), re.MULTILINE)
     }
-    assert users == {"client", "sandbox"}
+    assert users == {"connection", "client", "sandbox"}
 
 
 @pytest.mark.parametrize("path", sorted(PACKAGE.glob("*.py")), ids=lambda path: path.stem)

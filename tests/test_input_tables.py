@@ -255,3 +255,18 @@ def test_where_needs_its_column(tmp_path: Path, content: str, message: str) -> N
     """A condition that looks at nothing would select everything or nothing: it is refused."""
     with pytest.raises(InputError, match=message):
         check(tmp_path, content, where=("status!=x",))
+
+
+def test_a_quote_that_swallows_its_own_row_is_refused(tmp_path: Path) -> None:
+    """Opened in the first cell, closed in the next row's: the first row's ID is inside of it."""
+    content = f'Name,Instance ID,Status\n"Alpha,{A},RUN\nBeta",{B},RUN\n'
+    with pytest.raises(InputError, match="line 2: a quoted cell"):
+        check(tmp_path, content)
+
+
+def test_two_ids_in_a_row_without_a_header_are_refused(tmp_path: Path) -> None:
+    """Even where the first row held but one: the other column may be the model's."""
+    content = f"{A},,x\n{A},{B},x\n"
+    with pytest.raises(InputError, match="line 2: there is no header and more than one"):
+        check(tmp_path, content)
+    assert ids(check(tmp_path, content, column="1")) == [A]

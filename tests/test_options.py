@@ -239,8 +239,8 @@ def test_the_summary_adds_up(tmp_path: Path, server: FaultyServer) -> None:
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert set(summary) == {
         "host", "output", "exit_code", "reason", "rows_in", "duplicates", "filtered",
-        "not_reached", "results", "already_done", "outcomes", "errors", "requests", "retries",
-        "throttled", "seconds", "resume_command",
+        "not_reached", "results", "already_done", "kept_failures", "outcomes", "errors",
+        "requests", "retries", "throttled", "seconds", "resume_command",
     }  # fmt: skip
     counted = sum(summary[key] for key in ("results", "duplicates", "filtered", "not_reached"))
     assert summary["rows_in"] == counted == 25

@@ -91,7 +91,7 @@ def test_rows_to_be_sent_again_are_taken_out(tmp_path: Path, form: Format) -> No
     resumed = _resume(path, form)
     again = {Outcome.FORBIDDEN, Outcome.FAILED, Outcome.UNCONFIRMED}
     assert path.read_bytes() == content(form, *(r for r in results if r.outcome not in again))
-    assert resumed.retried == 3
+    assert len(resumed.again) == 3
     assert resumed.outcomes.total() == len(outcomes) - 3
     assert resumed.kept_failures == 3  # not_found, rejected, invalid
     assert (path.stat().st_mode & 0o777) == 0o600

@@ -111,6 +111,14 @@ def test_failures_that_may_pass_are_sent_again(
     assert outcomes[IDS[1]] == "accepted"
 
 
+def test_what_failed_before_is_sent_last(tmp_path: Path, server: FaultyServer) -> None:
+    """So that IDs at the top that fail every time cannot keep a run from getting further."""
+    write_ids(tmp_path / "ids.txt", IDS[:6])
+    _stored(tmp_path / "results.csv", *(result(each, Outcome.FORBIDDEN) for each in IDS[:2]))
+    assert _run(tmp_path, server, "results.csv", "--resume", "--concurrency", "1").code == 0
+    assert [seen.instance_id for seen in server.requests] == [*IDS[2:6], *IDS[:2]]
+
+
 @pytest.mark.parametrize("output", OUTPUTS)
 @pytest.mark.parametrize(("gone", "code"), [(0, 0), (2, 1)])
 def test_a_finished_run_resumed_sends_nothing(

@@ -236,7 +236,7 @@ def test_an_outage_fails_nobody_however_few_are_in_flight(concurrency: int) -> N
     """One consumer alone uses up an ID's attempts before the breaker opens: they do not count."""
     ids = make_ids(8)
     server = FaultyServer(
-        lambda i, _n: answers.problem(503) if len(server.requests) <= 12 else answers.ok(i)
+        lambda i, _n: answers.problem(503) if len(server.requests) <= 11 else answers.ok(i)
     )
     run = _run(server, ids, Policy(rate_per_s=1000, concurrency=concurrency))
     assert run.outcomes() == {Outcome.ACCEPTED: len(ids)}
@@ -253,6 +253,40 @@ def test_one_bad_id_is_no_outage() -> None:
     assert run.of(ids[2]).attempts == server.times_seen[ids[2]] == 4
     assert [r.instance_id for r in run.results] == [*ids[:2], ids[3], ids[2], *ids[4:]]
     assert run.observed.breaker == []
+
+
+def test_ids_that_always_fail_do_not_stand_in_the_way() -> None:
+    """As many as there are consumers, one after the other: all the others are cancelled."""
+    ids = make_ids(60)
+    bad = set(ids[10:18])
+    server = FaultyServer(lambda i, _n: answers.problem(500) if i in bad else answers.ok(i))
+    run = _run(server, ids, Policy(rate_per_s=1000, concurrency=8))
+    assert run.stop.reason is None
+    assert {r.instance_id for r in run.results if r.outcome is Outcome.FAILED} == bad
+    assert run.outcomes()[Outcome.ACCEPTED] == len(ids) - len(bad)
+    assert sum(r.attempts for r in run.results) == len(server.requests)
+
+
+def test_ids_that_always_fail_at_the_end_have_a_row_when_the_run_stops() -> None:
+    """Nobody can tell them from an outage: the run stops, and what was answered is on record."""
+    ids = make_ids(8)
+    bad = set(ids[5:])
+    server = FaultyServer(lambda i, _n: answers.problem(500) if i in bad else answers.ok(i))
+    policy = Policy(rate_per_s=1000, concurrency=8, attempts=2, limits=Limits(max_outage_s=2))
+    run = _run(server, ids, policy)
+    failed = [r for r in run.results if r.outcome is Outcome.FAILED]
+    assert run.outcomes()[Outcome.ACCEPTED] == 5
+    assert failed
+    assert all(r.attempts == server.times_seen[r.instance_id] >= 2 for r in failed)
+
+
+def test_a_pause_the_server_asks_for_is_no_outage() -> None:
+    """Its `Retry-After` is longer than --max-outage: the run waits, and goes on."""
+    server = FaultyServer(lambda i, n: answers.limited("3") if n == 1 else answers.ok(i))
+    policy = Policy(rate_per_s=1000, concurrency=1, limits=Limits(max_outage_s=1))
+    run = _run(server, [ID], policy)
+    assert run.stop.reason is None
+    assert run.outcomes() == {Outcome.ACCEPTED: 1}
 
 
 def test_an_outage_beyond_its_limit_stops_the_run() -> None:

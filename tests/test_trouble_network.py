@@ -93,7 +93,7 @@ def test_a_host_that_accepts_and_never_answers_stops_the_run(
     monkeypatch.setattr(guard, "_NEVER_ANSWERED_S", 1.0)
     server = FaultyServer(lambda _i, _n: answers.silence())
     began = time.monotonic()
-    run = _run(server, make_ids(100), Policy(rate_per_s=1000, concurrency=8), timeout_s=60)
+    run = _run(server, make_ids(100), Policy(rate_per_s=1000, concurrency=8), timeout_s=25)
     assert time.monotonic() - began < 10
     assert isinstance(run.stop.reason, StoppedError)
     assert "never answered" in str(run.stop.reason)
