@@ -55,6 +55,9 @@ app = cyclopts.App(
 )
 
 
+_ENDING_S = 1.8  # after the grace: rows are with the system, only the summary is still to come
+
+
 @app.default
 def run(
     inputs: Annotated[
@@ -225,7 +228,7 @@ class RunCommand:
             self._display.observer.stopping(str(reason))
             stop.request(reason, cut=second)
 
-        SIGNALS.hand_to(on_signal)
+        SIGNALS.hand_to(on_signal, within_s=policy.grace_s + _ENDING_S)
         async with AsyncExitStack() as stack:
             if settings.sandbox:
                 # Named by its place, as commands are: no other run pays for loading a server.

@@ -24,6 +24,9 @@ app = cyclopts.App(
 )
 
 
+_ENDING_S = 2.0
+
+
 @app.default
 def sandbox(
     *,
@@ -89,7 +92,7 @@ async def _serve(options: SandboxOptions) -> int:
             loop.call_soon_threadsafe(stopped.set)
 
     async with Sandbox(options) as server:
-        SIGNALS.hand_to(on_signal)
+        SIGNALS.hand_to(on_signal, within_s=_ENDING_S)
         print(f"listening on {server.base_url}", flush=True)  # noqa: T201 - its one line of output
         await stopped.wait()
         SIGNALS.let_finish()

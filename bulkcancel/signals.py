@@ -21,14 +21,16 @@ class Signals:
     """Turns signals into a stop of whatever is going on.
 
     Before a run there is nothing to drain: the signal raises `InterruptedRunError` in the main
-    thread. During a run the first asks for a stop, the second cuts what is in flight, and if
-    even that hangs (a disk, a reader of our output that has stopped) the process ends all the
-    same, within a second. After a run the little that is left is done first. `signal.signal`
-    works on every system, with every event loop and as PID 1.
+    thread. During a run the first asks for a stop, the second cuts what is in flight. If the
+    ending hangs (a disk, a name look-up, a reader of our output that has stopped) the process
+    ends all the same: within the time given after the first signal, a second after the second.
+    After a run the little that is left is done first. `signal.signal` works on every system,
+    with every event loop and as PID 1.
     """
 
     def __init__(self) -> None:
         self._on_signal: Callable[[InterruptedRunError, bool], None] | None = None
+        self._within_s: float | None = None
         self._seen = 0
 
     def install(self) -> None:
@@ -36,23 +38,28 @@ class Signals:
         signal.signal(signal.SIGINT, self._handle)
         signal.signal(signal.SIGTERM, self._handle)
 
-    def hand_to(self, on_signal: Callable[[InterruptedRunError, bool], None]) -> None:
-        """Call `on_signal(reason, is_second)` from now on."""
+    def hand_to(
+        self, on_signal: Callable[[InterruptedRunError, bool], None], *, within_s: float
+    ) -> None:
+        """Call `on_signal(reason, is_second)` from now on; the end may take `within_s` seconds."""
         self._on_signal = on_signal
+        self._within_s = within_s
 
     def let_finish(self) -> None:
         """Let one signal from now on change nothing: the run is over, what is left is to say so."""
         self._on_signal = _take_no_notice
+        self._within_s = None
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:
         self._seen += 1
         reason = InterruptedRunError(signal.Signals(number).name, number)
-        if self._seen == 2:
-            end = threading.Timer(_PATIENCE_S, os._exit, [reason.exit_code])
-            end.daemon = True
-            end.start()
         if self._seen > 2:
             os._exit(reason.exit_code)
+        patience_s = self._within_s if self._seen == 1 else _PATIENCE_S
+        if patience_s is not None:
+            end = threading.Timer(patience_s, os._exit, [reason.exit_code])
+            end.daemon = True
+            end.start()
         if self._on_signal is None:
             raise reason
         self._on_signal(reason, self._seen > 1)
