@@ -73,7 +73,6 @@ class Guard:
                     f"no trusted TLS connection to {self._host} ({verdict.error}): "
                     "nothing was sent over it"
                 ),
-                cut=True,
             )
         elif self._answers == 0 and isinstance(fault, ConnectFailedError):
             self._stop.request(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-_LEG_ANSWERS = 32
-_LEG_REFUSALS = 2
+_LEG_ANSWERS = 48
+_LEG_REFUSALS = 3
 _LONGEST_RUN = 100  # accepted in a row: more is no longer the same trouble
 _SHARE_ANSWERS = 64  # the share of refusals is taken over about so many answers
 _MOST_NOISE = 0.25
