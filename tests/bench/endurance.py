@@ -88,6 +88,7 @@ def memory(folder: Path) -> str:
         for path, ids in ((small, 1000), (folder / "ids.csv", count)):
             options = ["--rate", "1000000", "--concurrency", "32", "--base-url", server.base_url]
             options += ["-o", str(folder / "out.csv"), "--overwrite"]
+            (folder / "out.csv").unlink(missing_ok=True)
             process = subprocess.Popen(
                 pinned([*RUN, str(path), *options]),
                 cwd=folder,
@@ -102,13 +103,12 @@ def memory(folder: Path) -> str:
 
 def _sample(process: subprocess.Popen[bytes], out: Path) -> tuple[float, float, float, float]:
     seen: list[float] = []
-    began = time.monotonic()
+    highest, began = 0.0, time.monotonic()
     while process.poll() is None:
-        if out.exists() and out.stat().st_size > 1000:
-            seen.append(resident_mb(process.pid, "VmRSS"))
-            peak = resident_mb(process.pid, "VmHWM") or seen[-1]
-            seen[-1] = seen[-1] or peak
-            highest = peak
+        highest = max(highest, resident_mb(process.pid, "VmHWM"))
+        now = resident_mb(process.pid, "VmRSS")
+        if now and out.exists() and out.stat().st_size > 1000:
+            seen.append(now)
         time.sleep(0.02 if time.monotonic() - began < 3 else 0.5)
     return seen[0], seen[len(seen) // 3], seen[2 * len(seen) // 3], highest
 
