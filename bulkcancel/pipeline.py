@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from bulkcancel.stop import Stop
 
 RESULTS_BUFFER = 2048
+_SILENCE_S = 1.0
 
 Items = Iterable[Target | InvalidRow] | AsyncIterable[Target | InvalidRow]
 
@@ -144,14 +145,22 @@ async def _consume(
 async def _wait(
     queue: MemoryObjectReceiveStream[Target], leftover: Leftover, stop: Stop
 ) -> Target | None:
-    """Return the next target, `None` when there is none any more or a stop came."""
-    found: Target | None = None
-    with stop.waiting():
-        try:
-            found = await queue.receive()
-        except EndOfStream:
+    """Return the next target, `None` when there is none any more or a stop came.
+
+    A pipe that is silent for a second is taken as ended for the time being.
+    """
+    while not stop.requested:
+        found: Target | None = None
+        with stop.waiting(), anyio.move_on_after(_SILENCE_S) as wait:
+            try:
+                found = await queue.receive()
+            except EndOfStream:
+                return leftover(ended=True)
+        if found is None and wait.cancelled_caught:
             found = leftover(ended=True)
-    return found
+        if found is not None:
+            return found
+    return None
 
 
 async def _collect(
