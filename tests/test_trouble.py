@@ -117,13 +117,13 @@ def test_mixed_faults_lose_nothing() -> None:
 
 def test_idle_connections_closed_by_the_server_cost_nothing() -> None:
     """Every kept-alive connection dies silently: no ID fails, no attempt is counted."""
-    ids = make_ids(2000)
+    ids = make_ids(10_000)
     server = FaultyServer(lambda i, _n: answers.closing_on_next(i))
     run = _run(server, ids)
     assert run.outcomes() == {Outcome.ACCEPTED: len(ids)}
     assert {r.attempts for r in run.results} == {1}
     assert run.observed.breaker == []
-    assert server.unheard > 500
+    assert server.unheard > 2500
 
 
 def test_a_refused_token_stops_the_run_at_once() -> None:
