@@ -31,3 +31,26 @@ def test_the_server_sees_the_ceiling_and_no_more(tmp_path: Path, rate: int, seco
     assert 0.96 * rate <= mean_per_s <= 1.005 * rate
     fullest = max(bisect_left(at, start + 1) - n for n, start in enumerate(at))
     assert fullest <= max(rate + 1, 1.02 * rate)
+
+
+LOOK_UP_STALLS = """
+import socket, time
+real = socket.getaddrinfo
+def getaddrinfo(*arguments, **options):
+    time.sleep(1.5)
+    return real(*arguments, **options)
+socket.getaddrinfo = getaddrinfo
+"""
+
+
+def test_what_stalled_at_the_start_is_not_sent_in_one_moment(tmp_path: Path) -> None:
+    """While a name is looked up requests are let go one by one; they must not leave together."""
+    write_ids(tmp_path / "ids.txt", make_ids(50))
+    with running_in_thread(FaultyServer()) as server:
+        base_url = server.base_url.replace("127.0.0.1", "localhost")
+        options = ("--base-url", base_url, "--rate", "20", "--loop", "asyncio")
+        done = bulkcancel("run", "ids.txt", *options, cwd=tmp_path, fault=LOOK_UP_STALLS)
+        at = sorted(seen.at for seen in server.requests)
+    assert done.code == 0, done.stderr
+    assert len(at) == 50
+    assert max(bisect_left(at, start + 1) - n for n, start in enumerate(at)) <= 21
