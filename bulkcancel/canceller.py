@@ -50,6 +50,7 @@ class Canceller:
         self,
         client: Client,
         *,
+        host: str,
         pacer: Pacer,
         adaptive: AdaptiveRate,
         breaker: Breaker,
@@ -72,7 +73,7 @@ class Canceller:
         self._reporter = reporter
         self._attempts = attempts
         self._rng = rng
-        self._host = client.host
+        self._host = host
         self._undecided = Undecided(breaker, attempts=attempts)
         self.leftover = self._undecided.next
         self.given_up = self._undecided.given_up

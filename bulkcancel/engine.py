@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from anyio.streams.memory import MemoryObjectReceiveStream
 
-    from bulkcancel.models import CancelResult, InvalidRow
+    from bulkcancel.models import CancelResult, InvalidRow, Outcome
     from bulkcancel.pipeline import Items
     from bulkcancel.protocols import Client, Observer
     from bulkcancel.stats import Stats
@@ -47,6 +47,10 @@ class Policy:
     attempts: int = 4
     grace_s: float = 10.0
     limits: Limits = field(default_factory=Limits)
+    ok: frozenset[Outcome] = frozenset()
+    """Outcomes that count as success besides those that are."""
+    succeeded_before: int = 0
+    """Successes that an earlier run has left in the results file."""
 
     def __post_init__(self) -> None:
         if self.rate_per_s is not None and not 0 < self.rate_per_s < math.inf:
@@ -59,21 +63,32 @@ class Policy:
 
 
 class Engine:
-    """One run: pacer, breaker, retries, guard and pipeline around one client."""
+    """One run: pacer, breaker, retries, guard and pipeline around one client.
+
+    `host` is what the results call the server, if not by the client's name for it.
+    """
 
     def __init__(
-        self, client: Client, policy: Policy, *, stats: Stats, stop: Stop, observer: Observer
+        self,
+        client: Client,
+        policy: Policy,
+        *,
+        stats: Stats,
+        stop: Stop,
+        observer: Observer,
+        host: str | None = None,
     ) -> None:
         rng = random.Random()
         self._policy = policy
-        self._host = client.host
+        self._host = host or client.host
         self._stop = stop
         ceiling = policy.rate_per_s or AUTO_CEILING_PER_S
         start = ceiling if policy.rate_per_s else _AUTO_START_PER_S
         self.pacer = Pacer(start, burst=policy.burst)
-        self._guard = Guard(stop, policy.limits, host=client.host, timeout_s=client.timeout_s)
+        self._guard = Guard(stop, policy.limits, host=self._host, timeout_s=client.timeout_s)
         self._canceller = Canceller(
             client,
+            host=self._host,
             pacer=self.pacer,
             adaptive=AdaptiveRate(
                 self.pacer,

@@ -33,6 +33,8 @@ class Stats:
     retries: int = 0
     throttled: int = 0
     in_flight: int = 0
+    unanswered: int = 0
+    """IDs sent, and without a final answer when the run stopped."""
 
     @property
     def done(self) -> int:
