@@ -53,14 +53,14 @@ async def cancel_many(
     client: DomoClient,
     rate_per_s: float | None = 10.0,
     concurrency: int = 16,
-    attempts: int = 4,
+    attempts: int = 5,
 ) -> AsyncIterator[CancelResult]:
     """Cancel every instance of `ids` and yield one result for each distinct ID as it finishes.
 
     `rate_per_s` is a ceiling in requests a second, retries included; `None` searches for what
     the server allows. What is no instance ID yields an `invalid` result and is never sent.
     Leaving the loop early stops the work. Raises `TokenRefusedError` when the server refuses
-    the token, `StoppedError` when it cannot be reached or stays in trouble for five minutes,
+    the token, `StoppedError` when it cannot be reached or stays in trouble for ten minutes,
     and whatever `ids` raises; results that came before are yielded first. Raises `UsageError`
     for arguments that make no sense and a client that is not open.
     """
