@@ -201,6 +201,8 @@ class DomoClient:
                     instance = redacted(instance, self._token)
                 return Reply(status, instance, True, "", None, latency_s)  # noqa: FBT003
         said, is_object = read_other(body)
+        if not making.fresh and _gives_up_idle_connection(response, is_object=is_object):
+            raise IdleConnectionClosedError("the server gave up an idle connection")
         message = shorten(visible(redact(said, self._token)))
         return Reply(status, None, is_object, message, _retry_after_s(response.headers), latency_s)
 
@@ -215,6 +217,15 @@ class DomoClient:
             body += await content.read(MAX_BODY_BYTES - len(body))
         encoding = response.headers.get("Content-Encoding")
         return body if encoding is None else unpacked(body, encoding)
+
+
+def _gives_up_idle_connection(response: aiohttp.ClientResponse, *, is_object: bool) -> bool:
+    """Return whether an answer was sent before the request had come, to close the connection.
+
+    Servers do so with 408 (RFC 9110, section 15.5.9), some with a 400 of their own.
+    """
+    gave_up = response.status == 408 or (response.status == 400 and not is_object)
+    return gave_up and response.headers.get("Connection", "").lower() == "close"
 
 
 def _retry_after_s(headers: Mapping[str, str]) -> float | None:

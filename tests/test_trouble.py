@@ -288,7 +288,7 @@ def test_ids_that_always_fail_do_not_stand_in_the_way() -> None:
     ids = make_ids(60)
     bad = set(ids[10:18])
     server = FaultyServer(lambda i, _n: answers.problem(500) if i in bad else answers.ok(i))
-    run = _run(server, ids, Policy(rate_per_s=1000, concurrency=8))
+    run = _run(server, ids, Policy(rate_per_s=1000, concurrency=8, attempts=4))
     assert run.stop.reason is None
     assert {r.instance_id for r in run.results if r.outcome is Outcome.FAILED} == bad
     assert run.outcomes()[Outcome.ACCEPTED] == len(ids) - len(bad)
