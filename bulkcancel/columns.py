@@ -47,6 +47,8 @@ Format = Literal["auto", "csv", "tsv", "jsonl", "lines"]
 
 _MOST_LISTED = 20
 _MOST_OTHERS = 10
+_LONGEST_NAME = 100
+_DOMAIN = ".domo.com"
 _SPELT_AS_ID = re.compile(r"[\w .,;\t-]{0,80}(?:[a-z ]I[Dd]|[_.-][Ii][Dd])")
 
 
@@ -89,6 +91,11 @@ class PageHost:
     """
 
     name: str | None = None
+
+    @classmethod
+    def of_run(cls, host: str) -> PageHost:
+        """Return that of a run against `host`: known if it is one of Domo's own."""
+        return cls(host if host.endswith(_DOMAIN) else None)
 
     def refusal(self, host: str) -> str | None:
         """Return why a page on `host` does not belong to this run, `None` if it does."""
@@ -141,6 +148,8 @@ def is_number(column: str) -> bool:
 
 def names_ids(text: str) -> bool:
     """Return whether `text` is what a column of IDs is called: of instances, parents, models."""
+    if len(text) > _LONGEST_NAME:
+        return False
     return normalise(text) in ID_NAMES or bool(_SPELT_AS_ID.fullmatch(text.strip(' \t\ufeff"')))
 
 

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from bulkcancel.settings import RunSettings
 
 STDIN = "-"
-_DOMAIN = ".domo.com"
 _BREATH = 256
 _MOST_ARGUMENTS_SHOWN = 3
 
@@ -192,13 +191,12 @@ def open_inputs(
     Domo are refused.
     """
     names = _names(paths)
-    is_real = host.endswith(_DOMAIN) and not settings.sandbox  # else a gateway hides the name
     options = InputOptions(
         column=settings.column,
         format=settings.format,
         encoding=settings.encoding,
         where=tuple(Condition.parse(text) for text in settings.where),
-        pages=PageHost(host if is_real else None),
+        pages=PageHost.of_run(host),
     )
     given: list[str | Argument] = [_file_or_id(*each) for each in enumerate(names, 1)]
     by_name = [each for each in given if isinstance(each, str)]

@@ -81,7 +81,7 @@ def _decode(line: int, text: str, lines: NumberedLines) -> object:
     if len(text) > LONGEST_CELL:
         raise lines.error(line, f"is over 128 KiB: {_ONE_A_LINE}")
     try:
-        value: object = _DECODER.decode(text.strip())
+        value: object = _DECODER.decode(text.strip(" \t\r\n\ufeff"))
     except (ValueError, RecursionError) as error:
         if text.lstrip().startswith("["):
             raise array_error(line, lines) from None

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from bulkcancel.decode import NumberedLines
 
+_LONGEST_NAME = 200  # a longer cell is no name
+
 Record: TypeAlias = tuple[int, list[str], bool]
 """The number of its first line, its cells, and whether it spans several lines."""
 
@@ -103,7 +105,7 @@ def is_header_again(record: Record, layout: Layout, lines: NumberedLines) -> boo
     header: its columns may be in another order, so what follows cannot be read.
     """
     line, cells, _ = record
-    names = tuple(normalise(cell) for cell in cells)
+    names = tuple(normalise(cell[:_LONGEST_NAME]) for cell in cells)
     if names == layout.names:
         return True
     if any(parse_instance_id(cell) for cell in cells[: layout.width]):
@@ -136,5 +138,5 @@ def _no_id_column(names: list[str], following: Iterator[Record], column: str | N
     if column is not None and any(parse_instance_id(name) for name in names):
         return f"{message}: there is no header, so give the column's number, as in --column 1"
     if column is None:
-        return f"{message}: name one with --column NAME"
+        return f"{message}: name one with --column NAME, or take away what is above the header"
     return f"{message}, and no line among the first ten has it"

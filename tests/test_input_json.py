@@ -195,3 +195,9 @@ def test_an_object_that_lists_instances_is_refused_with_the_fix(
     """It is never one invalid row, and the list's own `id` is no instance's."""
     with pytest.raises(InputError, match=f"line 1: .*{advice}"):
         check(tmp_path, f"{text}\n", name="x.json", **options)
+
+
+def test_files_put_together_need_nothing(tmp_path: Path) -> None:
+    """Each object has its own keys; a mark where the second file began is no part of it."""
+    content = f'\ufeff{{"id": "{A}", "x": 1}}\n\ufeff{{"x": "{C}", "id": "{B}"}}\n'
+    assert ids(check(tmp_path, content, name="x.jsonl")) == [A, B]
