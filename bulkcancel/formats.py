@@ -100,30 +100,32 @@ def _find_header(
     """
     numbered_column = options.column is not None and is_number(options.column)
     column = None if numbered_column else options.column
+    above = 0
     for _, text in chain(head[:], _filled(head, islice(numbered, _HEADER_WITHIN - 1))):
         cut = [split_once(text, delimiter) for delimiter in delimiters]
         if parse_instance_id(_without_comment(text)) or any(
             parse_instance_id(cell) for cells in cut for cell in cells
         ):
             # The line above is where the table begins, and where it is refused without a name.
-            above = max(0, len(head) - 2)
             is_table = _kind(head[above][1], name, options) == "table"
             return above if is_table and not numbered_column else 0
         if any(find_id_column([cell.strip() for cell in cells], column) for cells in cut):
             return len(head) - 1
         if text.count('"') % 2:  # a record of many lines: no title
             break
+        above = len(head) - 1
     return 0
 
 
 def _filled(
     head: list[tuple[int, str]], following: Iterator[tuple[int, str]]
 ) -> Iterator[tuple[int, str]]:
-    """Yield the lines that follow and put them into `head`, blank ones left out."""
+    """Yield the lines that follow, comments left out, and put all but blank ones into `head`."""
     for line, text in following:
         if text.strip():
             head.append((line, text))
-            yield line, text
+            if not _is_comment(text):
+                yield line, text
 
 
 def _without_comment(text: str) -> str:

@@ -107,7 +107,9 @@ TITLES = "Stuck runs, exported 1 May\n\nConfidential\n"
 
 
 @pytest.mark.parametrize("name", ["runs.csv", "runs.tsv", "runs", "-", "runs.jsonl"])
-@pytest.mark.parametrize("titles", [TITLES, "Stuck runs\n", '"Stuck; runs"\n,,\n', "a\n" * 9])
+@pytest.mark.parametrize(
+    "titles", [TITLES, "Stuck runs\n# by id; all\n", '"Stuck; runs"\n,,\n', "a\n" * 9]
+)
 def test_a_header_below_titles_is_found(tmp_path: Path, name: str, titles: str) -> None:
     """By its known name in the first ten lines; which line was taken is said."""
     checked = check(tmp_path, f"{titles}Name;Instance ID\nx;{A}\nTotal;1\n", name=name)
@@ -131,6 +133,7 @@ def test_a_header_below_titles_can_be_named(tmp_path: Path) -> None:
         (f"{TITLES}Run;Name\n{A};x\n", r'line 4: .*"Run" holds an ID, so try --column "Run"'),
         (f"Stuck runs\n{A}\n", r'line 1: .*try --column "Stuck runs"'),
         ("a\n" * 10 + f"instanceId\n{A}\n", r"line 1: .*--column NAME"),
+        (f"Stuck runs\n#,{A}\nx,{B}\n", "line 1: .*--column NAME"),
         (f"field,value\nid,{A}\n", r'line 1: .*"value" holds an ID'),
     ],
 )
@@ -148,6 +151,13 @@ def test_the_advice_about_titles_works(tmp_path: Path) -> None:
     assert ids(check(tmp_path, f"Stuck runs\n{A}\n", column="Stuck runs")) == [A]
     with pytest.raises(InputError, match="no line among the first ten has it"):
         check(tmp_path, "a\n" * 10 + f"Run\n{A}\n", column="Run")
+
+
+def test_rows_read_while_the_header_is_looked_for_are_kept(tmp_path: Path) -> None:
+    """Whatever they look like: nothing is passed over silently."""
+    content = f"no,run\n#1,{A}\nx,bad\n#2,{B}\n"
+    checked = check(tmp_path, content, column="2")
+    assert (ids(checked), checked.counts.invalid) == ([A, B], 1)
 
 
 def test_titles_above_a_list_are_invalid_rows(tmp_path: Path) -> None:
