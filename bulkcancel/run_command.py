@@ -7,7 +7,7 @@ import sys
 import time
 from contextlib import AsyncExitStack, ExitStack, suppress
 from importlib import import_module
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import anyio
 import cyclopts
@@ -42,7 +42,11 @@ from bulkcancel.summary import write_summary
 from bulkcancel.system import LoopFactory, loop_factory
 from bulkcancel.target import base_url_of, host_of
 from bulkcancel.terminal import confirm, is_interactive
+from bulkcancel.text import visible
 from bulkcancel.token import SANDBOX_TOKEN, read_token
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 app = cyclopts.App(
     name="run",
@@ -65,8 +69,9 @@ def run(
         Parameter(
             allow_leading_hyphen=True,
             show_default=False,
-            help="Files of instance IDs: CSV, TSV, JSON Lines or one ID a line; - for standard "
-            "input, which is also read when something is piped into it and no file is given.",
+            help="Files of instance IDs: CSV, TSV, JSON Lines or one ID a line; or an ID, or an "
+            "executions page's address, itself. - for standard input, which is also read when "
+            "something is piped into it and no file is given.",
         ),
     ] = (),
     /,
@@ -104,7 +109,7 @@ class RunCommand:
         new_loop = loop_factory(settings.loop)
         host = "127.0.0.1" if settings.sandbox else host_of(self._base_url())
         with self._display.reading() as on_progress:
-            inputs = open_inputs(self._paths, settings, on_progress)
+            inputs = open_inputs(self._paths, settings, host, on_progress)
         self._check_count(inputs)
         policy = policy_of(settings, inputs)
         if settings.dry_run:
@@ -119,6 +124,7 @@ class RunCommand:
         ledger = self._resume(inputs, host)
         plan = plan_of(settings, inputs, policy, host)
         self._display.plan(plan)
+        told = len(inputs.notes)
         if plan.to_cancel == 0 and not inputs.invalid:
             self._display.say("Nothing to cancel.")
         elif not settings.yes and is_interactive():
@@ -133,8 +139,8 @@ class RunCommand:
         summary = summary_of(
             settings, inputs, self._stats, ledger.resumed, host=host, error=error, seconds=seconds
         )
-        if inputs.is_open and not summary.rows_in and not error:
-            self._display.say("Nothing to cancel.")
+        if inputs.is_open:
+            self._tell_of_pipe(inputs.notes[told:], is_empty=not summary.rows_in and not error)
         self._display.summary(summary)
         if settings.summary:
             try:
@@ -142,6 +148,13 @@ class RunCommand:
             except UsageError as broken:  # the exit code is about the cancels
                 self._display.observer.summary_lost(str(broken))
         return summary.exit_code
+
+    def _tell_of_pipe(self, notes: Sequence[str], *, is_empty: bool) -> None:
+        """Say what could not be said before it was read."""
+        for note in notes:
+            self._display.say(visible(note))
+        if is_empty:
+            self._display.say("Nothing to cancel.")
 
     def _base_url(self) -> str:
         return base_url_of(self._settings.instance, self._settings.base_url)
