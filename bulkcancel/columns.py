@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from bulkcancel.errors import UsageError
-from bulkcancel.instance_id import is_plain_id, page_host, parse_instance_id, why_no_id
+from bulkcancel.instance_id import UUID, is_plain_id, page_host, parse_instance_id, why_no_id
 from bulkcancel.text import shorten
 
 if TYPE_CHECKING:
@@ -26,6 +26,10 @@ FILTERED = "left out by --where"
 ANOTHER_TABLE = (
     "this looks like the header of another table put behind the first: give each file as an input "
     "of its own, as in bulkcancel run a.csv b.csv"
+)
+_NO_LINE_END = (
+    "an ID is followed by a word without a line end between them, as where files are put together: "
+    "give each file as an input of its own, as in bulkcancel run a.csv b.csv"
 )
 LONGEST_CELL = 128 * 1024
 """In characters; the csv module's own limit."""
@@ -49,6 +53,7 @@ _MOST_LISTED = 20
 _MOST_OTHERS = 10
 _LONGEST_NAME = 100
 _DOMAIN = ".domo.com"
+_STUCK = re.compile(rf"{UUID}\ufeff?(?=\w*[g-zG-Z_])\w{{3,}}.*")
 _SPELT_AS_ID = re.compile(r"[\w .,;\t-]{0,80}(?:[a-z ]I[Dd]|[_.-][Ii][Dd])")
 
 
@@ -154,11 +159,16 @@ def names_ids(text: str) -> bool:
 
 
 def row_of(line: int, text: str, lines: NumberedLines, options: InputOptions) -> Row:
-    """Return the row whose ID is to be `text`; raise `InputError` if it is another host's."""
+    """Return the row whose ID is to be `text`.
+
+    Raises `InputError` if it is of another host, or if another file begins in the midst of it.
+    """
     if is_plain_id(text):
         return line, text, None
     instance_id = parse_instance_id(text)
     if instance_id is None:
+        if _STUCK.fullmatch(text):
+            raise lines.error(line, _NO_LINE_END)
         return line, text, why_no_id(text)
     host = page_host(text)
     refusal = host and options.pages.refusal(host)

@@ -10,12 +10,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _HEX = "[0-9a-fA-F]"
-_UUID = f"{_HEX}{{8}}-{_HEX}{{4}}-{_HEX}{{4}}-{_HEX}{{4}}-{_HEX}{{12}}"
-_ID = re.compile(_UUID)
+UUID = f"{_HEX}{{8}}-{_HEX}{{4}}-{_HEX}{{4}}-{_HEX}{{4}}-{_HEX}{{12}}"
+"""The pattern of one: ASCII, 8-4-4-4-12."""
+_ID = re.compile(UUID)
 # An executions page's address: .../workflows/instances/{modelId}/{version}/{instanceId}
 _PAGE = re.compile(
     r"https://([a-z0-9.-]+(?::[0-9]+)?)/(?:[^\s?#]+/)?workflows/instances/[^\s?#]+/"
-    rf"({_UUID})/?(?:[?#]\S*)?",
+    rf"({UUID})/?(?:[?#]\S*)?",
     re.IGNORECASE,
 )
 _HEX_ALONE = re.compile(rf"{_HEX}{{32}}")

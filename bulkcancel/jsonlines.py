@@ -54,6 +54,8 @@ _MOST_KEYS = 10
 _BARE = "id"
 # What stands under these is another instance than the one that the object is about.
 _RELATED = re.compile("parent|root|caller|child|prev|next|orig|trigger")
+# And under these something else than an instance.
+_NOT_ABOUT_IT = re.compile(f"{_RELATED.pattern}|model|user|owner|creat|updat|deploy|tenant")
 _LISTS = re.compile(r".*(instances|executions|runs)")
 
 
@@ -128,6 +130,8 @@ class _Reader:
         if not found or (is_bare and self._named):
             wanted = options.column or next(iter(self._named), "instanceId")
             return line, "", f'no "{wanted}" in this object; its keys are {listed(names) or "none"}'
+        if is_bare:
+            self._refuse_envelope(line, pairs, names[found[0]])
         return self._chosen(line, [pairs[i] for i in found], is_bare=is_bare)
 
     def _chosen(self, line: int, found: _Pairs, *, is_bare: bool) -> Row:
@@ -156,6 +160,19 @@ class _Reader:
         if path is not None:
             raise self._lines.error(
                 line, f"this object lists instances: give one a line, as jq -c '{path}' does"
+            )
+
+    def _refuse_envelope(self, line: int, pairs: _Pairs, bare: str) -> None:
+        """Raise if an `id` may be that of the message, and the instance's further in."""
+        inner = [
+            name
+            for name, value in pairs
+            if "." in name and _is_id(value) and not _NOT_ABOUT_IT.search(normalise(name))
+        ]
+        if inner:
+            keys = listed([bare, *inner])
+            raise self._lines.error(
+                line, f"several keys may hold the ID: {keys}: use --column NAME"
             )
 
     def _check_conditions(self, line: int, names: tuple[str, ...]) -> None:
@@ -239,10 +256,14 @@ def _list_of_instances(pairs: _Pairs, *, beside_an_id: bool) -> str | None:
         first = _flat(value[0]) if value and isinstance(value[0], _Object) else [("", *value[:1])]
         name = normalise(path)
         says_so = bool(_LISTS.fullmatch(name)) or any(_names_instance(key) for key, *_ in first)
-        holds_ids = any(isinstance(x, str) and parse_instance_id(x) for _, *xs in first for x in xs)
+        holds_ids = any(_is_id(x) for _, *xs in first for x in xs)
         if (says_so and not _RELATED.search(name)) or (holds_ids and not beside_an_id):
             return f".{path}[]" if re.fullmatch(r"[A-Za-z_][\w.]*", path) else ".NAME[]"
     return None
+
+
+def _is_id(value: object) -> bool:
+    return isinstance(value, str) and parse_instance_id(value) is not None
 
 
 def _text(value: object) -> tuple[str, str | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -153,6 +154,19 @@ def test_a_key_that_may_be_of_something_else_is_none(tmp_path: Path, text: str) 
     """No ID is guessed from it: the object is an invalid row."""
     checked = check(tmp_path, f"{text}\n", name="events.jsonl")
     assert (ids(checked), checked.counts.invalid) == ([], 1)
+
+
+@pytest.mark.parametrize("inner", ["data.id", "event.run", "data.workflow.runId", "payload.key"])
+def test_an_id_beside_one_further_in_is_refused(tmp_path: Path, inner: str) -> None:
+    """The message's or the instance's: nobody can tell but who wrote it, with --column."""
+    value: object = B
+    for key in reversed(inner.split(".")):
+        value = {key: value}
+    text = json.dumps({"id": A, **value}) if isinstance(value, dict) else ""
+    with pytest.raises(InputError, match=rf'"id", "{inner}": use --column NAME'):
+        check(tmp_path, f"{text}\n", name="events.jsonl")
+    assert ids(check(tmp_path, f"{text}\n", name="events.jsonl", column=inner)) == [B]
+    assert ids(check(tmp_path, f"{text}\n", name="events.jsonl", column="id")) == [A]
 
 
 def test_a_path_can_be_named(tmp_path: Path) -> None:

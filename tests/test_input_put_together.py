@@ -86,6 +86,24 @@ def test_a_row_without_an_id_is_no_header(tmp_path: Path, row: str) -> None:
     assert checked.counts.invalid == (row != ",")
 
 
+@pytest.mark.parametrize("name", ["ids.txt", "runs.csv"])
+@pytest.mark.parametrize("word", ["parents", "\ufeffparents", "Eltern", "_id"])
+def test_files_put_together_without_a_line_end_are_refused(
+    tmp_path: Path, name: str, word: str
+) -> None:
+    """Whatever the second one's only column is called: its rows may be something else's IDs."""
+    header = "" if name == "ids.txt" else "instanceId\n"
+    with pytest.raises(InputError, match=f"line {1 + bool(header)}: "):
+        check(tmp_path, f"{header}{A}{word}\n{D}\n", name=name)
+
+
+@pytest.mark.parametrize("text", [f"{A}x", f"{A}0", f"{A} stuck", f"{A}-2", f"{A[:-1]}", f"{A}abc"])
+def test_a_slip_at_the_end_of_an_id_is_an_invalid_row(tmp_path: Path, text: str) -> None:
+    """A digit or a remark too many concerns its row alone."""
+    checked = check(tmp_path, f"instanceId\n{text}\n{B}\n")
+    assert (ids(checked), checked.counts.invalid) == ([B], 1)
+
+
 def test_another_table_in_a_pipe_stops_there() -> None:
     """What came before it has come out; nothing after it does."""
     data = f"instanceId,parentInstanceId\n{A},{C}\nparentInstanceId,instanceId\n{D},{B}\n"
