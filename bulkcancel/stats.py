@@ -7,12 +7,10 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from bulkcancel.models import SUCCESSES, Outcome
-
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from bulkcancel.models import CancelResult
+    from bulkcancel.models import CancelResult, Outcome
 
 
 _MOST_KINDS = 200
@@ -40,11 +38,6 @@ class Stats:
     def done(self) -> int:
         """IDs and invalid rows with a row written by this run."""
         return self.outcomes.total()
-
-    @property
-    def all_succeeded(self) -> bool:
-        """Whether every row written by this run is a success."""
-        return all(outcome in SUCCESSES for outcome in self.outcomes)
 
     def count(self, results: Iterable[CancelResult]) -> None:
         """Add a group of results."""
