@@ -22,7 +22,7 @@ def main() -> None:
     except Exception as error:  # noqa: BLE001 - a missing module, for one: no traceback, no 1
         code = CRASHED
         if sys.stderr is not None:
-            print(f"bulkcancel: {fault_of(error)}", file=sys.stderr)  # noqa: T201
+            print(fault_of(error), file=sys.stderr)  # noqa: T201
     sys.exit(code)
 
 

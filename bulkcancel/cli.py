@@ -23,7 +23,7 @@ app = cyclopts.App(
     help="Cancel thousands of stuck Domo workflow runs: paced, resumable, one true row for each.",
     help_epilogue="Exit codes: 0 every ID succeeded, 1 some failed, 2 bad usage or input (nothing "
     "was sent), 3 token refused, 4 stopped early, 5 results could not be written, 6 another run "
-    "holds the results file, 130/143 stopped by a signal.",
+    "holds the results file, 129/130/143 stopped by a signal.",
     version=VERSION,
     version_flags=["--version"],
     result_action="return_value",
@@ -62,7 +62,7 @@ def run_cli(arguments: Sequence[str]) -> int:
         _drop_stdout()
         return 0
     except Exception as error:  # noqa: BLE001 - a fault of ours: never a traceback, never exit 1
-        _complain(fault_of(error))
+        _say(fault_of(error))
         _drop_stdout()
         return CRASHED
     return code if isinstance(code, int) else 0
@@ -73,4 +73,8 @@ def _drop_stdout() -> None:
 
 
 def _complain(message: str) -> None:
-    stderr_console().print(f"bulkcancel: {visible(message)}", markup=False, soft_wrap=True)
+    _say(f"bulkcancel: {message}")
+
+
+def _say(message: str) -> None:
+    stderr_console().print(visible(message), markup=False, soft_wrap=True)

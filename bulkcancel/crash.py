@@ -15,6 +15,8 @@ def fault_of(error: BaseException) -> str:
     The message of an exception may hold anything, a token too: only that of the operating
     system and the name of a module that is missing are told.
     """
+    while error.__cause__ is not None:
+        error = error.__cause__
     frames = traceback.extract_tb(error.__traceback__)
     places = [f"{PurePath(f.filename).name}:{f.lineno}" for f in reversed(frames)]
     kind = type(error).__name__

@@ -96,15 +96,15 @@ class Display:
 
         Where logs are JSON that is an event too, else a sentence.
         """
-        code, text = CRASHED, fault_of(error)
+        code, text, name = CRASHED, fault_of(error), ""
         if isinstance(error, BulkcancelError):
-            code, text = error.exit_code, str(error)
+            code, text, name = error.exit_code, str(error), "bulkcancel: "
         if isinstance(error, InterruptedRunError):
             text = f"{text}: nothing was sent"
         event = "run.failed" if code in {3, 4, 5} else "run.refused"
         self._logger(console=self._as_json).error(event, error=text, exit_code=code)
         if not self._as_json:
-            self._write(f"bulkcancel: {visible(text)}")
+            self._write(f"{name}{visible(text)}")
         return code
 
     @contextmanager

@@ -403,6 +403,20 @@ def test_a_dumb_terminal_gets_no_bar(tmp_path: Path, server: FaultyServer) -> No
         _assert_fits(terminal, 80)
 
 
+@pytest.mark.parametrize("token", [CANARY, None])
+def test_a_dry_run_asks_nothing(tmp_path: Path, server: FaultyServer, token: str | None) -> None:
+    """Neither for the token nor whether to begin: what would be asked for is no fault."""
+    write_ids(tmp_path / "ids.txt", IDS)
+    target = ("--base-url", server.base_url, "--dry-run")
+    with _run(tmp_path, "ids.txt", *target, token=token) as terminal:
+        assert terminal.end() == 0
+        assert "to cancel 30 " in terminal.words
+        assert terminal.words.endswith("Dry run: nothing was sent.")
+        assert "token: " not in terminal.text
+    assert server.connections == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["ids.txt"]
+
+
 def test_quiet_shows_nothing(tmp_path: Path, server: FaultyServer) -> None:
     """A run that goes well leaves the terminal as it was."""
     write_ids(tmp_path / "ids.txt", IDS)
