@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 
+from bulkcancel.crash import CRASHED, fault_of
 from bulkcancel.errors import InterruptedRunError
 from bulkcancel.signals import SIGNALS
 
@@ -18,6 +19,10 @@ def main() -> None:
         code = cli.run_cli(sys.argv[1:])
     except InterruptedRunError as stopped:  # before there was anything to stop
         code = stopped.exit_code
+    except Exception as error:  # noqa: BLE001 - a missing module, for one: no traceback, no 1
+        code = CRASHED
+        if sys.stderr is not None:
+            print(fault_of(error), file=sys.stderr)  # noqa: T201
     sys.exit(code)
 
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-import math
-import shlex
 import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bulkcancel.engine import Policy
 from bulkcancel.errors import BulkcancelError, InputError, StoppedError
+from bulkcancel.finish import Finish, finish_command
 from bulkcancel.guard import Limits
-from bulkcancel.models import SENT_AGAIN
+from bulkcancel.models import SENT_AGAIN, SUCCESSES, Outcome
 from bulkcancel.plan import Plan
-from bulkcancel.quantities import parse_duration, parse_failures, parse_rate
+from bulkcancel.quantities import (
+    parse_duration,
+    parse_failures,
+    parse_outcomes,
+    parse_rate,
+    share_of,
+)
 from bulkcancel.summary import Summary
 from bulkcancel.system import fitting_concurrency
 
@@ -42,16 +47,27 @@ def plan_of(settings: RunSettings, inputs: Inputs, policy: Policy, host: str) ->
     )
 
 
-def policy_of(settings: RunSettings, inputs: Inputs) -> Policy:
+def ok_of(settings: RunSettings) -> frozenset[Outcome]:
+    """Return the outcomes that `--ok` counts as success."""
+    return parse_outcomes(settings.ok) if settings.ok else frozenset()
+
+
+def again_of(settings: RunSettings) -> frozenset[Outcome]:
+    """Return the outcomes whose IDs `--resume` sends again."""
+    return parse_outcomes(settings.again) if settings.again else SENT_AGAIN
+
+
+def policy_of(settings: RunSettings, inputs: Inputs, resumed: Resumed | None) -> Policy:
     """Return how fast and how stubborn the run is, fitted to this process's descriptors.
 
-    Raises the soft limit of descriptors (`ulimit -n`) where that is needed and allowed.
+    Raises the soft limit of descriptors (`ulimit -n`) where that is needed and allowed. A share
+    of failures is one of all IDs listed: call it before those that are done are left out.
     """
     count, share = None, None
     if settings.max_failures is not None:
         count, share = parse_failures(settings.max_failures)
         if share is not None and inputs.to_cancel is not None:
-            count, share = max(1, math.ceil(share * inputs.to_cancel)), None
+            count, share = share_of(share, inputs.to_cancel), None
     concurrency = fitting_concurrency(
         settings.concurrency, sockets_each=2 if settings.sandbox else 1
     )
@@ -67,6 +83,8 @@ def policy_of(settings: RunSettings, inputs: Inputs) -> Policy:
             max_failures=count,
             max_failure_share=share,
         ),
+        ok=ok_of(settings),
+        succeeded_before=sum(resumed.outcomes[each] for each in SUCCESSES) if resumed else 0,
     )
 
 
@@ -90,11 +108,15 @@ def summary_of(
         )
     if isinstance(error, InputError) and stats.requests:
         error = StoppedError(str(error))  # exit code 2 says that nothing was sent
-    kept_failures = resumed.kept_failures if resumed is not None else 0
-    ok = stats.all_succeeded and not kept_failures
+    fine = ok_of(settings)
+    kept_failures = resumed.kept_failures(fine) if resumed is not None else 0
+    ok = not (set(stats.outcomes) - SUCCESSES - fine or kept_failures)
     not_reached = counts.rows - counts.duplicates - counts.filtered
     not_reached -= inputs.already_done + stats.done
-    again = any(stats.outcomes[outcome] for outcome in SENT_AGAIN)
+    again = any(stats.outcomes[outcome] for outcome in again_of(settings))
+    finish = Finish("")
+    if error and (not_reached or again) and settings.output != "-":
+        finish = finish_command(sys.argv[1:], inputs.names)
     return Summary(
         host=host,
         output=settings.output,
@@ -113,13 +135,7 @@ def summary_of(
         retries=stats.retries,
         throttled=stats.throttled,
         seconds=seconds,
-        resume_command=_resume_command(settings) if error and (not_reached or again) else "",
+        resume_command=finish.command,
+        resume_needs=finish.needs,
+        ok=sorted(fine),
     )
-
-
-def _resume_command(settings: RunSettings) -> str:
-    if settings.output == "-":
-        return ""
-    command, *arguments = sys.argv[1:] or ["run"]
-    kept = [a for a in arguments if a.partition("=")[0] not in {"--overwrite", "--resume"}]
-    return shlex.join(["bulkcancel", command, "--resume", *kept])

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 from typing import TYPE_CHECKING
 
 import cyclopts
-from pydantic import ValidationError
 
+from bulkcancel.crash import CRASHED, fault_of
 from bulkcancel.errors import BulkcancelError, InterruptedRunError
+from bulkcancel.mistakes import sentence_of
 from bulkcancel.terminal import hold_standard_descriptors, stderr_console
 from bulkcancel.text import visible
 from bulkcancel.version import VERSION
@@ -23,7 +23,7 @@ app = cyclopts.App(
     help="Cancel thousands of stuck Domo workflow runs: paced, resumable, one true row for each.",
     help_epilogue="Exit codes: 0 every ID succeeded, 1 some failed, 2 bad usage or input (nothing "
     "was sent), 3 token refused, 4 stopped early, 5 results could not be written, 6 another run "
-    "holds the results file, 130/143 stopped by a signal.",
+    "holds the results file, 129/130/143 stopped by a signal.",
     version=VERSION,
     version_flags=["--version"],
     result_action="return_value",
@@ -38,7 +38,7 @@ app.command(
     help="Serve a local stand-in for Domo's Workflow API, for rehearsals and tests.",
 )
 
-_VALUE = re.compile(r"(--[\w-]+)=[^\s\"']+")
+_COMMANDS = ("run", "sandbox")
 
 
 def run_cli(arguments: Sequence[str]) -> int:
@@ -55,30 +55,26 @@ def run_cli(arguments: Sequence[str]) -> int:
         _complain(str(error))
         return error.exit_code
     except cyclopts.CycloptsError as error:
-        _complain(_sentence(error))
+        _complain(sentence_of(error, _COMMANDS))
         return 2
     except (BrokenPipeError, SystemExit):  # rich's word for it is SystemExit
         # Whoever read our output has left; Python must not say so at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        _drop_stdout()
         return 0
+    except Exception as error:  # noqa: BLE001 - a fault of ours: never a traceback, never exit 1
+        _say(fault_of(error))
+        _drop_stdout()
+        return CRASHED
     return code if isinstance(code, int) else 0
 
 
+def _drop_stdout() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
 def _complain(message: str) -> None:
-    stderr_console().print(f"bulkcancel: {visible(message)}", markup=False, soft_wrap=True)
+    _say(f"bulkcancel: {message}")
 
 
-def _sentence(error: cyclopts.CycloptsError) -> str:
-    """Return what is wrong with the flags or settings, without pydantic's or cyclopts' frames."""
-    cause = error.__cause__
-    if isinstance(cause, ValidationError):
-        return "; ".join(_complaint(dict(e)) for e in cause.errors(include_url=False))
-    text = _VALUE.sub(r"\1=…", " ".join(str(error).split()))  # it may be a token
-    return f"{text.rstrip('.')}. See bulkcancel --help"
-
-
-def _complaint(error: dict[str, object]) -> str:
-    location = error["loc"]
-    name = str(location[0]).replace("_", "-") if isinstance(location, tuple) and location else ""
-    message = str(error["msg"]).removeprefix("Value error, ")
-    return f"--{name}: {message}" if name else message
+def _say(message: str) -> None:
+    stderr_console().print(visible(message), markup=False, soft_wrap=True)

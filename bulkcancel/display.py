@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import sys
 from contextlib import asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import anyio
 
-from bulkcancel.logs import close_log_file, make_logger, open_log_file
+from bulkcancel.crash import CRASHED, fault_of
+from bulkcancel.errors import BulkcancelError, InterruptedRunError
+from bulkcancel.logs import check_log_file, close_log_file, make_logger, open_log_file
 from bulkcancel.observer import LogObserver
 from bulkcancel.plan import print_plan
 from bulkcancel.progress import Bar, Gauge, ReadingBar, log_progress
 from bulkcancel.summary import print_summary
 from bulkcancel.terminal import drawable, stderr_console, stream_is_terminal
+from bulkcancel.text import visible
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
-    from contextlib import ExitStack
+    from types import TracebackType
+    from typing import TextIO
+
+    from structlog.typing import FilteringBoundLogger
 
     from bulkcancel.plan import Plan
     from bulkcancel.settings import RunSettings
@@ -25,9 +31,13 @@ if TYPE_CHECKING:
 
 
 class Display:
-    """Chooses by the terminal and the settings what is drawn and what is logged."""
+    """Chooses by the terminal and the settings what is drawn and what is logged.
 
-    def __init__(self, settings: RunSettings, resources: ExitStack) -> None:
+    Leaving it as a context closes the log file.
+    """
+
+    def __init__(self, settings: RunSettings) -> None:
+        self._settings = settings
         self._console = stderr_console()
         terminal = self._console.is_terminal
         as_json = settings.log_format == "json" or (settings.log_format == "auto" and not terminal)
@@ -35,18 +45,67 @@ class Display:
         # Rows and a bar on one terminal would wipe each other out.
         shared = settings.output == "-" and stream_is_terminal(sys.stdout)
         self._bars = self._draws and drawable(self._console) and not shared
+        self._as_json = as_json
+        self._file: TextIO | None = None
+        self._begin_log()
+
+    def _begin_log(self) -> None:
+        self.log = self._logger(console=True)
+        self.observer = LogObserver(self.log)
+
+    def _logger(self, *, console: bool) -> FilteringBoundLogger:
+        settings = self._settings
         default = "error" if settings.quiet else "warning" if self._draws else "info"
-        file = open_log_file(settings.log_file) if settings.log_file else None
-        if file is not None:
-            resources.callback(close_log_file, file)
-        self.log = make_logger(
-            console=lambda line: self._console.print(line, markup=False, soft_wrap=True),
+        return make_logger(
+            console=self._write if console else None,
             console_level=settings.log_level or default,
-            json_console=as_json,
-            file=file,
+            json_console=self._as_json,
+            file=self._file,
             file_level=settings.log_level or "info",
         )
-        self.observer = LogObserver(self.log)
+
+    def _write(self, line: str) -> None:
+        self._console.print(line, markup=False, soft_wrap=True)
+
+    def open_log_file(self) -> None:
+        """Write the log to its file as well; a dry run makes none, and only sees that it could.
+
+        Raises `UsageError`.
+        """
+        path = self._settings.log_file
+        if path and self._settings.dry_run:
+            check_log_file(path)
+        elif path:
+            self._file = open_log_file(path)
+            self._begin_log()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._file is not None:
+            close_log_file(self._file)
+
+    def failed(self, error: Exception) -> int:
+        """Tell why the command ends without a run, or without its end; return the exit code.
+
+        Where logs are JSON that is an event too, else a sentence.
+        """
+        code, text, name = CRASHED, fault_of(error), ""
+        if isinstance(error, BulkcancelError):
+            code, text, name = error.exit_code, str(error), "bulkcancel: "
+        if isinstance(error, InterruptedRunError):
+            text = f"{text}: nothing was sent"
+        event = "run.failed" if code in {3, 4, 5} else "run.refused"
+        self._logger(console=self._as_json).error(event, error=text, exit_code=code)
+        if not self._as_json:
+            self._write(f"{name}{visible(text)}")
+        return code
 
     @contextmanager
     def reading(self) -> Iterator[Callable[[int, int], None] | None]:
@@ -113,6 +172,7 @@ class Display:
             seconds=round(summary.seconds, 3),
             output=summary.output,
             resume_command=summary.resume_command,
+            resume_needs=summary.resume_needs,
         )
         if self._draws:
             print_summary(self._console, summary)

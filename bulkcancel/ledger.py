@@ -12,27 +12,30 @@ from typing import TYPE_CHECKING, Self
 from bulkcancel.atomic import sync_directory
 from bulkcancel.errors import OutputError, ResultsError, UsageError
 from bulkcancel.lock import FileLock
+from bulkcancel.models import SENT_AGAIN
 from bulkcancel.resume import Repair, Resumed, check_ours, read_back, repair
 from bulkcancel.rows import Format, encode, format_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bulkcancel.models import CancelResult
+    from bulkcancel.models import CancelResult, Outcome
 
 _FLAGS = os.O_WRONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 _FLAGS |= getattr(os, "O_BINARY", 0)
 
 
 class StreamLedger:
-    """Results on an open descriptor, such as standard output: CSV, nothing to resume or lock."""
+    """Results on an open descriptor, such as standard output: nothing to resume or lock."""
 
     _advice = "With -o FILE a run can be resumed"
 
-    def __init__(self, descriptor: int, *, name: str = "standard output") -> None:
+    def __init__(
+        self, descriptor: int, *, form: Format = Format.CSV, name: str = "standard output"
+    ) -> None:
         self.resumed: Resumed | None = None
         self._descriptor = descriptor
-        self._form = Format.CSV
+        self._form = form
         self._name = name
         self.failure: ResultsError | None = None
         """Why nothing more can be written, once that is so."""
@@ -88,12 +91,16 @@ class Ledger(StreamLedger):
     _advice = "Put that right and run the same command with --resume"
 
     def __init__(
-        self, path: Path, form: Format, lock: FileLock, resumed: Resumed | None, needed: Repair
+        self,
+        path: Path,
+        form: Format,
+        lock: FileLock | None,
+        resumed: Resumed | None,
+        needed: Repair,
     ) -> None:
-        super().__init__(-1, name=str(path))
+        super().__init__(-1, form=form, name=str(path))
         self.resumed = resumed
         self._path = path
-        self._form = form
         self._lock = lock
         self._needed = needed
         self._size = 0
@@ -102,26 +109,38 @@ class Ledger(StreamLedger):
 
     @classmethod
     def reserve(
-        cls, name: str, *, host: str, resume: bool = False, overwrite: bool = False
+        cls,
+        name: str,
+        *,
+        host: str,
+        resume: bool = False,
+        overwrite: bool = False,
+        form: str = "auto",
+        again: frozenset[Outcome] = SENT_AGAIN,
+        dry_run: bool = False,
     ) -> Self:
         """Lock a results file for a run against `host` and read back what it holds.
 
-        One that exists is refused unless it is empty, `resume` goes on with it (with no file
-        yet, it will be made) or `overwrite` will replace it. Raises `BusyError`, `OutputError`
-        and `UsageError`.
+        One that exists is refused unless it has no rows yet, `resume` goes on with it (with no
+        file yet, it will be made) or `overwrite` will replace it. A `dry_run` locks nothing,
+        and makes no file for it. Raises `BusyError`, `OutputError` and `UsageError`.
         """
         if resume and overwrite:
             raise UsageError("--resume keeps the results file, --overwrite replaces it: give one")
-        form = format_of(name)
-        path = Path(name)
+        path, written = Path(name), format_of(name, form)
         _check_place(path)
-        lock = FileLock(path)
+        if dry_run:
+            FileLock.check_free(path)
+        lock = None if dry_run else FileLock(path)
         try:
-            resumed, needed = _look_into(path, form, host, resume=resume, overwrite=overwrite)
+            resumed, needed = _look_into(
+                path, written, host, again=again if resume else None, overwrite=overwrite
+            )
         except BaseException:
-            lock.release()
+            if lock is not None:
+                lock.release()
             raise
-        return cls(path, form, lock, resumed, needed)
+        return cls(path, written, lock, resumed, needed)
 
     @classmethod
     def open(cls, name: str, *, host: str, resume: bool = False, overwrite: bool = False) -> Self:
@@ -190,7 +209,8 @@ class Ledger(StreamLedger):
             self._closed = True
             if self._descriptor >= 0:
                 os.close(self._descriptor)
-            self._lock.release()
+            if self._lock is not None:
+                self._lock.release()
 
     def _put(self, data: bytes) -> None:
         super()._put(data)
@@ -226,15 +246,19 @@ def _check_place(path: Path) -> None:
 
 
 def _look_into(
-    path: Path, form: Format, host: str, *, resume: bool, overwrite: bool
+    path: Path, form: Format, host: str, *, again: frozenset[Outcome] | None, overwrite: bool
 ) -> tuple[Resumed | None, Repair]:
-    """Return what a file that exists holds if the run goes on with it; refuse it if it may not."""
+    """Return what a file that exists holds if the run goes on with it; refuse it if it may not.
+
+    `again` is `None` where it does not go on with it.
+    """
     if not path.exists():
         return None, Repair()
-    if resume:
-        return read_back(path, form, host)
+    if again is not None:
+        return read_back(path, form, host, again)
     check_ours(path, form)
-    if path.stat().st_size and not overwrite:
+    # Its header alone, whole or torn, is nothing that could be lost.
+    if path.stat().st_size > len(form.header) and not overwrite:
         raise OutputError(
             f"{path} exists: --resume goes on with it, --overwrite replaces it, or choose "
             "another -o"

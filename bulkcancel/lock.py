@@ -59,11 +59,9 @@ class FileLock:
                         f"cannot lock {self._guarded} ({error.strerror}), so nothing would keep a "
                         "second run off it: choose an -o on a disk that has locks"
                     ) from None
-                holder = self._holder(descriptor)
+                busy = self._busy(descriptor, self._guarded)
                 os.close(descriptor)
-                raise BusyError(
-                    f"{holder} holds {self._guarded}: wait for it, or choose another -o"
-                ) from None
+                raise busy from None
             # Whoever held it may have removed it between our opening and our locking.
             if self._is_current(descriptor):
                 break
@@ -94,6 +92,11 @@ class FileLock:
         except FileNotFoundError:
             return False
 
+    @classmethod
+    def _busy(cls, descriptor: int, path: Path) -> BusyError:
+        holder = cls._holder(descriptor)
+        return BusyError(f"{holder} holds {path}: wait for it, or choose another -o")
+
     @staticmethod
     def _holder(descriptor: int) -> str:
         try:
@@ -102,6 +105,23 @@ class FileLock:
         except OSError:
             text = ""
         return shorten(visible(text), 100) or "another run"
+
+    @classmethod
+    def check_free(cls, path: Path) -> None:
+        """Raise `BusyError` if another process holds the lock beside `path`; make no file."""
+        resolved = Path(os.path.realpath(path))
+        beside = resolved.with_name(f".{resolved.name}.lock")
+        try:
+            descriptor = os.open(beside, _FLAGS & ~os.O_CREAT)
+        except OSError:  # nobody holds it, or nobody may look
+            return
+        try:
+            _try_lock(descriptor)
+        except OSError as error:
+            if error.errno in _HELD:
+                raise cls._busy(descriptor, path) from None
+        finally:
+            os.close(descriptor)
 
     def release(self) -> None:
         """Let go of the lock and remove its file; harmless when called again."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TextIO
 
 import structlog
@@ -99,3 +100,14 @@ def make_logger(
         wrapper_class=structlog.make_filtering_bound_logger(lowest),
     )
     return logger
+
+
+def check_log_file(path: str) -> None:
+    """Raise `UsageError` if `open_log_file` would; makes no file."""
+    place = Path(path)
+    try:
+        if not place.is_dir() and os.access(place if place.exists() else place.parent, os.W_OK):
+            return
+    except OSError:
+        pass
+    raise UsageError(f"cannot write the log file {path}: name another")

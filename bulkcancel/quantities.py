@@ -1,21 +1,30 @@
-"""Durations and rates as people write them."""
+"""Durations, rates and lists of outcomes as people write them."""
 
 from __future__ import annotations
 
+import difflib
+import math
 import re
 
-_DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)(ms|s|m|h)?")
-_UNITS_S = {None: 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+from bulkcancel.models import Outcome
+
+_NUMBER = r"[0-9]{1,9}(?:\.[0-9]{1,6})?"
+_UNITS_S = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001, None: 1.0}
+# Each unit once, the bigger before the smaller; a number alone is seconds.
+_DURATION = re.compile(
+    "".join(f"(?:({_NUMBER}){unit})?" for unit in _UNITS_S if unit) + f"|({_NUMBER})"
+)
 _RATE = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)(?:/(s|m|h))?")
 _PERCENT = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,3})?)%")
 
 
 def parse_duration(text: str) -> float:
-    """Return the seconds that `30`, `30s`, `50ms`, `5m` or `2h` stand for; else `ValueError`."""
+    """Return the seconds that `30`, `30s`, `50ms`, `5m` or `1h30m` stand for; else `ValueError`."""
     match = _DURATION.fullmatch(text.strip())
-    if match is None:
-        raise ValueError(f"{text!r} is not a duration such as 30, 30s, 500ms, 5m or 2h")
-    return float(match[1]) * _UNITS_S[match[2]]
+    if match is None or not match[0]:
+        raise ValueError(f"{text!r} is not a duration such as 30, 30s, 500ms, 5m, 2h or 1h30m")
+    parts = zip(match.groups(), _UNITS_S.values(), strict=True)
+    return sum(float(number) * unit_s for number, unit_s in parts if number)
 
 
 def parse_rate(text: str) -> float | None:
@@ -42,6 +51,23 @@ def parse_failures(text: str) -> tuple[int | None, float | None]:
     if text.isascii() and text.isdigit() and 0 < int(text) <= 10**9:
         return int(text), None
     raise ValueError(f"{text!r} is not a number of failures such as 50, or a share such as 5%")
+
+
+def share_of(share: float, total: int) -> int:
+    """Return how many of `total` a share is: rounded up, at least 1."""
+    # 7 % of 100 is 7, although 0.07 * 100 is a little more.
+    return max(1, math.ceil(round(share * total, 6)))
+
+
+def parse_outcomes(text: str) -> frozenset[Outcome]:
+    """Return the outcomes that `not_found` or `forbidden,failed` names; else `ValueError`."""
+    words, known = [word.strip() for word in text.split(",")], [str(each) for each in Outcome]
+    for word in words:
+        if word not in known:
+            close = difflib.get_close_matches(word.lower().replace("-", "_"), known, 1)
+            hint = f"did you mean {close[0]}?" if close else f"the outcomes are {', '.join(known)}"
+            raise ValueError(f"{word!r} is no outcome: {hint}")
+    return frozenset(map(Outcome, words))
 
 
 def show_duration(seconds: float) -> str:

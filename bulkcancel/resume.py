@@ -42,10 +42,10 @@ class Resumed:
     """IDs whose rows are taken out because they are sent again."""
     notes: list[str] = field(default_factory=list)
 
-    @property
-    def kept_failures(self) -> int:
-        """Rows kept that are failures."""
-        return sum(n for outcome, n in self.outcomes.items() if outcome not in SUCCESSES)
+    def kept_failures(self, ok: frozenset[Outcome] = frozenset()) -> int:
+        """Return the rows kept that are failures, but for those that are `ok`."""
+        fine = SUCCESSES | ok
+        return sum(n for outcome, n in self.outcomes.items() if outcome not in fine)
 
     def take_invalid(self, text: str) -> bool:
         """Return whether an invalid input row already has its row; each row counts for one.
@@ -69,10 +69,13 @@ class Repair:
     """Where the rows that go begin, in order."""
 
 
-def read_back(path: Path, form: Format, host: str) -> tuple[Resumed, Repair]:
+def read_back(
+    path: Path, form: Format, host: str, again: frozenset[Outcome] = SENT_AGAIN
+) -> tuple[Resumed, Repair]:
     """Read a results file; return what is done, and what `repair` is to do. Changes nothing.
 
-    A torn last row goes, and so do rows that are sent again; every row kept stays byte for byte.
+    A torn last row goes, and so do the rows whose outcome is one of `again`: their IDs are sent
+    again. Every row kept stays byte for byte.
     Raises `OutputError` when the file is not this tool's or of another host.
     """
     resumed, needed = Resumed(form, str(path)), Repair()
@@ -88,7 +91,7 @@ def read_back(path: Path, form: Format, host: str) -> tuple[Resumed, Repair]:
                     f"{path}:{number} holds a result of {visible(row.host)}, not of {host}: "
                     "give another -o"
                 )
-            if row is None or not _keep(row, number, resumed):
+            if row is None or not _keep(row, number, resumed, again):
                 needed.dropped.append(at)
             at += len(line)
             needed.whole = at
@@ -161,9 +164,9 @@ def _read(line: bytes, number: int, resumed: Resumed) -> StoredRow | None:
         return None
 
 
-def _keep(row: StoredRow, number: int, resumed: Resumed) -> bool:
+def _keep(row: StoredRow, number: int, resumed: Resumed, again: frozenset[Outcome]) -> bool:
     """Take note of a row; return whether it stays."""
-    if row.outcome in SENT_AGAIN:
+    if row.outcome in again:
         if row.instance_id is not None:
             resumed.again.add(row.instance_id)
         return False

@@ -42,11 +42,18 @@ class Format(enum.StrEnum):
         return (",".join(COLUMNS) + "\n").encode() if self is Format.CSV else b""
 
 
-def format_of(path: str) -> Format:
-    """Return the format that the name of a results file stands for. Raises `UsageError`."""
-    suffix = PurePath(path).suffix.lower()
+def format_of(path: str, asked: str = "auto") -> Format:
+    """Return the format asked for, or the one that the name of a results file stands for.
+
+    Standard output (`-`) is CSV. Raises `UsageError` for a name that tells nothing.
+    """
+    if asked != "auto":
+        return Format(asked)
+    suffix = ".csv" if path == "-" else PurePath(path).suffix.lower()
     if suffix not in {".csv", ".jsonl"}:
-        raise UsageError(f"the results file {path} must end in .csv or .jsonl (or be -)")
+        raise UsageError(
+            f"the results file {path} must end in .csv or .jsonl (or be -), or give --output-format"
+        )
     return Format(suffix[1:])
 
 

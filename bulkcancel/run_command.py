@@ -13,13 +13,14 @@ import anyio
 import cyclopts
 from cyclopts import Parameter
 
-from bulkcancel.accounts import plan_of, policy_of, summary_of
+from bulkcancel.accounts import again_of, plan_of, policy_of, summary_of
 from bulkcancel.client import DomoClient
 from bulkcancel.collector import Collector
 from bulkcancel.display import Display
 from bulkcancel.engine import Engine, Policy
 from bulkcancel.errors import (
     BulkcancelError,
+    DeclinedError,
     InputError,
     InterruptedRunError,
     OutputError,
@@ -30,8 +31,10 @@ from bulkcancel.errors import (
 from bulkcancel.files import check_files
 from bulkcancel.inputs import Inputs, open_inputs
 from bulkcancel.ledger import Ledger, StreamLedger
+from bulkcancel.mistakes import unknown_option
 from bulkcancel.progress import Gauge
 from bulkcancel.quantities import parse_duration
+from bulkcancel.rows import format_of
 from bulkcancel.sandbox_options import SandboxOptions
 from bulkcancel.settings import RunSettings
 from bulkcancel.settings_sources import from_environment_and_file
@@ -64,8 +67,8 @@ _ENDING_S = 1.8  # after the grace: rows are with the system, only the summary i
 
 @app.default
 def run(
-    inputs: Annotated[
-        tuple[str, ...],
+    *inputs: Annotated[
+        str,
         Parameter(
             allow_leading_hyphen=True,
             show_default=False,
@@ -73,32 +76,42 @@ def run(
             "executions page's address, itself. - for standard input, which is also read when "
             "something is piped into it and no file is given.",
         ),
-    ] = (),
-    /,
-    *,
+    ],
     settings: Annotated[RunSettings, Parameter(name="*")] = RunSettings(),  # noqa: B008 - frozen
 ) -> int:
     """Cancel every instance listed in the inputs, and write one result row for each ID."""
     for text in inputs:
         if text.startswith("-") and text != "-":
             raise UsageError(
-                f"unknown option {text.partition('=')[0]}: see bulkcancel run --help "
-                "(a file of that name: put ./ before it)"
+                unknown_option(
+                    text,
+                    [f"--{name.replace('_', '-')}" for name in RunSettings.model_fields],
+                    "see bulkcancel run --help (a file of that name: put ./ before it)",
+                )
             )
-    check_files(inputs, settings)
-    with ExitStack() as resources:
-        return RunCommand(inputs, settings, resources).run()
+    with Display(settings) as display:
+        try:
+            check_files(inputs, settings)
+            display.open_log_file()
+            with ExitStack() as resources:
+                return RunCommand(inputs, settings, display, resources).run()
+        except Exception as error:  # noqa: BLE001 - all that ends it is told in one way
+            return display.failed(error)
 
 
 class RunCommand:
     """One run of the command; `run` reads top to bottom as what happens."""
 
     def __init__(
-        self, inputs: tuple[str, ...], settings: RunSettings, resources: ExitStack
+        self,
+        inputs: tuple[str, ...],
+        settings: RunSettings,
+        display: Display,
+        resources: ExitStack,
     ) -> None:
         self._settings = settings
         self._resources = resources
-        self._display = Display(settings, resources)
+        self._display = display
         self._paths = inputs
         self._stats = Stats()
         self._stop = Stop()
@@ -111,27 +124,26 @@ class RunCommand:
         with self._display.reading() as on_progress:
             inputs = open_inputs(self._paths, settings, host, on_progress)
         self._check_count(inputs)
-        policy = policy_of(settings, inputs)
-        if settings.dry_run:
-            if settings.resume:
-                self._resume(inputs, host)
-            self._display.plan(plan_of(settings, inputs, policy, host))
-            self._display.say("Dry run: nothing was sent.")
-            return 0
         token = SANDBOX_TOKEN  # where nothing is sent, or to nobody
         if not settings.sandbox and inputs.to_cancel != 0:
-            token = read_token(settings.token_file)
-        ledger = self._resume(inputs, host)
+            token = read_token(settings.token_file, ask=not settings.dry_run)
+        ledger = self._reserve_ledger(host)
+        policy = policy_of(settings, inputs, ledger.resumed)
+        if ledger.resumed is not None:
+            inputs.skip(ledger.resumed)
+            inputs.notes.extend(ledger.resumed.notes)
         plan = plan_of(settings, inputs, policy, host)
         self._display.plan(plan)
         told = len(inputs.notes)
+        if settings.dry_run:
+            self._display.say("Dry run: nothing was sent.")
+            return 0
         if plan.to_cancel == 0 and not inputs.invalid:
             self._display.say("Nothing to cancel.")
         elif not settings.yes and is_interactive():
             how_many = "the listed runs" if plan.to_cancel is None else f"{plan.to_cancel:,} runs"
             if not confirm(f"Cancel {how_many} on {host}?"):
-                self._display.say("Nothing was sent.")
-                return 0
+                raise DeclinedError("not confirmed: nothing was sent")
         ledger.begin()
         began = time.monotonic()
         error = self._work(inputs, ledger, token, policy, new_loop)
@@ -167,24 +179,23 @@ class RunCommand:
                 "--expect-count: nothing was sent"
             )
 
-    def _resume(self, inputs: Inputs, host: str) -> Ledger | StreamLedger:
-        """Reserve the results and leave out of the inputs what they already hold."""
-        ledger = self._reserve_ledger(host)
-        if ledger.resumed is not None:
-            inputs.skip(ledger.resumed)
-            inputs.notes.extend(ledger.resumed.notes)
-        return ledger
-
     def _reserve_ledger(self, host: str) -> Ledger | StreamLedger:
         settings = self._settings
         ledger: Ledger | StreamLedger
         if settings.output == "-":
             if sys.stdout is None:
                 raise OutputError("standard output is closed: choose another -o")
-            ledger = StreamLedger(sys.stdout.fileno())
+            form = format_of("-", settings.output_format)
+            ledger = StreamLedger(sys.stdout.fileno(), form=form)
         else:
             ledger = Ledger.reserve(
-                settings.output, host=host, resume=settings.resume, overwrite=settings.overwrite
+                settings.output,
+                host=host,
+                resume=settings.resume,
+                overwrite=settings.overwrite,
+                form=settings.output_format,
+                again=again_of(settings),
+                dry_run=settings.dry_run,
             )
         self._resources.callback(ledger.close)
         return ledger

@@ -13,7 +13,8 @@ from typing import Annotated, Literal, Self
 from cyclopts import Group, Parameter
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from bulkcancel.quantities import parse_duration, parse_failures, parse_rate
+from bulkcancel.models import Outcome
+from bulkcancel.quantities import parse_duration, parse_failures, parse_outcomes, parse_rate
 
 _TARGET = Group.create_ordered("Target")
 _TOKEN = Group.create_ordered("Token (or set DOMO_DEVELOPER_TOKEN)")
@@ -22,6 +23,7 @@ _PACE = Group.create_ordered("Pace")
 _TROUBLE = Group.create_ordered("Trouble")
 _RESULTS = Group.create_ordered("Results")
 _SAFETY = Group.create_ordered("Safety")
+_EXIT = Group.create_ordered("Exit")
 _SEEN = Group.create_ordered("What is seen")
 _SETTINGS = Group.create_ordered("Settings")
 
@@ -48,6 +50,11 @@ def _positive(text: str) -> float:
     if seconds <= 0:
         raise ValueError("the duration must be above 0")
     return seconds
+
+
+def _sent_again(text: str) -> None:
+    if Outcome.INVALID in parse_outcomes(text):
+        raise ValueError("invalid rows hold no instance ID: there is nothing to send again")
 
 
 Duration = Annotated[str, _checked(parse_duration)]
@@ -111,7 +118,7 @@ class RunSettings(BaseModel):
         16, ge=1, le=1024, description="Most requests in flight at a time."
     )
     attempts: Annotated[int, Parameter(group=_TROUBLE)] = Field(
-        4, ge=1, le=100, description="Most attempts for one ID."
+        5, ge=1, le=100, description="Most attempts for one ID."
     )
     timeout: Annotated[PositiveDuration, Parameter(group=_TROUBLE)] = Field(
         "30", description="Longest time for one attempt."
@@ -122,7 +129,7 @@ class RunSettings(BaseModel):
         Parameter(group=_TROUBLE),
     ] = Field(None, description="Stop after this many failed IDs, or this share of all: 50, 5%.")
     max_outage: Annotated[PositiveDuration, Parameter(group=_TROUBLE)] = Field(
-        "5m", description="Stop when the server has given nothing but trouble for this long."
+        "10m", description="Stop when the server has given nothing but trouble for this long."
     )
     deadline: Annotated[
         str | None,
@@ -135,8 +142,16 @@ class RunSettings(BaseModel):
     output: Annotated[
         str, Parameter(name=["--output", "-o"], group=_RESULTS, allow_leading_hyphen=True)
     ] = Field("results.csv", description="Results file, .csv or .jsonl; - for standard output.")
+    output_format: Annotated[Literal["auto", "csv", "jsonl"], Parameter(group=_RESULTS)] = Field(
+        "auto", description="How results are written; auto: by the file's name, - is CSV."
+    )
     resume: Annotated[bool, FLAG, Parameter(group=_RESULTS)] = Field(
         default=False, description="Go on with an earlier run's results file."
+    )
+    again: Annotated[str | None, _checked_if_given(_sent_again), Parameter(group=_RESULTS)] = Field(
+        None,
+        description="With --resume: the outcomes, separated by commas, whose IDs are sent again. "
+        "Default: forbidden,failed,unconfirmed.",
     )
     overwrite: Annotated[bool, FLAG, Parameter(group=_RESULTS)] = Field(
         default=False, description="Replace an earlier run's results file."
@@ -147,6 +162,11 @@ class RunSettings(BaseModel):
     yes: Annotated[
         bool, Parameter(name=["--yes", "-y"], negative="", show_default=False, group=_SAFETY)
     ] = Field(default=False, description="Do not ask for confirmation on a terminal.")
+    ok: Annotated[str | None, _checked_if_given(parse_outcomes), Parameter(group=_EXIT)] = Field(
+        None,
+        description="Outcomes, separated by commas, that count as success for the exit code and "
+        "--max-failures, such as not_found.",
+    )
     log_format: Annotated[Literal["auto", "console", "json"], Parameter(group=_SEEN)] = Field(
         "auto", description="auto: console on a terminal, else JSON lines."
     )
@@ -180,4 +200,6 @@ class RunSettings(BaseModel):
             raise ValueError("give --sandbox or --base-url, not both")
         if self.output == "-" and (self.resume or self.overwrite):
             raise ValueError("--resume and --overwrite need a results file: give -o FILE")
+        if self.again and not self.resume:
+            raise ValueError("--again says what --resume sends again: give --resume as well")
         return self

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from cyclopts.argument import Argument
 
 PREFIX = "BULKCANCEL_"
+_COMMA_LISTS = frozenset({"ok", "again"})
+_LISTS = _COMMA_LISTS | {"where"}
 _INSTANCE = "DOMO_INSTANCE"
 _RIVALS = (
     frozenset({"instance", "base_url", "sandbox"}),
@@ -55,7 +57,11 @@ def from_environment_and_file(
     for key, value in file.items():
         name = key.replace("-", "_")
         argument = _known(name, by_name, f"the settings file's key {key!r}")
+        if isinstance(value, list) and name not in _LISTS:
+            raise UsageError(f"the settings file's {visible(key)} takes one value, not a list")
         values = [_text(v) for v in (value if isinstance(value, list) else [value])]
+        if name in _COMMA_LISTS:
+            values = [",".join(values)] if values else []
         if name not in settled:
             _fill(argument, values, keyword=key, source="file")
 
@@ -96,8 +102,8 @@ def _text(value: object) -> str:
 
 def _read_file(config: Argument) -> dict[str, object]:
     named = config.tokens[0].value if config.tokens else None
-    path = Path(named) if named else Path.home() / ".config" / "bulkcancel" / "config.toml"
-    if not named and not path.exists():
+    path = Path(named) if named else _users_own()
+    if path is None:
         return {}
     try:
         return tomllib.loads(path.read_text("utf-8"))
@@ -105,3 +111,19 @@ def _read_file(config: Argument) -> dict[str, object]:
         raise UsageError(f"cannot read the settings file {path}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"the settings file {path} is not valid TOML: {error}") from None
+
+
+def _users_own() -> Path | None:
+    """Return the user's own settings file if there is one (XDG Base Directory Specification).
+
+    Where nobody may look (a service whose home is shut off, a user without a home) there is none.
+    """
+    try:
+        root = Path(os.environ.get("XDG_CONFIG_HOME", ""))
+        if not root.is_absolute():
+            root = Path.home() / ".config"
+        path = root / "bulkcancel" / "config.toml"
+        # A home that is not absolute would be the current directory.
+        return path if path.is_absolute() and path.exists() else None
+    except (OSError, RuntimeError):
+        return None

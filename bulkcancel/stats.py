@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from bulkcancel.models import SUCCESSES, Outcome
+from bulkcancel.models import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -45,11 +45,6 @@ class Stats:
     def unanswered(self) -> int:
         """IDs sent that have no row: once the run is over, those without a final answer."""
         return max(self.sent - (self.done - self.outcomes[Outcome.INVALID]), 0)
-
-    @property
-    def all_succeeded(self) -> bool:
-        """Whether every row written by this run is a success."""
-        return all(outcome in SUCCESSES for outcome in self.outcomes)
 
     def count(self, results: Iterable[CancelResult]) -> None:
         """Add a group of results."""

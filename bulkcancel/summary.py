@@ -54,11 +54,19 @@ class Summary:
     throttled: int = 0
     seconds: float = 0.0
     resume_command: str = ""
+    resume_needs: str = ""
+    """What that command cannot hold, in words to stand before it; empty where it works alone."""
+    ok: list[str] = field(default_factory=list)
+    """Outcomes that `--ok` counts as success."""
+
+    def is_success(self, word: str) -> bool:
+        """Return whether an outcome counts as success in this run."""
+        return Outcome(word) in SUCCESSES or word in self.ok
 
     @property
     def succeeded(self) -> int:
         """Rows of this run that count as success."""
-        return sum(n for word, n in self.outcomes.items() if Outcome(word) in SUCCESSES)
+        return sum(n for word, n in self.outcomes.items() if self.is_success(word))
 
     @property
     def failed(self) -> int:
@@ -92,7 +100,7 @@ def print_summary(console: Console, summary: Summary) -> None:
     for word, meaning in _MEANINGS.items():
         count = summary.outcomes.get(word, 0)
         if count:
-            style = "green" if Outcome(word) in SUCCESSES else "red"
+            style = "green" if summary.is_success(word) else "red"
             table.add_row(Text(word, style), f"{count:,}", Text(meaning, "dim"))
     console.print()
     if summary.outcomes:
@@ -160,7 +168,8 @@ def _print_errors(console: Console, summary: Summary) -> None:
 
 def _what_next(summary: Summary) -> list[str]:
     if summary.resume_command:
-        return [f"To finish: {visible(summary.resume_command)}"]
+        needs = f"{summary.resume_needs}: " if summary.resume_needs else ""
+        return [f"To finish: {needs}{visible(summary.resume_command)}"]
     if summary.output == "-":
         return []
     if summary.failed or summary.kept_failures:

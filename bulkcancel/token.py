@@ -6,7 +6,7 @@ import getpass
 import os
 from pathlib import Path
 
-from bulkcancel.errors import UsageError
+from bulkcancel.errors import DeclinedError, UsageError
 from bulkcancel.terminal import is_interactive
 
 SANDBOX_TOKEN = "sandbox-token"  # noqa: S105 - no secret: the embedded sandbox takes any
@@ -14,22 +14,24 @@ _VARIABLES = ("DOMO_DEVELOPER_TOKEN", "DOMO_ACCESS_TOKEN")
 _MAX_BYTES = 64 * 1024
 
 
-def read_token(token_file: str | None) -> str:
+def read_token(token_file: str | None, *, ask: bool = True) -> str:
     """Return the token, trimmed. Raises `UsageError` with the reason, never with the token.
 
     A file named by a setting comes first, then the environment, then a prompt without echo if
-    there is a terminal.
+    there is a terminal. Without `ask` it is empty where it would be asked for.
     """
     if token_file:
         return _checked(_from_file(token_file), f"the token file {token_file}")
     for variable in _VARIABLES:
         if variable in os.environ:
             return _checked(os.environ[variable], variable)
+    if is_interactive() and not ask:
+        return ""
     if is_interactive():
         try:
             return _checked(getpass.getpass("Domo developer token: "), "what was typed")
         except EOFError:
-            pass
+            raise DeclinedError("no token was typed: nothing was sent") from None
     raise UsageError(
         "no token: set DOMO_DEVELOPER_TOKEN, or give --token-file PATH "
         "(make one in Admin > Security > Access tokens)"

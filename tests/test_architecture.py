@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "bulkcancel"
 README = PACKAGE.parent / "README.md"
 
 FLOORS = [
-    "models errors text instance_id version atomic",
+    "models errors crash text instance_id version atomic",
     "faults reply quantities target protocols",
     (
         "watchdog connection client verdict retry_after backoff breaker pacer noise adaptive "
@@ -23,7 +23,7 @@ FLOORS = [
     "stop stats guard entry undecided canceller pipeline collector engine",
     (
         "settings settings_sources token signals system terminal logs observer plan progress "
-        "summary display files inputs accounts api __init__"
+        "summary display files inputs finish accounts mistakes api __init__"
     ),
     "run_command sandbox_command cli __main__",
 ]

@@ -155,14 +155,16 @@ def test_a_console_log_is_as_harmless(tmp_path: Path, server: FaultyServer) -> N
     _json_lines((tmp_path / "log.jsonl").read_bytes().decode())
 
 
-def test_a_refusal_shows_what_it_refuses_escaped(tmp_path: Path) -> None:
+@pytest.mark.parametrize("form", ["console", "json"])
+def test_a_refusal_shows_what_it_refuses_escaped(tmp_path: Path, form: str) -> None:
     """Column names and file names come from the input: a message about them is one plain line."""
     (tmp_path / INPUT).write_text(f"\x1b[2J,{BIDI}\n1,2\n")
-    done = bulkcancel("run", INPUT, "--sandbox", cwd=tmp_path)
+    done = bulkcancel("run", INPUT, "--sandbox", "--log-format", form, cwd=tmp_path)
     assert done.code == 2
     _assert_harmless(done.stderr)
     assert len(done.stderr.splitlines()) == 1
-    assert '"\\x1b[2J"' in done.stderr
+    said = done.stderr if form == "console" else json.loads(done.stderr)["error"]
+    assert ('"\\x1b[2J"' if form == "console" else '"\x1b[2J"') in said
 
 
 ECHOES: dict[str, Callable[[str], Answer]] = {

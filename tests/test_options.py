@@ -25,7 +25,8 @@ RUN_OPTIONS = (
     "--instance", "--base-url", "--sandbox", "--token-file", "--column", "--format", "--encoding",
     "--where", "--limit", "--expect-count", "--rate", "--burst", "--concurrency", "--attempts",
     "--timeout", "--max-failures", "--max-outage", "--deadline", "--grace", "--output", "-o",
-    "--resume", "--overwrite", "--dry-run", "--yes", "--log-format", "--log-level", "--log-file",
+    "--output-format", "--resume", "--again", "--overwrite", "--dry-run", "--yes", "--ok",
+    "--log-format", "--log-level", "--log-file",
     "--quiet", "--summary", "--config",
 )  # fmt: skip
 
@@ -93,7 +94,7 @@ def test_help_of_run_names_every_option(tmp_path: Path) -> None:
     assert "--no-" not in done.stdout
 
 
-@pytest.mark.parametrize(("limit", "most"), [("5", 5), ("10%", 2)])
+@pytest.mark.parametrize(("limit", "most"), [("5", 5), ("10%", 2), ("11%", 3)])
 def test_too_many_failures_end_the_run(
     tmp_path: Path, server: FaultyServer, limit: str, most: int
 ) -> None:
@@ -240,7 +241,7 @@ def test_the_summary_adds_up(tmp_path: Path, server: FaultyServer) -> None:
     assert set(summary) == {
         "host", "output", "exit_code", "reason", "rows_in", "duplicates", "filtered",
         "not_reached", "results", "already_done", "kept_failures", "outcomes", "errors",
-        "requests", "retries", "throttled", "seconds", "resume_command",
+        "requests", "retries", "throttled", "seconds", "resume_command", "resume_needs", "ok",
     }  # fmt: skip
     counted = sum(summary[key] for key in ("results", "duplicates", "filtered", "not_reached"))
     assert summary["rows_in"] == counted == 25
@@ -447,6 +448,7 @@ def _refused(
         if name.startswith("BULKCANCEL_"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", "/nonexistent")
+    monkeypatch.setenv("BULKCANCEL_LOG_FORMAT", "console")
     monkeypatch.chdir(cwd)
     write_ids(cwd / "ids.txt", IDS)
     before = {path: path.read_bytes() for path in cwd.rglob("*") if path.is_file()}

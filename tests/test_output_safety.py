@@ -59,7 +59,9 @@ def test_changing_a_file_waits_for_the_answer(tmp_path: Path, option: str) -> No
     rows = [a_result(each, Outcome.FAILED) for each in make_ids(3)]
     path.write_bytes(Format.CSV.header + encode(rows, Format.CSV) + b"torn")
     before = path.read_bytes()
-    Ledger.reserve(str(path), host=HOST, **{option: True}).close()
+    Ledger.reserve(
+        str(path), host=HOST, resume=option == "resume", overwrite=option == "overwrite"
+    ).close()
     assert path.read_bytes() == before
     assert [each.name for each in tmp_path.iterdir()] == ["results.csv"]
 

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from datetime import date
 from pathlib import Path
 from types import CodeType
 from typing import NamedTuple
@@ -17,7 +18,7 @@ import pytest
 
 from bulkcancel.cli import run_cli
 from bulkcancel.sandbox import Sandbox, SandboxOptions
-from tests.processes import bulkcancel, environment
+from tests.processes import bulkcancel, environment, write_ids
 from tests.runs import make_ids
 
 ROOT = Path(__file__).parent.parent
@@ -132,6 +133,47 @@ def test_the_python_example_works(capfd: pytest.CaptureFixture[str]) -> None:
     assert sorted(words[0] for words in lines) == sorted(ids)
     assert {words[1] for words in lines} == {"accepted"}
     assert err == ""
+
+
+def _crontab_line() -> str:
+    """The command of the README's crontab line, as cron hands it to the shell (crontab(5)).
+
+    The sixth field goes up to the first bare `%`, which is a line end; a backslash before one is
+    taken away.
+    """
+    (block,) = _blocks("crontab")
+    (line,) = block.splitlines()
+    fields = line.split(maxsplit=5)
+    assert all(re.fullmatch(r"[0-9*]+", each) for each in fields[:5])
+    command = re.split(r"(?<!\\)%", fields[5])[0]
+    return command.replace(r"\%", "%")
+
+
+@pytest.mark.skipif(shutil.which("flock") is None, reason="flock of util-linux")
+@pytest.mark.parametrize("held", [False, True])
+def test_the_crontab_line_works_and_does_not_overlap(tmp_path: Path, held: bool) -> None:
+    """As cron runs it: the day's results and a summary; not while the last one is under way."""
+    line = _crontab_line()
+    write_ids(tmp_path / "stuck.csv", make_ids(5))
+    for written, here in (
+        ("/var/lib/bulkcancel/", f"{tmp_path}/"),
+        ("--instance acme --token-file /etc/bulkcancel.token", "--sandbox"),
+        ("flock -n", "flock -n -E 75"),
+    ):
+        assert written in line
+        line = line.replace(written, here)
+    programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    cron = {"PATH": programs, "HOME": "/nonexistent", "SHELL": "/bin/sh", "LOGNAME": "nobody"}
+    day = date.today().isoformat()  # noqa: DTZ011 - the one that `date` will say
+    run = f"exec 9>{tmp_path}/lock; flock -n 9; {line}" if held else line
+    done = subprocess.run(
+        ["/bin/sh", "-c", run], cwd="/", env=cron, capture_output=True, text=True, check=False
+    )
+    assert (done.stdout, done.stderr) == ("", "")
+    assert done.returncode == (75 if held else 0)
+    made = {path.name for path in tmp_path.iterdir()}
+    made_by_it = set() if held else {f"{day}.csv", "summary.json"}
+    assert made == {"stuck.csv", "lock", "log"} | made_by_it
 
 
 def test_every_option_it_names_exists(capsys: pytest.CaptureFixture[str]) -> None:

@@ -93,7 +93,7 @@ def test_rows_to_be_sent_again_are_taken_out(tmp_path: Path, form: Format) -> No
     assert path.read_bytes() == content(form, *(r for r in results if r.outcome not in again))
     assert len(resumed.again) == 3
     assert resumed.outcomes.total() == len(outcomes) - 3
-    assert resumed.kept_failures == 3  # not_found, rejected, invalid
+    assert resumed.kept_failures() == 3  # not_found, rejected, invalid
     assert (path.stat().st_mode & 0o777) == 0o600
 
 

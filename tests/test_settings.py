@@ -8,7 +8,13 @@ import pytest
 
 from bulkcancel.client import DomoClient
 from bulkcancel.errors import UsageError
-from bulkcancel.quantities import parse_duration, parse_failures, parse_rate, show_duration
+from bulkcancel.quantities import (
+    parse_duration,
+    parse_failures,
+    parse_rate,
+    share_of,
+    show_duration,
+)
 from bulkcancel.target import base_url_of
 from tests.processes import CANARY, Finished, bulkcancel, environment, write_ids
 from tests.runs import make_ids
@@ -70,14 +76,24 @@ def test_a_doubtful_base_url_is_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "seconds"), [("30", 30), ("30s", 30), ("5m", 300), ("2h", 7200), ("50ms", 0.05)]
-)
+    ("text", "seconds"),
+    [
+        ("30", 30), ("30s", 30), ("5m", 300), ("2h", 7200), ("50ms", 0.05), ("1h30m", 5400),
+        ("1m30s", 90), ("1h5s", 3605), ("1s500ms", 1.5), ("1.5h", 5400), ("0.5", 0.5), ("0", 0),
+    ],
+)  # fmt: skip
 def test_durations_read_as_people_write_them(text: str, seconds: float) -> None:
     """A number alone is seconds."""
     assert parse_duration(text) == pytest.approx(seconds)
 
 
-@pytest.mark.parametrize("text", ["", "5 m", "-1", "1e3", "nan", "５", "1d", "h"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", " ", "5 m", "-1", "1e3", "nan", "５", "1d", "h", "30m1h", "1h1h", "1h30", "1h 30m",
+        "1h-5m", "1hm", "1s1m", "1ms1s", "h30m", ".5h", "1H30M", "1h30m5", "m", "1h,30m",
+    ],
+)  # fmt: skip
 def test_what_is_no_duration_is_refused(text: str) -> None:
     """Nothing is guessed."""
     with pytest.raises(ValueError, match="is not a duration"):
@@ -95,9 +111,22 @@ def test_rates_and_failures() -> None:
     for bad in ("0", "-1", "x", "10/d", "1e9"):
         with pytest.raises(ValueError, match="rate"):
             parse_rate(bad)
-    for bad in ("0", "0%", "101%", "x", "５"):
+    assert parse_failures("100%") == (None, 1)
+    for bad in ("0", "0%", "101%", "100.1%", "-5%", "5 %", "5%%", "%", "5.0", "x", "５", ""):
         with pytest.raises(ValueError, match="failures"):
             parse_failures(bad)
+
+
+@pytest.mark.parametrize(
+    ("share", "total", "count"),
+    [
+        (0.05, 30, 2), (0.05, 20, 1), (0.05, 21, 2), (0.05, 1, 1), (0.05, 0, 1), (1, 30, 30),
+        (0.07, 100, 7), (0.29, 100, 29), (0.001, 3214, 4),
+    ],
+)  # fmt: skip
+def test_a_share_is_rounded_up(share: float, total: int, count: int) -> None:
+    """At least one; 7 % of 100 is 7, whatever floating-point numbers say."""
+    assert share_of(share, total) == count
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -193,7 +194,7 @@ def test_an_idle_fifo_as_a_file(tmp_path: Path, server: FaultyServer, written: s
         if writer is not None:
             os.close(writer)
     assert (process.returncode, out) == (130, b"")
-    assert err == b"bulkcancel: interrupted by SIGINT: nothing was sent\n"
+    assert json.loads(err)["error"] == "interrupted by SIGINT: nothing was sent"
     assert server.requests == []
     assert [path.name for path in tmp_path.iterdir()] == ["log.jsonl"]
 

@@ -164,7 +164,7 @@ def test_the_plan_is_shown_and_no_sends_nothing(
     with _run(tmp_path, "ids.txt", "--base-url", server.base_url, columns=columns) as terminal:
         terminal.asked()
         terminal.type("n")
-        assert terminal.end() == 0
+        assert terminal.end() == 130
         for said in (
             "host 127.0.0.1 ",
             "input ids.txt ",
@@ -176,7 +176,7 @@ def test_the_plan_is_shown_and_no_sends_nothing(
             "… and 2 more ",
             "pace 10 a second at most, 16 at a time: about 3.0 s ",
             "results results.csv ",
-            "Cancel 30 runs on 127.0.0.1? [y/N] n Nothing was sent.",
+            "Cancel 30 runs on 127.0.0.1? [y/N] n bulkcancel: not confirmed: nothing was sent",
         ):
             assert said in terminal.words
         _assert_fits(terminal, columns)
@@ -210,8 +210,8 @@ def test_only_yes_is_a_yes(tmp_path: Path, server: FaultyServer, answer: str) ->
             terminal.press("d")
         else:
             terminal.type(answer)
-        assert terminal.end() == 0
-        assert "Nothing was sent." in terminal.text
+        assert terminal.end() == 130
+        assert "nothing was sent" in terminal.text
     assert server.connections == 0
     assert [path.name for path in tmp_path.iterdir()] == ["ids.txt"]
 
@@ -348,7 +348,7 @@ def test_the_token_is_typed_unseen(tmp_path: Path, server: FaultyServer) -> None
 
 @pytest.mark.parametrize(
     ("key", "code", "said"),
-    [("m", 2, "it is empty"), ("d", 2, "no token"), ("c", 130, "nothing was sent")],
+    [("m", 2, "it is empty"), ("d", 130, "nothing was sent"), ("c", 130, "nothing was sent")],
 )
 def test_a_token_that_is_not_typed(
     tmp_path: Path, server: FaultyServer, key: str, code: int, said: str
@@ -383,7 +383,7 @@ def test_ids_are_piped_and_a_terminal_is_there(
         assert "to cancel as they come " in terminal.words
         assert server.connections == 0
         terminal.type(answer)
-        assert terminal.end() == (1 if sent else 0)  # "y" is an invalid row
+        assert terminal.end() == (1 if sent else 130)  # "y" is an invalid row
     assert _sent(server) == sorted(IDS)[:sent]
     assert (tmp_path / "results.csv").exists() == bool(sent)
 
@@ -401,6 +401,20 @@ def test_a_dumb_terminal_gets_no_bar(tmp_path: Path, server: FaultyServer) -> No
         assert "in flight" not in terminal.text
         assert "30 succeeded, 0 failed" in terminal.words
         _assert_fits(terminal, 80)
+
+
+@pytest.mark.parametrize("token", [CANARY, None])
+def test_a_dry_run_asks_nothing(tmp_path: Path, server: FaultyServer, token: str | None) -> None:
+    """Neither for the token nor whether to begin: what would be asked for is no fault."""
+    write_ids(tmp_path / "ids.txt", IDS)
+    target = ("--base-url", server.base_url, "--dry-run")
+    with _run(tmp_path, "ids.txt", *target, token=token) as terminal:
+        assert terminal.end() == 0
+        assert "to cancel 30 " in terminal.words
+        assert terminal.words.endswith("Dry run: nothing was sent.")
+        assert "token: " not in terminal.text
+    assert server.connections == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["ids.txt"]
 
 
 def test_quiet_shows_nothing(tmp_path: Path, server: FaultyServer) -> None:

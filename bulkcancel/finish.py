@@ -1,0 +1,66 @@
+"""The command that finishes a run which was stopped, and what that command cannot hold."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+# Names of what only the stopped process has open, such as what a shell makes of <(...).
+_DESCRIPTOR = re.compile(r"(?<![^=])/(?:dev/fd|proc/(?:self|[0-9]+)/fd)/[0-9]+$")
+_STDIN = "-"
+_STDIN_PATHS = frozenset({"/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"})
+_SETTLED = frozenset({"--resume", "--overwrite"})
+_FILE = "FILE"
+
+
+class Finish(NamedTuple):
+    """How to finish a run."""
+
+    command: str
+    """Quoted for a POSIX shell."""
+    needs: str = ""
+    """What has to be done for it, in words to stand before it; empty where it works alone."""
+
+
+def finish_command(arguments: Sequence[str], inputs: Sequence[str]) -> Finish:
+    """Return the command line `arguments`, those after `bulkcancel`, as one that resumes.
+
+    `inputs` are the names of the inputs, `-` for standard input also where nobody named it.
+    """
+    command, *rest = arguments or ["run"]
+    kept: list[str] = []
+    stdin = _STDIN in inputs
+    gone = False
+    for word in rest:
+        if word.partition("=")[0] in _SETTLED:
+            continue
+        if word.rpartition("=")[2] in _STDIN_PATHS:
+            stdin = True
+        elif _DESCRIPTOR.search(word) or (word in inputs and _is_pipe(word)):
+            gone = True
+            word = _FILE if word in inputs else _DESCRIPTOR.sub(_FILE, word)  # noqa: PLW2901
+        kept.append(word)
+    needs = []
+    if stdin:
+        from_file = stat.S_ISREG(os.fstat(0).st_mode)
+        needs.append("redirect the same file into" if from_file else "pipe the same IDs into")
+        if _STDIN in inputs and _STDIN not in kept:
+            kept.insert(0, _STDIN)
+    if gone:
+        needs.append(f"with a file of the same content in place of {_FILE}")
+    return Finish(shlex.join(["bulkcancel", command, "--resume", *kept]), ", ".join(needs))
+
+
+def _is_pipe(name: str) -> bool:
+    """Return whether an input, once read, is gone, whatever its name."""
+    try:
+        return name != _STDIN and not stat.S_ISREG(Path(name).stat().st_mode)
+    except (OSError, ValueError):
+        return False
