@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from bulkcancel.atomic import replacing
+from bulkcancel.atomic import is_replaceable, open_in_place, replacing, write_all
 from bulkcancel.errors import UsageError
 from bulkcancel.models import SUCCESSES, Outcome
 from bulkcancel.quantities import show_duration
@@ -71,14 +72,23 @@ class Summary:
 
 
 def write_summary(path: str, summary: Summary) -> None:
-    """Write the summary as JSON, replacing an older one whole. Raises `UsageError`."""
-    target, text = Path(path), summary.as_json()
+    """Write the summary as JSON: a plain file is replaced whole, all else is written in place.
+
+    `-` is standard output. Raises `UsageError`.
+    """
+    target, data = Path(path), summary.as_json().encode()
     try:
-        if target.exists() and not target.is_file():  # /dev/stdout, a FIFO
-            target.write_text(text, "utf-8")
-            return
-        with replacing(target) as file:
-            file.write(text.encode())
+        if path == "-":
+            write_all(1, data)
+        elif is_replaceable(target):
+            with replacing(target) as file:
+                file.write(data)
+        else:
+            descriptor = open_in_place(target, os.O_TRUNC)
+            try:
+                write_all(descriptor, data)
+            finally:
+                os.close(descriptor)
     except OSError as error:
         raise UsageError(f"cannot write the summary {path}: {error.strerror}") from None
 
