@@ -23,7 +23,7 @@ app = cyclopts.App(
     help="Cancel thousands of stuck Domo workflow runs: paced, resumable, one true row for each.",
     help_epilogue="Exit codes: 0 every ID succeeded, 1 some failed, 2 bad usage or input (nothing "
     "was sent), 3 token refused, 4 stopped early, 5 results could not be written, 6 another run "
-    "holds the results file, 130/143 stopped by a signal.",
+    "holds the results file, 129/130/143 stopped by a signal.",
     version=VERSION,
     version_flags=["--version"],
     result_action="return_value",

@@ -10,7 +10,7 @@ A failed ID is not here: it is a `CancelResult`. The tree:
     ├── StoppedError        4  an outage, a deadline, too many failures
     ├── ResultsError        5  the results could not be written
     ├── BusyError           6  another run holds the results file
-    └── InterruptedRunError 130 or 143: SIGINT, SIGTERM
+    └── InterruptedRunError 129, 130 or 143: SIGHUP, SIGINT, SIGTERM
 """
 
 from __future__ import annotations

@@ -25,7 +25,8 @@ from tests.waiting import until
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 linux = pytest.mark.skipif(not Path("/proc/self/fdinfo").is_dir(), reason="needs /proc")
-BOTH = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+HANGUP = [signal.SIGHUP] if sys.platform != "win32" else []
+EACH = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, *HANGUP])
 IDS = make_ids(60)
 LONG_BACK_OFF = "import bulkcancel.canceller as c; c.full_jitter = lambda *_, **__: 60.0"
 
@@ -79,7 +80,7 @@ def _stopped(done: Finished, number: signal.Signals) -> None:
     assert "--resume" in str(finished["resume_command"])
 
 
-@BOTH
+@EACH
 @pytest.mark.parametrize("name", STATES)
 def test_a_signal_ends_each_kind_of_waiting(
     tmp_path: Path, server: FaultyServer, name: str, number: signal.Signals
@@ -238,7 +239,7 @@ def _read_so_far(process: subprocess.Popen[bytes], path: Path) -> int:
 
 
 @linux
-@BOTH
+@EACH
 def test_a_signal_while_a_large_input_is_read(
     tmp_path: Path, server: FaultyServer, number: signal.Signals
 ) -> None:
