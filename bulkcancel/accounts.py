@@ -6,16 +6,25 @@ import math
 import shlex
 import sys
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from bulkcancel.engine import Policy
-from bulkcancel.errors import BulkcancelError, InputError, StoppedError
+from bulkcancel.errors import (
+    BulkcancelError,
+    DeclinedError,
+    InputError,
+    InterruptedRunError,
+    OutputError,
+    StoppedError,
+)
 from bulkcancel.guard import Limits
 from bulkcancel.models import SENT_AGAIN
 from bulkcancel.plan import Plan
 from bulkcancel.quantities import parse_duration, parse_failures, parse_rate
 from bulkcancel.summary import Summary
 from bulkcancel.system import fitting_concurrency
+from bulkcancel.version import VERSION
 
 if TYPE_CHECKING:
     from bulkcancel.inputs import Inputs
@@ -27,7 +36,7 @@ if TYPE_CHECKING:
 def plan_of(settings: RunSettings, inputs: Inputs, policy: Policy, host: str) -> Plan:
     """Return what is known of the run before its first request."""
     return Plan(
-        host=f"{host} (sandbox: nothing is real)" if settings.sandbox else host,
+        host=f"{host} (nothing is real)" if settings.sandbox else host,
         inputs=", ".join(inputs.names),
         to_cancel=inputs.to_cancel,
         already_done=inputs.already_done,
@@ -78,9 +87,13 @@ def summary_of(
     *,
     host: str,
     error: BulkcancelError | None,
+    started_at: datetime,
     seconds: float,
 ) -> Summary:
-    """Return what the run came to, its exit code and, if it ended early, how to finish it."""
+    """Return what the run came to, its exit code and, if it ended early, how to finish it.
+
+    `stats.unanswered` may still count an ID whose row came after all: the figures add up.
+    """
     counts = replace(inputs.counts)  # a pipe's thread may go on counting: this must add up
     expected = settings.expect_count
     if error is None and expected is not None and inputs.listed != expected:
@@ -92,18 +105,23 @@ def summary_of(
         error = StoppedError(str(error))  # exit code 2 says that nothing was sent
     kept_failures = resumed.kept_failures if resumed is not None else 0
     ok = stats.all_succeeded and not kept_failures
-    not_reached = counts.rows - counts.duplicates - counts.filtered
-    not_reached -= inputs.already_done + stats.done
+    without_row = counts.rows - counts.duplicates - counts.filtered
+    without_row -= inputs.already_done + stats.done
+    unanswered = min(stats.unanswered, without_row)
     again = any(stats.outcomes[outcome] for outcome in SENT_AGAIN)
+    left = without_row or again
     return Summary(
+        version=VERSION,
         host=host,
+        inputs=list(inputs.names),
         output=settings.output,
         exit_code=error.exit_code if error else 0 if ok else 1,
-        reason=str(error) if error else "",
+        reason=_reason(error, stats),
         rows_in=counts.rows,
         duplicates=counts.duplicates,
         filtered=counts.filtered,
-        not_reached=not_reached,
+        unanswered=unanswered,
+        not_reached=without_row - unanswered,
         results=stats.done + inputs.already_done,
         already_done=inputs.already_done,
         kept_failures=kept_failures,
@@ -112,9 +130,27 @@ def summary_of(
         requests=stats.requests,
         retries=stats.retries,
         throttled=stats.throttled,
+        started_at=_timestamp(started_at),
+        ended_at=_timestamp(datetime.now(UTC)),
         seconds=seconds,
-        resume_command=_resume_command(settings) if error and (not_reached or again) else "",
+        resume_command=_resume_command(settings) if left and _may_resume(error) else "",
     )
+
+
+def _timestamp(when: datetime) -> str:
+    return when.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _reason(error: BulkcancelError | None, stats: Stats) -> str:
+    """Return why the run ended early, in words; empty where it did not."""
+    if isinstance(error, InterruptedRunError) and not stats.requests:
+        return f"{error}: nothing was sent"
+    return str(error) if error else ""
+
+
+def _may_resume(error: BulkcancelError | None) -> bool:
+    """Return whether `--resume` goes on: not after a no, nor with a file that cannot be used."""
+    return error is not None and not isinstance(error, (DeclinedError, OutputError))
 
 
 def _resume_command(settings: RunSettings) -> str:

@@ -10,6 +10,7 @@ A failed ID is not here: it is a `CancelResult`. The tree:
     ├── StoppedError        4  an outage, a deadline, too many failures
     ├── ResultsError        5  the results could not be written
     ├── BusyError           6  another run holds the results file
+    ├── DeclinedError       130  a question was answered with no
     └── InterruptedRunError 129, 130 or 143: SIGHUP, SIGINT, SIGTERM
 """
 
@@ -62,6 +63,12 @@ class BusyError(BulkcancelError):
     """Another run holds the results file."""
 
     exit_code = 6
+
+
+class DeclinedError(BulkcancelError):
+    """A question was answered with no; nothing was sent."""
+
+    exit_code = 130
 
 
 class InterruptedRunError(BulkcancelError):

@@ -22,17 +22,22 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _MOST_ERRORS = 8
+_MOST_LOGGED = 20
 
 
 @dataclass(slots=True)
 class Summary:
     """The figures of a finished run; the keys of `--summary`.
 
-    They add up: `rows_in` = `results` + `duplicates` + `not_reached` + `filtered`, where
-    `results` are this run's rows and those an earlier run had left in a resumed file.
+    They add up: `rows_in` = `results` + `duplicates` + `filtered` + `unanswered` +
+    `not_reached`, where `results` are this run's rows and those an earlier run had left in a
+    resumed file. Times are UTC, ISO 8601.
     """
 
+    version: str
+    """Of bulkcancel."""
     host: str
+    inputs: list[str]
     output: str
     exit_code: int
     reason: str
@@ -40,6 +45,8 @@ class Summary:
     rows_in: int
     duplicates: int
     filtered: int
+    unanswered: int
+    """IDs sent, and without a final answer when the run stopped."""
     not_reached: int
     results: int
     already_done: int
@@ -53,6 +60,8 @@ class Summary:
     requests: int = 0
     retries: int = 0
     throttled: int = 0
+    started_at: str = ""
+    ended_at: str = ""
     seconds: float = 0.0
     resume_command: str = ""
 
@@ -65,6 +74,18 @@ class Summary:
     def failed(self) -> int:
         """Rows of this run that do not."""
         return sum(self.outcomes.values()) - self.succeeded
+
+    @property
+    def did_nothing(self) -> bool:
+        """Whether it ended before anything was sent or written."""
+        return bool(self.reason) and not self.requests and not self.outcomes
+
+    def as_event(self) -> dict[str, object]:
+        """Return the same as keys of a log event, its errors cut to the most frequent."""
+        return asdict(self) | {
+            "errors": self.errors[:_MOST_LOGGED],
+            "seconds": round(self.seconds, 3),
+        }
 
     def as_json(self) -> str:
         """Return one JSON object, indented, with a final line end."""
@@ -95,6 +116,17 @@ def write_summary(path: str, summary: Summary) -> None:
 
 def print_summary(console: Console, summary: Summary) -> None:
     """Print what happened, the failures grouped by error, and what to do next."""
+    console.print()
+    if not summary.did_nothing:
+        _print_figures(console, summary)
+    if summary.reason:
+        stopped = "Stopped: " if summary.exit_code > 1 else ""
+        console.print(Text(f"{stopped}{visible(summary.reason)}", "bold red"))
+    for line in _what_next(summary):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _print_figures(console: Console, summary: Summary) -> None:
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     table.add_column("outcome")
     table.add_column("IDs", justify="right")
@@ -104,18 +136,12 @@ def print_summary(console: Console, summary: Summary) -> None:
         if count:
             style = "green" if Outcome(word) in SUCCESSES else "red"
             table.add_row(Text(word, style), f"{count:,}", Text(meaning, "dim"))
-    console.print()
     if summary.outcomes:
         console.print(table)
         console.print()
     for line in _notes(summary):
         console.print(line, highlight=False, markup=False)
     _print_errors(console, summary)
-    if summary.reason:
-        stopped = "Stopped: " if summary.exit_code > 1 else ""
-        console.print(Text(f"{stopped}{visible(summary.reason)}", "bold red"))
-    for line in _what_next(summary):
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 _MEANINGS = {
@@ -126,7 +152,7 @@ _MEANINGS = {
     "rejected": "the server refused this cancel",
     "invalid": "no instance ID; nothing was sent",
     "forbidden": "the token has no right to this workflow",
-    "failed": "trouble outlasted the attempts",
+    "failed": "no final answer: see the error of each",
     "unconfirmed": "never seen to stop",
 }
 
@@ -144,6 +170,8 @@ def _notes(summary: Summary) -> list[str]:
         parts.append(f"{summary.duplicates:,} duplicates sent once")
     if summary.filtered:
         parts.append(f"{summary.filtered:,} left out by --where")
+    if summary.unanswered:
+        parts.append(f"{summary.unanswered:,} sent, no final answer")
     if summary.not_reached:
         parts.append(f"{summary.not_reached:,} not reached")
     if summary.kept_failures:
@@ -171,7 +199,7 @@ def _print_errors(console: Console, summary: Summary) -> None:
 def _what_next(summary: Summary) -> list[str]:
     if summary.resume_command:
         return [f"To finish: {visible(summary.resume_command)}"]
-    if summary.output == "-":
+    if summary.output == "-" or summary.did_nothing:
         return []
     if summary.failed or summary.kept_failures:
         return [f"The rows that failed say why: {visible(summary.output)}"]

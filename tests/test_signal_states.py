@@ -259,7 +259,7 @@ def test_a_signal_while_a_large_input_is_read(
 @pytest.fixture(scope="module")
 def large() -> bytes:
     """A results file of 200,001 rows, the first of which a resume takes out."""
-    row: CancelResult = result(IDS[0], host="127.0.0.1")
+    row: CancelResult = result(IDS[0], host="HOST")
     first = content(Format.CSV, row._replace(outcome=Outcome.FAILED, error="timeout: x"))
     line = content(Format.CSV, row).removeprefix(Format.CSV.header).decode()
     return first + "".join(line.replace(IDS[0], each) for each in _many(200_000)).encode()
@@ -275,6 +275,7 @@ def test_a_signal_while_results_are_read_back(
     """200,001 rows being resumed or rewritten are all still there, and nothing is left beside."""
     write_ids(tmp_path / "ids.txt", IDS)
     path, rewritten = tmp_path / "results.csv", tmp_path / ".results.csv.rewrite"
+    large = large.replace(b"HOST", server.host.encode())
     path.write_bytes(large)
     with running("ids.txt", "--base-url", server.base_url, "--resume", cwd=tmp_path) as process:
         if moment == "reading":

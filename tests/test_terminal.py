@@ -164,9 +164,9 @@ def test_the_plan_is_shown_and_no_sends_nothing(
     with _run(tmp_path, "ids.txt", "--base-url", server.base_url, columns=columns) as terminal:
         terminal.asked()
         terminal.type("n")
-        assert terminal.end() == 0
+        assert terminal.end() == 130
         for said in (
-            "host 127.0.0.1 ",
+            f"host {server.host} ",
             "input ids.txt ",
             "to cancel 30 ",
             "duplicates 3 (sent once) ",
@@ -176,7 +176,7 @@ def test_the_plan_is_shown_and_no_sends_nothing(
             "… and 2 more ",
             "pace 10 a second at most, 16 at a time: about 3.0 s ",
             "results results.csv ",
-            "Cancel 30 runs on 127.0.0.1? [y/N] n Nothing was sent.",
+            f"Cancel 30 runs on {server.host}? [y/N] n Stopped: not confirmed: nothing",
         ):
             assert said in terminal.words
         _assert_fits(terminal, columns)
@@ -210,8 +210,9 @@ def test_only_yes_is_a_yes(tmp_path: Path, server: FaultyServer, answer: str) ->
             terminal.press("d")
         else:
             terminal.type(answer)
-        assert terminal.end() == 0
-        assert "Nothing was sent." in terminal.text
+        assert terminal.end() == 130
+        assert "nothing was sent" in terminal.text
+        assert "To finish" not in terminal.text
     assert server.connections == 0
     assert [path.name for path in tmp_path.iterdir()] == ["ids.txt"]
 
@@ -383,7 +384,7 @@ def test_ids_are_piped_and_a_terminal_is_there(
         assert "to cancel as they come " in terminal.words
         assert server.connections == 0
         terminal.type(answer)
-        assert terminal.end() == (1 if sent else 0)  # "y" is an invalid row
+        assert terminal.end() == (1 if sent else 130)  # "y" is an invalid row
     assert _sent(server) == sorted(IDS)[:sent]
     assert (tmp_path / "results.csv").exists() == bool(sent)
 
@@ -420,7 +421,7 @@ def test_quiet_still_tells_why_a_run_was_stopped(tmp_path: Path, server: FaultyS
     target = ("--base-url", server.base_url, "--yes", "--quiet")
     with _run(tmp_path, "ids.txt", *target) as terminal:
         assert terminal.end() == 3
-        assert "127.0.0.1 refused the token" in terminal.words
+        assert f"{server.host} refused the token" in terminal.words
         for unwanted in ("to cancel", "in flight", "succeeded", "Stopped:"):
             assert unwanted not in terminal.text
 
