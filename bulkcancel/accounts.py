@@ -42,7 +42,7 @@ def plan_of(settings: RunSettings, inputs: Inputs, policy: Policy, host: str) ->
         already_done=inputs.already_done,
         duplicates=inputs.counts.duplicates,
         filtered=inputs.counts.filtered,
-        beyond_limit=inputs.counts.beyond_limit,
+        beyond_limit=inputs.beyond_limit,
         invalid=inputs.invalid,
         rate_per_s=policy.rate_per_s,
         concurrency=policy.concurrency,

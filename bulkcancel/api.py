@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import anyio
 import anyio.lowlevel
 
+from bulkcancel.columns import PageHost
 from bulkcancel.engine import Engine, Policy
 from bulkcancel.errors import UsageError
-from bulkcancel.instance_id import IdSet, pack, parse_instance_id
+from bulkcancel.instance_id import IdSet, pack, page_host, parse_instance_id, why_no_id
 from bulkcancel.models import CancelResult, InvalidRow, Target
 from bulkcancel.stats import Stats
 from bulkcancel.stop import Stop
@@ -53,14 +54,14 @@ async def cancel_many(
     client: DomoClient,
     rate_per_s: float | None = 10.0,
     concurrency: int = 16,
-    attempts: int = 4,
+    attempts: int = 5,
 ) -> AsyncIterator[CancelResult]:
     """Cancel every instance of `ids` and yield one result for each distinct ID as it finishes.
 
     `rate_per_s` is a ceiling in requests a second, retries included; `None` searches for what
     the server allows. What is no instance ID yields an `invalid` result and is never sent.
     Leaving the loop early stops the work. Raises `TokenRefusedError` when the server refuses
-    the token, `StoppedError` when it cannot be reached or stays in trouble for five minutes,
+    the token, `StoppedError` when it cannot be reached or stays in trouble for ten minutes,
     and whatever `ids` raises; results that came before are yielded first. Raises `UsageError`
     for arguments that make no sense and a client that is not open.
     """
@@ -77,7 +78,7 @@ async def cancel_many(
 
     # The work runs in a task of its own: a generator left early is closed by whichever task
     # comes by, and a task group must be left by the one that entered it.
-    work = asyncio.create_task(_run(engine, ids, forward, into))
+    work = asyncio.create_task(_run(engine, client.host, ids, forward, into))
     try:
         async for result in out:
             yield result
@@ -92,26 +93,31 @@ async def cancel_many(
 
 async def _run(
     engine: Engine,
+    host: str,
     ids: Iterable[str] | AsyncIterable[str],
     forward: Callable[[MemoryObjectReceiveStream[CancelResult]], Awaitable[None]],
     into: MemoryObjectSendStream[CancelResult],
 ) -> None:
     with into:
-        await engine.run(_targets(ids), forward)
+        await engine.run(_targets(ids, PageHost.of_run(host)), forward)
 
 
-async def _targets(ids: Iterable[str] | AsyncIterable[str]) -> AsyncIterator[Target | InvalidRow]:
+async def _targets(
+    ids: Iterable[str] | AsyncIterable[str], pages: PageHost
+) -> AsyncIterator[Target | InvalidRow]:
     seen, seen_invalid = IdSet(), set[str]()
     async for text in _each(ids):
         if not isinstance(text, str):
             raise UsageError(f"ids must be strings, not {type(text).__name__}: pass str(id)")
         instance_id = parse_instance_id(text)
-        if instance_id is not None:
+        host = page_host(text)
+        refusal = host and pages.refusal(host)
+        if instance_id is not None and not refusal:
             if seen.add(pack(instance_id)):
                 yield Target(instance_id, "")
         elif text not in seen_invalid:
             seen_invalid.add(text)
-            yield InvalidRow(shorten(text), "", "not a UUID")
+            yield InvalidRow(shorten(text), "", refusal or why_no_id(text))
 
 
 async def _each(ids: Iterable[str] | AsyncIterable[str]) -> AsyncIterator[str]:

@@ -46,6 +46,8 @@ class Breaker:
             raise ValueError(f"threshold must be at least 1, not {threshold}")
         self.open = False
         """Whether requests are held back."""
+        self.holding = False
+        """Whether a probe is to tell if what was refused is meant, not if the server is well."""
         self.openings = 0
         """How often it has opened."""
         self.streak = 0
@@ -80,31 +82,37 @@ class Breaker:
                 await self._news.wait()
         return False
 
-    def on_success(self) -> None:
-        """Take note of an answer that shows the server at work."""
-        if self.streak:
+    def on_success(self, sent_at: float) -> None:
+        """Take note of an answer to a request sent at `sent_at` that shows the server at work.
+
+        One that was under way when the breaker opened does not close it.
+        """
+        if self.streak and not (self.open and sent_at <= self._changed_at):
             self.streak = 0
             self.outage_started_at = None
             if self.open:
                 self._change(opened=False)
 
-    def on_failure(self, sent_at: float, *, probe: bool) -> None:
+    def on_failure(self, sent_at: float, *, probe: bool, hold: bool = False) -> None:
         """Take note of a transient failure of a request sent at `sent_at`.
 
+        One to `hold` opens the breaker by itself: sending waits until a probe has shown more.
         Requests that were under way when the breaker opened or closed say nothing about the
         time after that, so they change nothing.
         """
         if self.open:
             if probe:
+                self.holding |= hold
                 self._failed_probes += 1
                 self._schedule_probe()
             return
         if sent_at <= self._changed_at:
             return
+        self.holding = hold
         self.streak += 1
         if self.outage_started_at is None:
             self.outage_started_at = self._clock()
-        if self.streak >= self._threshold:
+        if hold or self.streak >= self._threshold:
             self._failed_probes = 0
             self.openings += 1
             self._change(opened=True)

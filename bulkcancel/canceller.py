@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import anyio
@@ -13,7 +12,6 @@ from bulkcancel.entry import bug_result, result_of
 from bulkcancel.errors import BulkcancelError
 from bulkcancel.faults import AttemptError
 from bulkcancel.reply import Reply
-from bulkcancel.retry_after import parse_retry_after
 from bulkcancel.undecided import History, Undecided
 from bulkcancel.verdict import Next, Verdict, judge_fault, judge_reply, outcome_of
 
@@ -35,7 +33,7 @@ _THROTTLED_BASE_S = 1.0
 _CAP_S = 20.0
 _FREE_RETRIES = 3
 _LOCAL_WAIT_S = 0.5
-_FINAL = frozenset({Next.DONE, Next.STOP_TOKEN, Next.STOP_TLS})
+_FINAL = frozenset({Next.DONE, Next.STOP_TLS})
 
 
 class Canceller:
@@ -96,6 +94,7 @@ class Canceller:
                 if wait.cancelled_caught:
                     return None
             sent_at = time.monotonic()
+            self._stats.sent += 1
             answer = await self._send(target, probe=probe)
             if isinstance(answer, Reply) and answer.instance is not None:
                 self._note_success(sent_at)
@@ -145,10 +144,13 @@ class Canceller:
         while True:
             verdict = self._judge(answer, past)
             self._note(verdict, answer, sent_at, probe=probe)
-            if verdict.next in _FINAL:
-                break
+            known = verdict.next in _FINAL or past.refused >= self._attempts
             if self._stop.requested:
-                return None
+                known = known or verdict.next is Next.UNAUTHORIZED
+                if not known:
+                    return None
+            if known:
+                return self._result(target, answer, verdict, past)
             if verdict.transient and self._breaker.open:
                 break
             wait_s = self._charge(verdict.next, past)
@@ -166,12 +168,17 @@ class Canceller:
             sent_at = time.monotonic()
             answer = await self._send(target, probe=probe, fresh=verdict.next is Next.RETRY_FREE)
             past.requests += 1
-        result = result_of(
-            target, answer, verdict.outcome, self._host, error=verdict.error, requests=past.requests
-        )
+        result = self._result(target, answer, verdict, past)
         if verdict.transient and self._undecided.keep_back(target, result, past):
             return None
         return result
+
+    def _result(
+        self, target: Target, answer: Reply | AttemptError, verdict: Verdict, past: History
+    ) -> CancelResult:
+        return result_of(
+            target, answer, verdict.outcome, self._host, error=verdict.error, requests=past.requests
+        )
 
     async def _admit(self) -> bool:
         """Wait for breaker and pace; return whether the request is the breaker's probe."""
@@ -210,7 +217,9 @@ class Canceller:
         if isinstance(answer, AttemptError):
             past.ambiguous = past.ambiguous or answer.ambiguous
             return judge_fault(answer)
-        return judge_reply(answer, ambiguous_before=past.ambiguous)
+        verdict = judge_reply(answer, ambiguous_before=past.ambiguous)
+        past.refused += verdict.next is Next.UNAUTHORIZED
+        return verdict
 
     def _note(
         self, verdict: Verdict, answer: Reply | AttemptError, sent_at: float, *, probe: bool
@@ -220,32 +229,29 @@ class Canceller:
         if reply is not None and reply.instance is not None:
             self._note_success(sent_at)
             return
+        decisive = probe and self._breaker.holding
         if verdict.transient:
-            self._breaker.on_failure(sent_at, probe=probe)
+            hold = verdict.next is Next.UNAUTHORIZED
+            self._breaker.on_failure(sent_at, probe=probe, hold=hold)
         elif reply is not None and verdict.next is Next.DONE:
-            self._breaker.on_success()
+            self._breaker.on_success(sent_at)
         else:
             self._breaker.on_abandoned(probe=probe)
         if reply is not None:
-            self._note_pace(reply, sent_at)
-        self._guard.on_attempt(verdict, reply, fault)
+            self._note_pace(verdict, sent_at)
+        self._guard.on_attempt(verdict, reply, fault, decisive=decisive)
 
     def _note_success(self, sent_at: float) -> None:
-        self._breaker.on_success()
+        self._breaker.on_success(sent_at)
         self._budget.deposit()
         self._guard.on_success()
         self._adaptive.on_success(sent_at, time.monotonic())
 
-    def _note_pace(self, reply: Reply, sent_at: float) -> None:
-        wait_s = None
-        if reply.retry_after is not None:
-            wait_s = parse_retry_after(reply.retry_after, datetime.now(UTC))
-        if reply.http_status == 429 or (reply.http_status == 503 and wait_s is not None):
+    def _note_pace(self, verdict: Verdict, sent_at: float) -> None:
+        if verdict.throttled:
             self._stats.throttled += 1
-            if wait_s:
-                self._guard.on_pause(wait_s)
             self._adaptive.on_throttled(
-                sent_at, time.monotonic(), wait_s, outage=self._breaker.open
+                sent_at, time.monotonic(), verdict.pause_s, outage=self._breaker.open
             )
         else:
             self._adaptive.on_success(sent_at, time.monotonic())
@@ -266,8 +272,7 @@ class Canceller:
             return _LOCAL_WAIT_S * (1 + self._rng.random())
         if not self._breaker.open:  # an outage is nobody's failure: its attempts do not count
             past.counted += 1
-        most = min(self._attempts, 2) if step is Next.RETRY_ONCE else self._attempts
-        if past.counted >= most:
+        if past.counted >= self._attempts:
             return None
         if not self._budget.try_spend():
             return _CAP_S * self._rng.random()

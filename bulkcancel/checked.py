@@ -23,18 +23,16 @@ class InputCounts:
     """Where the data rows went; a pipe's may still be counted by its thread."""
 
     targets: int = 0
-    """Distinct IDs taken."""
+    """Distinct IDs."""
     duplicates: int = 0
     invalid: int = 0
     filtered: int = 0
     """Left out by `--where`."""
-    beyond_limit: int = 0
-    """Rows with a new ID after `--limit` was reached."""
 
     @property
     def rows(self) -> int:
         """All of them."""
-        return self.targets + self.duplicates + self.invalid + self.filtered + self.beyond_limit
+        return self.targets + self.duplicates + self.invalid + self.filtered
 
 
 class CheckedInput:

@@ -10,6 +10,7 @@ import errno
 import re
 import ssl
 import time
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Self
 
 import aiohttp
@@ -27,18 +28,27 @@ from bulkcancel.faults import (
     TlsFailedError,
     UnreadableAnswerError,
 )
-from bulkcancel.reply import Reply, parse_instance, redacted, server_message
+from bulkcancel.reply import (
+    MAX_BODY_BYTES,
+    Reply,
+    parse_instance,
+    read_other,
+    redacted,
+    too_long,
+    unpacked,
+)
+from bulkcancel.retry_after import parse_http_date, parse_retry_after
 from bulkcancel.target import base_url_of, host_of
 from bulkcancel.text import redact, shorten, visible
 from bulkcancel.version import VERSION
 from bulkcancel.watchdog import Watchdog
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from types import TracebackType
 
     from bulkcancel.connection import Pace
 
-MAX_BODY_BYTES = 64 * 1024
 _CONNECT_TIMEOUT_S = 10.0
 _NAMES_HOLD_S = 300
 _TOKEN = re.compile(r"[\x21-\x7e]+")
@@ -148,9 +158,9 @@ class DomoClient:
         """Send one cancel for a valid, lower-case ID and return the server's answer.
 
         `fresh` has it sent on a connection of its own instead of a kept-alive one; `pace` is
-        awaited before it is sent if it took long to get a connection. Never follows a redirect,
-        inflates a body or reads more than 64 KiB of it. Raises one of the `AttemptError`s of
-        `faults.py`, and `UsageError` when the client is not open.
+        awaited before it is sent if it took long to get a connection. Never follows a redirect
+        or reads more than 64 KiB of a body, on the wire or unpacked. Raises one of the
+        `AttemptError`s of `faults.py`, and `UsageError` when the client is not open.
         """
         session = self._fresh_session if fresh else self._session
         if session is None:
@@ -175,7 +185,7 @@ class DomoClient:
                     latency_s=time.monotonic() - started,
                 ) from None
             raise
-        except (aiohttp.ClientError, OSError, ssl.SSLError, ValueError) as error:
+        except (AttemptError, aiohttp.ClientError, OSError, ssl.SSLError, ValueError) as error:
             fault = _translate(error, fresh=making.fresh)
             fault.message = shorten(visible(redact(fault.message, self._token)))
             fault.latency_s = time.monotonic() - started
@@ -185,24 +195,44 @@ class DomoClient:
         latency_s = time.monotonic() - started
         status = response.status
         if 200 <= status < 300:
-            instance = parse_instance(body)
+            instance = parse_instance(body, instance_id)
             if instance is not None:
                 if self._token_bytes in body or b"\\" in body:  # a gateway may echo it
                     instance = redacted(instance, self._token)
-                return Reply(status, instance, "", None, latency_s)
-        message = shorten(visible(redact(server_message(body), self._token)))
-        return Reply(status, None, message, response.headers.get("Retry-After"), latency_s)
+                return Reply(status, instance, True, "", None, latency_s)  # noqa: FBT003
+        said, is_object = read_other(body)
+        if not making.fresh and _gives_up_idle_connection(response, is_object=is_object):
+            raise IdleConnectionClosedError("the server gave up an idle connection")
+        message = shorten(visible(redact(said, self._token)))
+        return Reply(status, None, is_object, message, _retry_after_s(response.headers), latency_s)
 
     @staticmethod
     async def _read(response: aiohttp.ClientResponse) -> bytes:
-        """Return the whole body; raise when it is longer than 64 KiB."""
+        """Return the whole plain body. Raises `UnreadableAnswerError`, beyond 64 KiB as well."""
         content = response.content
         body = await content.read(MAX_BODY_BYTES)
         while not content.at_eof():
             if len(body) >= MAX_BODY_BYTES:
-                raise UnreadableAnswerError("an answer of more than 64 KiB")
+                raise too_long()
             body += await content.read(MAX_BODY_BYTES - len(body))
-        return body
+        encoding = response.headers.get("Content-Encoding")
+        return body if encoding is None else unpacked(body, encoding)
+
+
+def _gives_up_idle_connection(response: aiohttp.ClientResponse, *, is_object: bool) -> bool:
+    """Return whether an answer was sent before the request had come, to close the connection.
+
+    Servers do so with 408 (RFC 9110, section 15.5.9), some with a 400 of their own.
+    """
+    gave_up = response.status == 408 or (response.status == 400 and not is_object)
+    return gave_up and response.headers.get("Connection", "").lower() == "close"
+
+
+def _retry_after_s(headers: Mapping[str, str]) -> float | None:
+    value = headers.get("Retry-After")
+    if value is None:
+        return None
+    return parse_retry_after(value, parse_http_date(headers.get("Date", "")) or datetime.now(UTC))
 
 
 def _translate(error: Exception, *, fresh: bool) -> AttemptError:

@@ -1,16 +1,34 @@
-"""Which column holds the IDs, and which ones `--where` looks at."""
+"""Which column holds the IDs, what its cells hold, and which ones `--where` looks at."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from bulkcancel.errors import UsageError
+from bulkcancel.instance_id import is_plain_id, page_host, parse_instance_id, why_no_id
 from bulkcancel.text import shorten
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from bulkcancel.decode import NumberedLines
+
+Row: TypeAlias = tuple[int, str, str | None]
+"""A data row: its line, its ID as a bare UUID, and `None`; or what stands there, and why not.
+
+The reason is `FILTERED` for a row that `--where` leaves out.
+"""
+
+FILTERED = "left out by --where"
+ANOTHER_TABLE = (
+    "this looks like the header of another table put behind the first: give each file as an input "
+    "of its own, as in bulkcancel run a.csv b.csv"
+)
+LONGEST_CELL = 128 * 1024
+"""In characters; the csv module's own limit."""
 
 ID_NAMES = frozenset(
     {
@@ -28,6 +46,10 @@ Format = Literal["auto", "csv", "tsv", "jsonl", "lines"]
 """What an input can be said to be."""
 
 _MOST_LISTED = 20
+_MOST_OTHERS = 10
+_LONGEST_NAME = 100
+_DOMAIN = ".domo.com"
+_SPELT_AS_ID = re.compile(r"[\w .,;\t-]{0,80}(?:[a-z ]I[Dd]|[_.-][Ii][Dd])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +59,8 @@ class Condition:
     column: str
     value: str
     negated: bool
+    others: list[str] = field(default_factory=list, compare=False, repr=False)
+    """The first few different values for which it did not hold."""
 
     @classmethod
     def parse(cls, text: str) -> Condition:
@@ -50,18 +74,51 @@ class Condition:
 
     def holds(self, value: str) -> bool:
         """Return whether a row with `value` in this column is meant; outer space is ignored."""
-        return (value.strip() == self.value) is not self.negated
+        value = value.strip()
+        if (value == self.value) is not self.negated:
+            return True
+        if len(self.others) < _MOST_OTHERS and (short := shorten(value, 40)) not in self.others:
+            self.others.append(short)
+        return False
+
+
+@dataclass(slots=True)
+class PageHost:
+    """The host whose executions pages stand for the run's instances.
+
+    Where it is not known, as behind a gateway, it is that of the first page: instances of two
+    hosts cannot be meant by one run.
+    """
+
+    name: str | None = None
+
+    @classmethod
+    def of_run(cls, host: str) -> PageHost:
+        """Return that of a run against `host`: known if it is one of Domo's own."""
+        name = host.partition("/")[0].partition(":")[0]
+        return cls(name if name.endswith(_DOMAIN) else None)
+
+    def refusal(self, host: str) -> str | None:
+        """Return why a page on `host` does not belong to this run, `None` if it does."""
+        if self.name is None:
+            self.name = host
+        if host == self.name:
+            return None
+        return (
+            f"this is a page on {shorten(host, 80)}, the run is about {self.name}: cancel each "
+            "instance of Domo in a run of its own"
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class InputOptions:
-    """What the user said about the inputs; `limit` is a number of distinct IDs."""
+    """What is said about the inputs."""
 
     column: str | None = None
     format: Format = "auto"
     encoding: str | None = None
     where: tuple[Condition, ...] = ()
-    limit: int | None = None
+    pages: PageHost = field(default_factory=PageHost)
 
 
 @lru_cache(4096)
@@ -83,6 +140,32 @@ def find_id_column(names: Sequence[str], column: str | None) -> list[int]:
     if column is not None:
         return find_named(names, column)
     return [i for i, name in enumerate(names) if normalise(name) in ID_NAMES]
+
+
+def is_number(column: str) -> bool:
+    """Return whether `--column` may be a column's number."""
+    return column.isascii() and column.isdigit() and len(column) <= 6
+
+
+def names_ids(text: str) -> bool:
+    """Return whether `text` is what a column of IDs is called: of instances, parents, models."""
+    if len(text) > _LONGEST_NAME:
+        return False
+    return normalise(text) in ID_NAMES or bool(_SPELT_AS_ID.fullmatch(text.strip(' \t\ufeff"')))
+
+
+def row_of(line: int, text: str, lines: NumberedLines, options: InputOptions) -> Row:
+    """Return the row whose ID is to be `text`; raise `InputError` if it is another host's."""
+    if is_plain_id(text):
+        return line, text, None
+    instance_id = parse_instance_id(text)
+    if instance_id is None:
+        return line, text, why_no_id(text)
+    host = page_host(text)
+    refusal = host and options.pages.refusal(host)
+    if refusal:
+        raise lines.error(line, refusal)
+    return line, instance_id, None
 
 
 def listed(names: Sequence[str]) -> str:

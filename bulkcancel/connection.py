@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 
+from bulkcancel.faults import UnreadableAnswerError
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from typing import Any
@@ -36,10 +38,11 @@ current: ContextVar[Making] = ContextVar("current")
 
 
 class PacedConnector(aiohttp.TCPConnector):
-    """A connector that keeps the pace when connecting stalls.
+    """A connector that keeps the pace when connecting stalls, and lends no spoilt connection.
 
     Requests that were let go one by one while a name was looked up, or while nothing answered,
-    would else all be sent in the moment the connections come about.
+    would else all be sent in the moment the connections come about. And what a server says on an
+    idle connection would be taken for the answer to the request that is sent over it next.
     """
 
     async def connect(
@@ -51,6 +54,11 @@ class PacedConnector(aiohttp.TCPConnector):
         """Return a connection, in pace if it took long to get one."""
         began = time.monotonic()
         made = await super().connect(req, traces, timeout)
+        while made.protocol is not None and made.protocol.should_close:
+            made.close()
+            if current.get().fresh:
+                raise UnreadableAnswerError("the server spoke before it was asked")
+            made = await super().connect(req, traces, timeout)
         pace = current.get().pace
         if pace is not None and time.monotonic() - began > _STALL_S:
             try:

@@ -53,6 +53,7 @@ class NumberedLines:
         self._head = b""
         self._line = 1
         self._after_cr = False
+        self._saw_header_again = False
         self._utf8_or_1252 = Utf8OrWindows1252()
         self._decoder: _Decoder = self._utf8_or_1252
 
@@ -73,6 +74,15 @@ class NumberedLines:
         """Add a fact about the inputs that the user should see, once."""
         if text not in self._notes:
             self._notes.append(text)
+
+    def note_header_again(self, line: int) -> None:
+        """Note, for the first of an input, that a repeated header is no row."""
+        if not self._saw_header_again:
+            self._saw_header_again = True
+            self.note(
+                f"{self.shown_name}, line {line}: the header again: skipped, here and wherever it "
+                "comes"
+            )
 
     def error(self, line: int, message: str) -> InputError:
         """Return an `InputError` that names this input and `line`."""

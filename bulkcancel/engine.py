@@ -44,7 +44,7 @@ class Policy:
     """Ceiling in requests a second; `None` searches for what the server allows."""
     burst: int = 1
     concurrency: int = 16
-    attempts: int = 4
+    attempts: int = 5
     grace_s: float = 10.0
     limits: Limits = field(default_factory=Limits)
     ok: frozenset[Outcome] = frozenset()
@@ -85,7 +85,14 @@ class Engine:
         ceiling = policy.rate_per_s or AUTO_CEILING_PER_S
         start = ceiling if policy.rate_per_s else _AUTO_START_PER_S
         self.pacer = Pacer(start, burst=policy.burst)
-        self._guard = Guard(stop, policy.limits, host=self._host, timeout_s=client.timeout_s)
+        self._guard = Guard(
+            stop,
+            policy.limits,
+            host=self._host,
+            timeout_s=client.timeout_s,
+            ok=policy.ok,
+            succeeded_before=policy.succeeded_before,
+        )
         self._canceller = Canceller(
             client,
             host=self._host,

@@ -20,16 +20,15 @@ if TYPE_CHECKING:
 
 _TICK_S = 0.1
 _NEVER_ANSWERED_S = 29.0
-_UNREADABLE_FROM_START = 3
+_STRANGERS_FROM_START_S = 30.0
 _FORBIDDEN_FROM_START = 25
-_CONCLUSIVE = frozenset({Next.DONE, Next.STOP_TOKEN})
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
     """How much trouble a run puts up with; seconds, counts, `None` for no limit."""
 
-    max_outage_s: float = 300.0
+    max_outage_s: float = 600.0
     deadline_s: float | None = None
     max_failures: int | None = None
     max_failure_share: float | None = None
@@ -37,36 +36,70 @@ class Limits:
 
 
 class Guard:
-    """Watches every answer and every result, and asks the run to stop when a rule says so."""
+    """Watches every answer and every result, and asks the run to stop when a rule says so.
 
-    def __init__(self, stop: Stop, limits: Limits, *, host: str, timeout_s: float = 0.0) -> None:
+    Outcomes in `ok` are no failures; `succeeded_before` are the successes of the runs that this
+    one goes on with.
+    """
+
+    def __init__(
+        self,
+        stop: Stop,
+        limits: Limits,
+        *,
+        host: str,
+        timeout_s: float = 0.0,
+        ok: frozenset[Outcome] = frozenset(),
+        succeeded_before: int = 0,
+    ) -> None:
         self._stop = stop
         self._limits = limits
         self._host = host
         self._never_answered_s = max(_NEVER_ANSWERED_S, timeout_s if timeout_s > 30 else 0.0)
-        self._paused_until = float("-inf")
+        self._ok = ok
+        self._succeeded_before = succeeded_before
+        self._began = time.monotonic()
         self._answers = 0
         self._successes = 0
+        self._tolerated = 0
         self._failures = 0
-        self._unreadable = 0
         self._forbidden = 0
+        self._trusted = False
+        """Whether the API has answered something else than that it refuses the token."""
+        self._met_api = False
+        """Whether anything but strangers has answered."""
+        self._strangers_since: float | None = None
         self._trouble_since: float | None = None
+        self._troubles = 0
         self._last_trouble = ""
+        self._refused_once = False
+        """Whether all the trouble is that one request was put off."""
 
     @property
     def answered(self) -> bool:
         """Whether the server has ever answered."""
         return self._answers > 0
 
-    def on_attempt(self, verdict: Verdict, reply: Reply | None, fault: AttemptError | None) -> None:
-        """Take note of an attempt that was not a plain success."""
-        if verdict.next is Next.STOP_TOKEN:
-            self._stop.request(
-                TokenRefusedError(
-                    f"{self._host} refused the token ({verdict.error}): "
-                    "make a new one in Admin > Security > Access tokens"
+    def on_attempt(
+        self,
+        verdict: Verdict,
+        reply: Reply | None,
+        fault: AttemptError | None,
+        *,
+        decisive: bool = False,
+    ) -> None:
+        """Take note of an attempt that was not a plain success.
+
+        It is `decisive` if it is the one to tell whether an earlier 401 was meant.
+        """
+        if verdict.next is Next.UNAUTHORIZED:
+            if decisive or not (self._successes or self._trusted):
+                self._stop.request(
+                    TokenRefusedError(
+                        f"{self._host} refused the token ({verdict.error}): "
+                        "make a new one in Admin > Security > Access tokens"
+                    )
                 )
-            )
         elif verdict.next is Next.STOP_TLS:
             self._stop.request(
                 StoppedError(
@@ -88,21 +121,15 @@ class Guard:
                     "never followed: check the instance name or the base URL"
                 )
             )
-        elif reply is not None and 200 <= reply.http_status < 300 and reply.instance is None:
-            self._unreadable += 1
-            if self._successes == 0 and self._unreadable >= _UNREADABLE_FROM_START:
-                self._stop.request(
-                    StoppedError(
-                        f"{self._host} does not answer as Domo's Workflow API does "
-                        f"({verdict.error}): check the instance name or the base URL"
-                    )
-                )
         if reply is not None:
             self._answers += 1
+            self._met_api = self._met_api or not verdict.stranger
+            if verdict.stranger and self._strangers_since is None:
+                self._strangers_since = time.monotonic()
         self._note_trouble(verdict)
 
     def on_success(self) -> None:
-        """Take note of an answer that names an instance; the only call on the plain path."""
+        """Take note of an answer that names the instance; the only call on the plain path."""
         self._answers += 1
         self._successes += 1
         self._trouble_since = None
@@ -111,17 +138,20 @@ class Guard:
         """Take note of one finished ID."""
         if result.outcome in SUCCESSES or result.outcome is Outcome.INVALID:
             return
-        self._failures += 1
         # In an outage no ID fails: they wait. And after this one there may be none for a while.
         self._trouble_since = None
+        if result.outcome in self._ok:
+            self._tolerated += 1
+            return
+        self._failures += 1
         if result.outcome is Outcome.FORBIDDEN:
             self._forbidden += 1
-            if self._successes == 0 and self._forbidden >= _FORBIDDEN_FROM_START:
+            allowed = self._successes or self._succeeded_before
+            if not allowed and self._forbidden >= _FORBIDDEN_FROM_START:
                 self._stop.request(
                     TokenRefusedError(
                         f"{self._host} forbade the first {self._forbidden} cancels and allowed "
-                        "none: the token's owner lacks the Manage Workflows grant, or the rights "
-                        "on these workflows"
+                        f"none: {result.error}"
                     )
                 )
         if self._too_many_failures():
@@ -133,41 +163,59 @@ class Guard:
         count, share = self._limits.max_failures, self._limits.max_failure_share
         if count is not None and self._failures >= count:
             return True
-        finished = self._failures + self._successes
+        finished = self._failures + self._successes + self._tolerated
         return share is not None and finished >= 100 and self._failures >= share * finished
 
     async def watch(self) -> None:
         """Stop the run at its deadline, or when trouble lasts too long; runs until cancelled."""
-        began = now = time.monotonic()
+        self._began = now = time.monotonic()
         while not self._stop.requested:
             slept_from = now
             await anyio.sleep(_TICK_S)
             now = time.monotonic()
-            stood_still = now - slept_from > 1 + _TICK_S  # SIGSTOP, a suspended laptop
-            if self._trouble_since is not None and (stood_still or now < self._paused_until):
-                self._trouble_since += now - slept_from
+            if now - slept_from > 1 + _TICK_S:  # SIGSTOP, a suspended laptop
+                self._leave_out(now - slept_from)
             deadline_s = self._limits.deadline_s
-            if deadline_s is not None and now - began >= deadline_s:
+            if deadline_s is not None and now - self._began >= deadline_s:
                 self._stop.request(StoppedError(f"the deadline of {deadline_s:g} s has passed"))
-            if self._trouble_since is None:
-                continue
-            trouble_s = now - self._trouble_since
-            if self._answers == 0 and trouble_s >= self._never_answered_s:
-                self._stop.request(
-                    StoppedError(f"{self._host} has never answered ({self._last_trouble})"),
-                    cut=True,
-                )
-            elif trouble_s >= self._limits.max_outage_s:
-                self._stop.request(
-                    StoppedError(
-                        f"an outage of {trouble_s:.0f} s, the limit of --max-outage "
-                        f"({self._last_trouble})"
-                    )
-                )
+            self._look_for_strangers(now)
+            self._look_for_outage(now)
 
-    def on_pause(self, seconds: float) -> None:
-        """Take note that the server asks to be left alone so long: that is no outage."""
-        self._paused_until = max(self._paused_until, time.monotonic() + seconds)
+    def _leave_out(self, seconds: float) -> None:
+        """Let time in which this process did not run count as no trouble."""
+        if self._trouble_since is not None:
+            self._trouble_since += seconds
+        if self._strangers_since is not None:
+            self._strangers_since += seconds
+
+    def _look_for_strangers(self, now: float) -> None:
+        since = self._strangers_since
+        if since is None or self._met_api or self._successes:
+            return
+        if now - since >= _STRANGERS_FROM_START_S:
+            self._stop.request(
+                StoppedError(
+                    f"{self._host} has not answered once as Domo's Workflow API does "
+                    f"({self._last_trouble}): check the instance name or the base URL, and what "
+                    "stands in between"
+                )
+            )
+
+    def _look_for_outage(self, now: float) -> None:
+        if self._trouble_since is None:
+            return
+        trouble_s = now - self._trouble_since
+        if self._answers == 0 and trouble_s >= self._never_answered_s:
+            self._stop.request(
+                StoppedError(f"{self._host} has never answered ({self._last_trouble})"), cut=True
+            )
+        elif trouble_s >= self._limits.max_outage_s and not self._refused_once:
+            self._stop.request(
+                StoppedError(
+                    f"an outage of {trouble_s:.0f} s, the limit of --max-outage "
+                    f"({self._last_trouble})"
+                )
+            )
 
     def on_first_request(self) -> None:
         """Start the clock of a host that never answers."""
@@ -176,9 +224,29 @@ class Guard:
             self._last_trouble = "the first request is still unanswered"
 
     def _note_trouble(self, verdict: Verdict) -> None:
-        if verdict.next in _CONCLUSIVE:
+        if verdict.next is Next.DONE:
+            self._trusted = True
             self._trouble_since = None
             return
+        now = time.monotonic()
         self._last_trouble = verdict.error
         if self._trouble_since is None:
-            self._trouble_since = time.monotonic()
+            self._trouble_since = now
+            self._troubles = 0
+        self._troubles += 1
+        self._refused_once = self._troubles == 1 and verdict.next is Next.THROTTLED
+        if verdict.pause_s is not None:
+            self._check_pause(verdict.pause_s, now - self._trouble_since, now - self._began)
+
+    def _check_pause(self, wait_s: float, trouble_s: float, run_s: float) -> None:
+        """Stop the run if the server wants to be left alone for longer than the run can wait."""
+        left_s, limit = self._limits.max_outage_s - trouble_s, "--max-outage"
+        if self._limits.deadline_s is not None and self._limits.deadline_s - run_s < left_s:
+            left_s, limit = self._limits.deadline_s - run_s, "--deadline"
+        if wait_s > left_s:
+            self._stop.request(
+                StoppedError(
+                    f"{self._host} asks to be left alone for {wait_s:.0f} s, longer than what is "
+                    f"left of {limit} ({max(left_s, 0):.0f} s; {self._last_trouble})"
+                )
+            )

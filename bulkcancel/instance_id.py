@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -13,23 +14,59 @@ _UUID = f"{_HEX}{{8}}-{_HEX}{{4}}-{_HEX}{{4}}-{_HEX}{{4}}-{_HEX}{{12}}"
 _ID = re.compile(_UUID)
 # An executions page's address: .../workflows/instances/{modelId}/{version}/{instanceId}
 _PAGE = re.compile(
-    rf"https?://[^\s/?#@]+/(?:[^\s?#]+/)?workflows/instances/[^\s?#]+/({_UUID})/?", re.IGNORECASE
+    r"https://([a-z0-9.-]+(?::[0-9]+)?)/(?:[^\s?#]+/)?workflows/instances/[^\s?#]+/"
+    rf"({_UUID})/?(?:[?#]\S*)?",
+    re.IGNORECASE,
 )
+_HEX_ALONE = re.compile(rf"{_HEX}{{32}}")
+_OUTER_SPACE = " \t\r\n\ufeff\xa0"
+
+is_plain_id = _ID.fullmatch
+"""Whether a text is an ID and nothing else: most are, a million times a file."""
 
 
 def parse_instance_id(text: str) -> str | None:
     """Return the lower-case UUID that `text` is, or `None`.
 
-    `text` is an ASCII UUID in its 8-4-4-4-12 form (RFC 9562, section 4) or the address of an
-    executions page that ends in one; space around it does not count. Braces, `urn:uuid:`,
+    `text` is an ASCII UUID in its 8-4-4-4-12 form (RFC 9562, section 4) or the https address of
+    an executions page whose path ends in one; space around it does not count. Braces, `urn:uuid:`,
     missing dashes and digits from beyond ASCII make it invalid: what is not surely an ID is
     never put into a URL.
     """
-    text = text.strip(" \t\r\n\ufeff\xa0")
+    text = text.strip(_OUTER_SPACE)
     if _ID.fullmatch(text):
         return text.lower()
     page = _PAGE.fullmatch(text)
-    return page[1].lower() if page else None
+    return page[2].lower() if page else None
+
+
+def page_host(text: str) -> str | None:
+    """Return the lower-case host of the executions page that `text` is the address of, if any.
+
+    With its port, unless that is the one of https.
+    """
+    page = _PAGE.fullmatch(text.strip(_OUTER_SPACE))
+    return page[1].lower().removesuffix(":443") if page else None
+
+
+def why_no_id(text: str) -> str:
+    """Return what is wrong with text that is no instance ID."""
+    text = text.strip()
+    if not text:
+        return "empty"
+    if _HEX_ALONE.fullmatch(text):
+        return "a UUID without its dashes"
+    if text.lower().startswith("urn:uuid:"):
+        return "a UUID with urn:uuid: before it: give the UUID alone"
+    if text.lower().startswith(("http://", "https://")):
+        return "an address that is not an executions page (https) ending in an instance ID"
+    if parse_instance_id(text.strip("{}()<>[]")):
+        return "a UUID in brackets: take them off"
+    if parse_instance_id(text.strip("\"'`,;")):
+        return "a UUID in quotes or with a delimiter: take them off"
+    if not text.isascii() and parse_instance_id(unicodedata.normalize("NFKC", text)):
+        return "a UUID in full-width or other letters beyond ASCII: type it in ASCII"
+    return "not a UUID"
 
 
 def pack(instance_id: str) -> bytes:

@@ -4,13 +4,26 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from bulkcancel.columns import Condition, InputOptions, find_id_column, find_named, listed
+from bulkcancel.columns import (
+    ANOTHER_TABLE,
+    ID_NAMES,
+    Condition,
+    InputOptions,
+    find_id_column,
+    find_named,
+    is_number,
+    listed,
+    names_ids,
+    normalise,
+)
 from bulkcancel.instance_id import parse_instance_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from bulkcancel.decode import NumberedLines
+
+_LONGEST_NAME = 200  # a longer cell is no name
 
 Record: TypeAlias = tuple[int, list[str], bool]
 """The number of its first line, its cells, and whether it spans several lines."""
@@ -26,6 +39,8 @@ class Layout(NamedTuple):
     """What set the width, for messages."""
     rivals: bool = False
     """Whether it is only from the first row that the column is known."""
+    names: tuple[str, ...] = ()
+    """The header's, normalised; none without one."""
 
 
 def headless_layout(first: Record, lines: NumberedLines, options: InputOptions) -> Layout | None:
@@ -33,7 +48,7 @@ def headless_layout(first: Record, lines: NumberedLines, options: InputOptions) 
     line, cells, _ = first
     held = [i for i, cell in enumerate(cells) if parse_instance_id(cell)]
     column = options.column
-    if not held or (column is not None and not _is_number(column)):
+    if not held or (column is not None and not is_number(column)):
         return None
     if options.where:
         raise lines.error(line, "there is no header, so --where has no columns to look at")
@@ -51,10 +66,6 @@ def headless_layout(first: Record, lines: NumberedLines, options: InputOptions) 
     return Layout(len(cells), held[0], (), "the first row", rivals=column is None)
 
 
-def _is_number(column: str) -> bool:
-    return column.isascii() and column.isdigit() and len(column) <= 6
-
-
 def headed_layout(
     first: Record, following: Iterator[Record], lines: NumberedLines, options: InputOptions
 ) -> Layout:
@@ -64,7 +75,7 @@ def headed_layout(
     if lines.guessed and not "".join(names).isascii():
         raise lines.not_utf8(line, "the header")
     found = find_id_column(names, options.column)
-    if not found and options.column is not None and _is_number(options.column):
+    if not found and options.column is not None and is_number(options.column):
         found = [int(options.column) - 1] if 1 <= int(options.column) <= len(names) else []
     if not found:
         raise lines.error(line, _no_id_column(names, following, options.column))
@@ -83,7 +94,38 @@ def headed_layout(
             )
         conditions.append((at[0], condition))
     lines.note(f'IDs are read from column "{names[found[0]]}"')
-    return Layout(len(names), found[0], tuple(conditions), "the header")
+    normalised = tuple(normalise(name) for name in names)
+    return Layout(len(names), found[0], tuple(conditions), "the header", names=normalised)
+
+
+def is_header_again(record: Record, layout: Layout, lines: NumberedLines) -> bool:
+    """Return whether a record without an ID in its place is the table's header once more.
+
+    So files put together have it. Raises `InputError` for what looks like another table's
+    header: its columns may be in another order, so what follows cannot be read.
+    """
+    line, cells, _ = record
+    names = tuple(normalise(cell[:_LONGEST_NAME]) for cell in cells)
+    if names == layout.names:
+        return True
+    if any(parse_instance_id(cell) for cell in cells[: layout.width]):
+        # A row, unless a header is stuck to it because the line end between them is missing.
+        stuck = [name for name in names[layout.width :] if name]
+        is_other = bool(stuck) and (
+            any(name in ID_NAMES or name in layout.names for name in stuck)
+            or names_ids(cells[layout.width - 1])
+        )
+    else:
+        known = {*ID_NAMES, *(layout.names[layout.id_index : layout.id_index + 1])}
+        given = [name for name in names if name]
+        is_other = (
+            any(name in known for name in given)
+            or names_ids(cells[layout.id_index] if layout.id_index < len(cells) else "")
+            or sum(name in layout.names for name in given) >= max(2, len(given) / 2)
+        )
+    if is_other:
+        raise lines.error(line, ANOTHER_TABLE)
+    return False
 
 
 def _no_id_column(names: list[str], following: Iterator[Record], column: str | None) -> str:
@@ -95,4 +137,6 @@ def _no_id_column(names: list[str], following: Iterator[Record], column: str | N
         return f'{message}: "{holding[0]}" holds an ID, so try --column "{holding[0]}"'
     if column is not None and any(parse_instance_id(name) for name in names):
         return f"{message}: there is no header, so give the column's number, as in --column 1"
-    return f"{message}: name one with --column NAME" if column is None else message
+    if column is None:
+        return f"{message}: name one with --column NAME, or take away what is above the header"
+    return f"{message}, and no line among the first ten has it"

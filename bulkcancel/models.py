@@ -54,7 +54,7 @@ class Target(NamedTuple):
 
     instance_id: str
     source: str
-    """`FILE:LINE`, `-:LINE` for standard input, empty from Python."""
+    """`FILE:LINE`, `-:LINE` for standard input, `argument:N` for an argument, empty from Python."""
 
 
 @dataclass(frozen=True, slots=True)

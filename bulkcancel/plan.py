@@ -64,7 +64,7 @@ def print_plan(console: Console, plan: Plan) -> None:
     if plan.filtered:
         row("left out", f"{plan.filtered:,} by --where")
     if plan.beyond_limit:
-        row("left out", f"{plan.beyond_limit:,} rows beyond --limit")
+        row("left out", f"{plan.beyond_limit:,} beyond --limit")
     for name, text in _invalid_rows(plan.invalid):
         row(name, text, "yellow")
     row("pace", _pace(plan))

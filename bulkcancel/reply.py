@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import json
+import zlib
 from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from bulkcancel.faults import UnreadableAnswerError
+from bulkcancel.instance_id import parse_instance_id
 from bulkcancel.text import redact
+
+MAX_BODY_BYTES = 64 * 1024
+"""The most that is read of an answer, on the wire and unpacked."""
+
+_INFLATED = frozenset({"gzip", "x-gzip", "deflate"})
+_GZIP_OR_ZLIB = zlib.MAX_WBITS | 32
+_RAW_DEFLATE = -zlib.MAX_WBITS
+_LEAST_READABLE = 10  # characters to each that is none: below that it is no text
 
 
 class InstanceBody(BaseModel):
@@ -19,7 +30,7 @@ class InstanceBody(BaseModel):
 
     model_config = ConfigDict(extra="ignore", coerce_numbers_to_str=True)
 
-    id: str | None = None
+    id: str | None = Field(default=None, coerce_numbers_to_str=False)
     status: str | None = Field(default=None, coerce_numbers_to_str=False)
     modelId: str | None = None  # noqa: N815
     modelName: str | None = None  # noqa: N815
@@ -29,17 +40,17 @@ class InstanceBody(BaseModel):
 _validate_json = InstanceBody.model_validate_json
 
 
-def parse_instance(body: bytes) -> InstanceBody | None:
-    """Return the instance object that `body` holds, or `None` if it holds none.
+def parse_instance(body: bytes, instance_id: str) -> InstanceBody | None:
+    """Return the object about `instance_id` (lower case) that `body` holds, or `None`.
 
-    An object counts if at least one documented field is in it: `{}` and `{"error": …}` with a
-    200 are no word that anything was cancelled.
+    Only its `id` tells: a gateway's own `{"status": "error"}` with a 200, or the answer about
+    another instance that a cache gives, is no word that this one was cancelled.
     """
     try:
         instance = _validate_json(body)
     except ValidationError:
         return None
-    return instance if instance.model_fields_set else None
+    return instance if instance.id is not None and instance.id.lower() == instance_id else None
 
 
 def redacted(instance: InstanceBody, secret: str) -> InstanceBody:
@@ -48,21 +59,66 @@ def redacted(instance: InstanceBody, secret: str) -> InstanceBody:
     return instance.model_copy(update={key: redact(text, secret) for key, text in texts.items()})
 
 
-def server_message(body: bytes) -> str:
-    """Return what a person would read in an error answer: its message, or the start of its text."""
+def read_other(body: bytes) -> tuple[str, bool]:
+    """Return what a person would read in an answer, and whether it is a JSON object.
+
+    What reads best is its message, else the start of its text.
+    """
     text = body.decode("utf-8", "replace").strip()
     try:
         parsed = json.loads(text)
     except (ValueError, RecursionError):
         parsed = None
     if isinstance(parsed, dict):
+        other = parsed.get("id")
+        if isinstance(other, str) and parse_instance_id(other):
+            return f"an answer about another instance, {other}", True
         for key in ("message", "statusReason", "error", "detail", "title"):
             value = parsed.get(key)
             if isinstance(value, str) and value:
-                return value
+                return value, True
+        return text, True
     if text[:1] == "<":
-        return "an HTML page"
-    return text
+        return "an HTML page", False
+    if "\0" in text or text.count("\ufffd") > len(text) // _LEAST_READABLE:
+        return f"{len(body)} bytes that are no text", False
+    return text, False
+
+
+def unpacked(body: bytes, encoding: str) -> bytes:
+    """Return the plain body of an answer in a content encoding that nobody asked for.
+
+    gzip and deflate (RFC 9110, section 8.4.1) are read, with or without zlib's frame, to
+    `MAX_BODY_BYTES` of plain text. Raises `UnreadableAnswerError` for all else.
+    """
+    encoding = encoding.strip().lower()
+    if encoding in {"", "identity"}:
+        return body
+    if encoding not in _INFLATED:
+        raise UnreadableAnswerError("an answer in a content encoding that was not asked for")
+    plain = _inflate(body, _GZIP_OR_ZLIB)
+    if plain is None and encoding == "deflate":
+        plain = _inflate(body, _RAW_DEFLATE)
+    if plain is None:
+        raise UnreadableAnswerError(f"an answer that is not the {encoding} it claims to be")
+    if len(plain) > MAX_BODY_BYTES:
+        raise too_long()
+    return plain
+
+
+def too_long() -> UnreadableAnswerError:
+    """Return the fault of an answer that is longer than any of the API's."""
+    return UnreadableAnswerError(f"an answer of more than {MAX_BODY_BYTES // 1024} KiB")
+
+
+def _inflate(body: bytes, window_bits: int) -> bytes | None:
+    """Return what `body` unpacks to, one byte more than allowed at most; `None` if it is broken."""
+    inflater = zlib.decompressobj(window_bits)
+    try:
+        plain = inflater.decompress(body, MAX_BODY_BYTES + 1)
+    except zlib.error:
+        return None
+    return plain if inflater.eof or len(plain) > MAX_BODY_BYTES else None
 
 
 class Reply(NamedTuple):
@@ -70,9 +126,11 @@ class Reply(NamedTuple):
 
     http_status: int
     instance: InstanceBody | None
-    """The instance object of a 2xx, `None` for every other answer."""
+    """The object about the instance asked for of a 2xx, `None` for every other answer."""
+    is_object: bool
+    """Whether the body is a JSON object, as all that the API itself says is."""
     message: str
-    """What the server said where it named no instance, safe to show; else empty."""
-    retry_after: str | None
-    """The raw `Retry-After` header."""
+    """What the server said where it did not name the instance, safe to show; else empty."""
+    retry_after_s: float | None
+    """For how long it asks to be left alone."""
     latency_s: float

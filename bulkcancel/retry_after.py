@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
-
-CAP_S = 300.0
-"""No server stops a run for longer than this with one header."""
+from datetime import UTC, datetime, timedelta
 
 _SECONDS = re.compile("[0-9]{1,20}")
 _DAYS = "(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)"
@@ -18,15 +15,22 @@ _DATE = re.compile(
 
 
 def parse_retry_after(value: str, now: datetime) -> float | None:
-    """Return the seconds to wait, 0 to `CAP_S`, or `None` if `value` does not say.
+    """Return the seconds to wait, 0 or more, or `None` if `value` does not say.
 
     Only ASCII digits and the one date form a server may still send, IMF-fixdate (RFC 9110,
-    sections 5.6.7 and 10.2.3), are read; `now` is an aware time. A date that has passed is 0.
+    sections 5.6.7 and 10.2.3), are read. A date counts from `now`, an aware time: that of the
+    answer's own `Date`, so that it does not matter whose clock is off. One that has passed is 0.
     """
     value = value.strip(" \t")
     if _SECONDS.fullmatch(value):
-        return min(float(value), CAP_S)
-    match = _DATE.fullmatch(value)
+        return float(value)
+    when = parse_http_date(value)
+    return None if when is None else max((when - now).total_seconds(), 0.0)
+
+
+def parse_http_date(text: str) -> datetime | None:
+    """Return the time, in UTC, of an IMF-fixdate; `None` for any other text."""
+    match = _DATE.fullmatch(text.strip(" \t"))
     if match is None:
         return None
     day, month, year, hour, minute, second = match.groups()
@@ -41,6 +45,6 @@ def parse_retry_after(value: str, now: datetime) -> float | None:
             int(second) - leap_s,
             tzinfo=UTC,
         )
-    except ValueError:
+        return when + timedelta(seconds=leap_s)
+    except (ValueError, OverflowError):
         return None
-    return min(max((when - now).total_seconds() + leap_s, 0.0), CAP_S)

@@ -43,6 +43,7 @@ from bulkcancel.stop import Stop
 from bulkcancel.system import LoopFactory, loop_factory
 from bulkcancel.target import SANDBOX, base_url_of, host_of
 from bulkcancel.terminal import confirm, is_interactive
+from bulkcancel.text import visible
 from bulkcancel.token import SANDBOX_TOKEN, read_token
 
 if TYPE_CHECKING:
@@ -69,8 +70,9 @@ def run(
         Parameter(
             allow_leading_hyphen=True,
             show_default=False,
-            help="Files of instance IDs: CSV, TSV, JSON Lines or one ID a line; - for standard "
-            "input, which is also read when something is piped into it and no file is given.",
+            help="Files of instance IDs: CSV, TSV, JSON Lines or one ID a line; or an ID, or an "
+            "executions page's address, itself. - for standard input, which is also read when "
+            "something is piped into it and no file is given.",
         ),
     ] = (),
     /,
@@ -102,6 +104,7 @@ class RunCommand:
         self._stats = Stats()
         self._stop = Stop()
         self._host = ""
+        self._notes_told = 0
         self._start_clock()
 
     def run(self) -> int:
@@ -110,7 +113,7 @@ class RunCommand:
         new_loop = loop_factory(settings.loop)
         self._host = SANDBOX if settings.sandbox else host_of(self._base_url())
         with self._display.reading() as on_progress:
-            inputs = open_inputs(self._paths, settings, on_progress)
+            inputs = open_inputs(self._paths, settings, self._host, on_progress)
         self._check_count(inputs)
         policy = policy_of(settings, inputs)
         if settings.dry_run:
@@ -202,6 +205,7 @@ class RunCommand:
     def _confirm(self, plan: Plan, inputs: Inputs) -> None:
         """Show the plan and ask, if there is somebody to ask. Raises `DeclinedError`."""
         self._display.plan(plan)
+        self._notes_told = len(inputs.notes)
         if plan.to_cancel == 0 and not inputs.invalid:
             self._display.say("Nothing to cancel.")
         elif not self._settings.yes and is_interactive():
@@ -226,8 +230,11 @@ class RunCommand:
             started_at=self._started_at,
             seconds=time.monotonic() - self._began,
         )
-        if inputs.is_open and not summary.rows_in and not error:
-            self._display.say("Nothing to cancel.")
+        if inputs.is_open:
+            for note in inputs.notes[self._notes_told :]:  # a pipe's, known once it was read
+                self._display.say(visible(note))
+            if not summary.rows_in and not error:
+                self._display.say("Nothing to cancel.")
         self._display.summary(summary)
         return summary.exit_code
 

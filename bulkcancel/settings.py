@@ -91,7 +91,7 @@ class RunSettings(BaseModel):
         "hold.",
     )
     limit: Annotated[int | None, Parameter(group=_INPUT)] = Field(
-        None, ge=1, description="Take at most this many distinct IDs."
+        None, ge=1, description="Send at most this many IDs; with --resume, the next so many."
     )
     expect_count: Annotated[int | None, Parameter(group=_INPUT)] = Field(
         None,

@@ -5,25 +5,32 @@ from __future__ import annotations
 import os
 import re
 import stat
-import unicodedata
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from bulkcancel.checked import CheckedInput, InputCounts
-from bulkcancel.columns import Condition, InputOptions
+from bulkcancel.columns import FILTERED, Condition, InputOptions
 from bulkcancel.decode import NumberedLines
 from bulkcancel.encodings import check_encoding
 from bulkcancel.errors import InputError
 from bulkcancel.formats import open_rows
-from bulkcancel.instance_id import IdSet, pack, parse_instance_id, unpack
+from bulkcancel.instance_id import (
+    IdSet,
+    pack,
+    page_host,
+    parse_instance_id,
+    unpack,
+    why_no_id,
+)
 from bulkcancel.models import InvalidRow, Target
-from bulkcancel.tables import FILTERED
 from bulkcancel.text import shorten
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
 __all__ = [
+    "Argument",
     "CheckedInput",
     "Condition",
     "InputCounts",
@@ -33,22 +40,31 @@ __all__ = [
 ]
 
 _CHUNK_BYTES = 64 * 1024  # what stays in a core's cache between decoding and splitting
-_PLAIN_ID = re.compile("-".join(f"[0-9a-fA-F]{{{n}}}" for n in (8, 4, 4, 4, 12)))
-_HEX_ALONE = re.compile(r"[0-9a-fA-F]{32}")
+
+
+_PART_OF_A_UUID = re.compile(r"[0-9a-f]{4}-[0-9a-f]{4}", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Argument:
+    """An instance ID, or an executions page's address, that is itself the input `number`."""
+
+    text: str
+    number: int
 
 
 def check_files(
-    inputs: Sequence[str | tuple[str, BinaryIO]],
+    inputs: Sequence[str | tuple[str, BinaryIO] | Argument],
     options: InputOptions,
     *,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> CheckedInput:
     """Read every input to its end and return its targets, before anything is sent.
 
-    An input is a path, or a name with an open binary file (`-` with a redirected standard
-    input), which is not closed. `on_progress` is told the bytes read and the bytes there are in
-    all, as far as known. Raises `InputError` with file and line, `UsageError` for an unknown
-    encoding.
+    An input is a path, a name with an open binary file (`-` with a redirected standard input),
+    which is not closed, or an ID by itself. `on_progress` is told the bytes read and the bytes
+    there are in all, as far as known. Raises `InputError` with file and line, `UsageError` for
+    an unknown encoding.
     """
     if options.encoding is not None:
         check_encoding(options.encoding)
@@ -58,6 +74,8 @@ def check_files(
         if isinstance(item, str):
             with _open(item) as file:
                 _check(item, file, options, checked, progress)
+        elif isinstance(item, Argument):
+            _check_argument(item, options, checked)
         else:
             _check(*item, options, checked, progress)
     return checked
@@ -96,64 +114,27 @@ def _taken(
     look_ahead: bool,
 ) -> Iterator[tuple[int, bytes] | InvalidRow]:
     """Yield the line and the packed ID of each row that names a new target, and invalid rows."""
-    limit = options.limit
-    # Hot, a million times a file: nearly every ID is plain, and packing that here takes half the
-    # time of the general way.
-    plain, from_hex, add = _PLAIN_ID.fullmatch, bytes.fromhex, seen.add
-    packed: bytes | None
+    from_hex, add = bytes.fromhex, seen.add  # hot: a million times a file
     for line, text, problem in open_rows(lines, options, look_ahead=look_ahead):
-        if problem is not None:
-            packed = None
-        else:
-            packed = from_hex(text.replace("-", "")) if plain(text) else _packed(text)
-        if packed is not None:
-            if not add(packed):
-                counts.duplicates += 1
-            elif limit is not None and counts.targets >= limit:
-                counts.beyond_limit += 1
-            else:
+        if problem is None:
+            packed = from_hex(text.replace("-", ""))
+            if add(packed):
                 counts.targets += 1
                 yield line, packed
+            else:
+                counts.duplicates += 1
         elif problem is FILTERED:
             counts.filtered += 1
         else:
             if lines.guessed and not text.isascii():
                 raise lines.not_utf8(line, "the ID")
             counts.invalid += 1
-            yield InvalidRow(
-                shorten(_encodable(text)), f"{lines.name}:{line}", problem or _why(text)
-            )
-
-
-def _packed(text: str) -> bytes | None:
-    """Return the 16 bytes of the ID that `text` is, or `None`."""
-    instance_id = parse_instance_id(text)
-    return None if instance_id is None else pack(instance_id)
+            yield InvalidRow(shorten(_encodable(text)), f"{lines.name}:{line}", problem)
 
 
 def _encodable(text: str) -> str:
     """Return `text` as UTF-8 can hold it: file names and JSON may have lone surrogates."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def _why(text: str) -> str:
-    """Return what is wrong with text that is no instance ID."""
-    text = text.strip()
-    if not text:
-        return "empty"
-    if _HEX_ALONE.fullmatch(text):
-        return "a UUID without its dashes"
-    if text.lower().startswith("urn:uuid:"):
-        return "a UUID with urn:uuid: before it: give the UUID alone"
-    if text.lower().startswith(("http://", "https://")):
-        return "an address that is not an executions page ending in an instance ID"
-    if parse_instance_id(text.strip("{}()<>[]")):
-        return "a UUID in brackets: take them off"
-    if parse_instance_id(text.strip("\"'`,;")):
-        return "a UUID in quotes or with a delimiter: take them off"
-    if not text.isascii() and parse_instance_id(unicodedata.normalize("NFKC", text)):
-        return "a UUID in full-width or other letters beyond ASCII: type it in ASCII"
-    return "not a UUID"
 
 
 class _Progress:
@@ -194,17 +175,36 @@ def _check(
             checked.add(packed, line)
 
 
+def _check_argument(argument: Argument, options: InputOptions, checked: CheckedInput) -> None:
+    host, instance_id = page_host(argument.text), parse_instance_id(argument.text)
+    refusal = host and options.pages.refusal(host)
+    if refusal or instance_id is None:
+        raise InputError(f"{shorten(argument.text)}: {refusal or why_no_id(argument.text)}")
+    packed = pack(instance_id)
+    checked.begin("argument")
+    if checked.seen.add(packed):
+        checked.counts.targets += 1
+        checked.add(packed, argument.number)
+    else:
+        checked.counts.duplicates += 1
+
+
 def _open(path: str) -> BinaryIO:
     try:
         return Path(path).open("rb", buffering=0)
     except OSError as error:
         if Path(path).is_dir():
             raise InputError(f"cannot read {path}: it is a directory, name the file") from None
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from None
+        reason = why_no_id(path)
+        meant_as_id = reason != "not a UUID" or _PART_OF_A_UUID.search(path)
+        hint = f"; as an instance ID it is {reason}" if meant_as_id else ""
+        raise InputError(f"cannot read {path}: {error.strerror or error}{hint}") from None
 
 
-def _size(item: str | tuple[str, BinaryIO]) -> int:
+def _size(item: str | tuple[str, BinaryIO] | Argument) -> int:
     """Return the bytes a regular file holds, 0 for anything else."""
+    if isinstance(item, Argument):
+        return 0
     try:
         status = Path(item).stat() if isinstance(item, str) else os.fstat(item[1].fileno())
     except (OSError, ValueError):

@@ -33,13 +33,18 @@ class Stats:
     retries: int = 0
     throttled: int = 0
     in_flight: int = 0
-    unanswered: int = 0
-    """IDs sent, and without a final answer when the run stopped."""
+    sent: int = 0
+    """IDs for which at least one request was sent."""
 
     @property
     def done(self) -> int:
         """IDs and invalid rows with a row written by this run."""
         return self.outcomes.total()
+
+    @property
+    def unanswered(self) -> int:
+        """IDs sent that have no row: once the run is over, those without a final answer."""
+        return max(self.sent - (self.done - self.outcomes[Outcome.INVALID]), 0)
 
     @property
     def all_succeeded(self) -> bool:

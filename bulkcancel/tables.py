@@ -4,27 +4,18 @@ from __future__ import annotations
 
 import csv
 from itertools import chain
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
-from bulkcancel.instance_id import parse_instance_id
-from bulkcancel.layout import headed_layout, headless_layout
+from bulkcancel.columns import FILTERED, LONGEST_CELL, row_of
+from bulkcancel.instance_id import is_plain_id, parse_instance_id
+from bulkcancel.layout import headed_layout, headless_layout, is_header_again
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from bulkcancel.columns import InputOptions
+    from bulkcancel.columns import InputOptions, Row
     from bulkcancel.decode import NumberedLines
     from bulkcancel.layout import Layout, Record
-
-Row: TypeAlias = tuple[int, str, str | None]
-"""A data row: its line, what stands where the ID should be, and why it is not taken.
-
-The reason is `None` for a row to be taken, `FILTERED` for one that `--where` leaves out.
-"""
-
-FILTERED = "left out by --where"
-LONGEST_CELL = 128 * 1024
-"""In characters; the csv module's own limit."""
 
 
 def table_rows(
@@ -50,15 +41,19 @@ def table_rows(
     width, id_index, conditions, _ = layout[:4]
     if layout.rivals:
         records = _refuse_rivals(records, layout, lines)
-    # The hot loop of reading: a plain row costs these comparisons, all else is judged apart. What
-    # sorts before "!" is empty or begins with a space.
-    for line, cells, spans in records:
+    # The hot loop of reading: a plain row costs these comparisons, all else is judged apart.
+    for record in records:
+        line, cells, spans = record
         if spans:
             _refuse_swallowed_rows(line, cells, layout, lines, delimiter)
-        if len(cells) == width and cells[id_index] > "!" and not conditions:
+        if len(cells) == width and is_plain_id(cells[id_index]) and not conditions:
             yield line, cells[id_index], None
         elif any(cell and not cell.isspace() for cell in cells):
-            yield _judged(line, cells, layout, lines)
+            row = _judged(record, layout, lines, options)
+            if row is None:
+                lines.note_header_again(line)
+            else:
+                yield row
 
 
 def _refuse_rivals(
@@ -169,19 +164,30 @@ def _refuse_swallowed_rows(
                     )
 
 
-def _judged(line: int, cells: list[str], layout: Layout, lines: NumberedLines) -> Row:
-    """Return the row of a record that has conditions, no ID or another number of cells."""
+def _judged(
+    record: Record, layout: Layout, lines: NumberedLines, options: InputOptions
+) -> Row | None:
+    """Return the row of a record that has conditions, no plain ID or another number of cells.
+
+    `None` if it is the header again.
+    """
+    line, cells, _ = record
     width, id_index, conditions, model = layout[:4]
     text = cells[id_index] if id_index < len(cells) else ""
+    ragged = len(cells) > width
+    if (ragged or not parse_instance_id(text)) and is_header_again(record, layout, lines):
+        return None
     if len(cells) < width or any(cell.strip() for cell in cells[width:]):
         doubt = _doubt(cells, layout)
-        return line, text, doubt and f"row has {len(cells)} cells, {model} {width}: {doubt}"
+        if doubt is not None:
+            return line, text, f"row has {len(cells)} cells, {model} {width}: {doubt}"
+        return row_of(line, text, lines, options)
     for index, condition in conditions:
         if lines.guessed and not cells[index].isascii():
             raise lines.not_utf8(line, f'the cell in column "{condition.column}"')
         if not condition.holds(cells[index]):
             return line, text, FILTERED
-    return line, text, None
+    return row_of(line, text, lines, options)
 
 
 def _doubt(cells: list[str], layout: Layout) -> str | None:

@@ -22,6 +22,8 @@ class History:
     """Failures that use up attempts."""
     restarted: bool = False
     """Whether an outage has made its first attempts void."""
+    refused: int = 0
+    """Answers of 401."""
     free: int = 0
     throttles: int = 0
     ambiguous: bool = False
@@ -93,7 +95,10 @@ class Undecided:
             self._breaker.forgive(past.counted)
 
     def given_up(self) -> Iterator[CancelResult]:
-        """Yield the results of those that have had all their attempts, when the run ends."""
+        """Yield the results of those that are known when the run ends.
+
+        They have had all their attempts, or the last word on them was that the token is refused.
+        """
         for case in self._cases.values():
-            if case.past.requests >= self._attempts:
+            if case.past.requests >= self._attempts or case.past.refused:
                 yield case.result

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,6 @@ from bulkcancel.faults import (
     IdleConnectionClosedError,
     NoDescriptorsError,
     TlsFailedError,
-    UnreadableAnswerError,
 )
 from bulkcancel.models import ErrorCode, Outcome
 
@@ -34,15 +33,14 @@ class Next(enum.Enum):
     DONE = enum.auto()
     RETRY = enum.auto()
     """After a back-off; uses up one of the attempts."""
-    RETRY_ONCE = enum.auto()
-    """As `RETRY`, but only after a first failure."""
     RETRY_FREE = enum.auto()
     """At once on a new connection; the request had probably not reached the server."""
     THROTTLED = enum.auto()
     """In its own time; uses up no attempt."""
     WAIT_LOCAL = enum.auto()
     """This machine is short of something; uses up no attempt."""
-    STOP_TOKEN = enum.auto()
+    UNAUTHORIZED = enum.auto()
+    """As `RETRY`, once it is clear that the token still holds; else the end of the run."""
     STOP_TLS = enum.auto()
 
 
@@ -54,7 +52,13 @@ class Verdict:
     outcome: Outcome
     error: str = ""
     transient: bool = False
-    """Whether the circuit breaker counts it as a failure."""
+    """Whether it is trouble on the way or the server's, not the word of the API on this ID."""
+    stranger: bool = False
+    """Whether something else than the API has answered."""
+    throttled: bool = False
+    """Whether the server says that there are too many requests."""
+    pause_s: float | None = None
+    """For how long it then asks to be left alone."""
 
 
 @lru_cache(maxsize=64)
@@ -68,38 +72,51 @@ def outcome_of(status: str | None) -> Outcome:
 
 
 def judge_reply(reply: Reply, *, ambiguous_before: bool) -> Verdict:
-    """Return what an answer means; `ambiguous_before`: an earlier attempt may have been applied."""
-    status = reply.http_status
+    """Return what an answer means; `ambiguous_before`: an earlier attempt may have been applied.
+
+    Only a JSON object is the API's word on one instance. Any other answer comes from somewhere
+    between here and there (a gateway, a proxy, a firewall), so it is trouble on the way.
+    """
     if reply.instance is not None:
         return Verdict(Next.DONE, outcome_of(reply.instance.status))
-    if 200 <= status < 300:
-        return _failed(Next.RETRY, ErrorCode.BAD_RESPONSE, _said(reply, "no instance object"))
-    if 300 <= status < 400:
-        return Verdict(
-            Next.DONE,
-            Outcome.FAILED,
-            f"{ErrorCode.UNEXPECTED_REDIRECT}: HTTP {status}: redirects are never followed; "
-            "check the instance name or the base URL",
+    trouble = _trouble(reply)
+    if trouble is not None:
+        return trouble
+    if reply.http_status == 403:
+        hint = (
+            " (the token's owner may lack the Manage Workflows grant, or Edit Execution Details on "
+            "this workflow)"
         )
+        return _final(Outcome.FORBIDDEN, ErrorCode.FORBIDDEN, reply, hint)
+    hint = "; an earlier attempt may have cancelled it" if ambiguous_before else ""
+    if reply.http_status in _NOT_FOUND:
+        return _final(Outcome.NOT_FOUND, ErrorCode.NOT_FOUND, reply, hint)
+    return _final(Outcome.REJECTED, ErrorCode.REJECTED, reply, hint)
+
+
+def _trouble(reply: Reply) -> Verdict | None:
+    """Return what an answer means that is no word on this instance, `None` for one that is."""
+    status, pause_s = reply.http_status, reply.retry_after_s
     if status == 401:
-        return Verdict(Next.STOP_TOKEN, Outcome.FAILED, _error(ErrorCode.UNAUTHORIZED, reply))
-    if status == 403:
-        return Verdict(
-            Next.DONE,
-            Outcome.FORBIDDEN,
-            f"{_error(ErrorCode.FORBIDDEN, reply)} (the token's owner needs Manage Workflows, and "
-            "Edit Execution Details on this workflow)",
-        )
-    if status in _NOT_FOUND:
-        earlier = "; an earlier attempt may have cancelled it" if ambiguous_before else ""
-        return Verdict(Next.DONE, Outcome.NOT_FOUND, _error(ErrorCode.NOT_FOUND, reply) + earlier)
-    if status == 429:
-        return Verdict(Next.THROTTLED, Outcome.FAILED, _error(ErrorCode.RATE_LIMITED, reply))
+        return _again(ErrorCode.UNAUTHORIZED, reply, step=Next.UNAUTHORIZED)
+    if status == 429 or (status == 403 and pause_s is not None):
+        error = _error(ErrorCode.RATE_LIMITED, reply)
+        return Verdict(Next.THROTTLED, Outcome.FAILED, error, throttled=True, pause_s=pause_s)
+    if status == 503 and pause_s is not None:
+        verdict = _again(ErrorCode.SERVER_ERROR, reply)
+        return replace(verdict, throttled=True, pause_s=pause_s)
     if status in _RETRIED or (500 <= status < 600 and status != 501):
-        return _failed(Next.RETRY, ErrorCode.SERVER_ERROR, _said(reply))
-    if status < 200 or status >= 600:
-        return _failed(Next.RETRY, ErrorCode.BAD_RESPONSE, _said(reply))
-    return Verdict(Next.DONE, Outcome.REJECTED, _error(ErrorCode.REJECTED, reply))
+        return _again(ErrorCode.SERVER_ERROR, reply)
+    if 300 <= status < 400:
+        hint = ": redirects are never followed; check the instance name or the base URL"
+        return _again(ErrorCode.UNEXPECTED_REDIRECT, reply, hint, stranger=True)
+    if status == 407:
+        hint = ": a proxy on the way wants a login"
+        return _again(ErrorCode.BAD_RESPONSE, reply, hint, stranger=True)
+    if not 400 <= status < 600 or not reply.is_object:
+        hint = ": not an answer of the Workflow API about this instance"
+        return _again(ErrorCode.BAD_RESPONSE, reply, hint, stranger=True)
+    return None
 
 
 def judge_fault(fault: AttemptError) -> Verdict:
@@ -111,19 +128,25 @@ def judge_fault(fault: AttemptError) -> Verdict:
         return Verdict(Next.RETRY_FREE, Outcome.FAILED, error)
     if isinstance(fault, NoDescriptorsError):
         return Verdict(Next.WAIT_LOCAL, Outcome.FAILED, error)
-    if isinstance(fault, UnreadableAnswerError):
-        return Verdict(Next.RETRY_ONCE, Outcome.FAILED, error, transient=True)
     return Verdict(Next.RETRY, Outcome.FAILED, error, transient=True)
 
 
-def _failed(step: Next, code: ErrorCode, text: str) -> Verdict:
-    return Verdict(step, Outcome.FAILED, f"{code}: {text}", transient=True)
+def _again(
+    code: ErrorCode,
+    reply: Reply,
+    hint: str = "",
+    *,
+    step: Next = Next.RETRY,
+    stranger: bool = False,
+) -> Verdict:
+    error = _error(code, reply) + hint
+    return Verdict(step, Outcome.FAILED, error, transient=True, stranger=stranger)
+
+
+def _final(outcome: Outcome, code: ErrorCode, reply: Reply, hint: str) -> Verdict:
+    return Verdict(Next.DONE, outcome, _error(code, reply) + hint)
 
 
 def _error(code: ErrorCode, reply: Reply) -> str:
-    return f"{code}: {_said(reply)}"
-
-
-def _said(reply: Reply, otherwise: str = "") -> str:
-    said = reply.message or otherwise
-    return f"HTTP {reply.http_status}: {said}" if said else f"HTTP {reply.http_status}"
+    said = f"{code}: HTTP {reply.http_status}"
+    return f"{said}: {reply.message}" if reply.message else said

@@ -111,6 +111,18 @@ def problem(status: int, message: str = "no", **headers: str) -> Answer:
     return http(status, json.dumps({"status": status, "message": message}).encode(), headers)
 
 
+def not_found_page() -> Answer:
+    """Return the 404 of a proxy that has no way to the service just now."""
+    return http(404, b"404 page not found\n", {"Content-Type": "text/plain"})
+
+
+def packed(data: bytes, *, encoding: str = "gzip", window_bits: int = 31) -> Answer:
+    """Return a 200 whose body is compressed, in the form that zlib makes with `window_bits`."""
+    packer = zlib.compressobj(wbits=window_bits)
+    body = packer.compress(data) + packer.flush()
+    return http(200, body, {"Content-Encoding": encoding})
+
+
 def limited(retry_after: str | None = "1") -> Answer:
     """Return a 429, with `Retry-After` unless it is `None`."""
     headers = {} if retry_after is None else {"Retry-After": retry_after}
@@ -229,6 +241,12 @@ FAULTS: dict[str, Callable[[str], Answer]] = {
     "504": lambda _: page(504),
     "408": lambda _: problem(408),
     "429": limited_somehow,
+    "404_page": lambda _: not_found_page(),
+    "403_page": lambda _: page(403),
+    "407": lambda _: page(407),
+    "other_instance": lambda _: http(200, instance("2052e10a-d142-4391-a731-2be1ab1c0188")),
+    "no_id": lambda _: http(200, b'{"id": null, "success": false}'),
+    "packed_page": lambda _: packed(b"<html>"),
     "closing_on_next": closing_on_next,
     "endless": lambda _: endless(),
     "gzip_bomb": lambda _: gzip_bomb(20),

@@ -5,7 +5,9 @@ from __future__ import annotations
 import uuid
 from typing import TYPE_CHECKING
 
-from bulkcancel.source import CheckedInput, Condition, InputOptions, check_files
+from bulkcancel.checked import CheckedInput
+from bulkcancel.columns import Condition, InputOptions, PageHost
+from bulkcancel.source import check_files
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,7 +31,7 @@ def check(
     format: Format = "auto",  # noqa: A002 - the option's name
     encoding: str | None = None,
     where: tuple[str, ...] = (),
-    limit: int | None = None,
+    host: str | None = None,
 ) -> CheckedInput:
     """Write each content to a file (the first one `name`d) and read them all."""
     paths = []
@@ -42,15 +44,13 @@ def check(
         format=format,
         encoding=encoding,
         where=tuple(Condition.parse(text) for text in where),
-        limit=limit,
+        pages=PageHost(host),
     )
     checked = check_files(paths, options)
     counts = checked.counts
     assert counts.targets == len(checked) == len(set(ids(checked)))
     assert counts.invalid == len(checked.invalid)
-    assert counts.rows == (
-        counts.targets + counts.duplicates + counts.invalid + counts.filtered + counts.beyond_limit
-    )
+    assert counts.rows == counts.targets + counts.duplicates + counts.invalid + counts.filtered
     return checked
 
 

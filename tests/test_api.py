@@ -126,6 +126,23 @@ def test_each_id_has_one_result(run: Run, server: FaultyServer, kind: str) -> No
     assert server.times_seen == Counter(IDS)
 
 
+def test_a_page_of_another_instance_is_never_sent(run: Run, server: FaultyServer) -> None:
+    """Its ID is of that host: an `invalid` result, as for all that names no instance here."""
+
+    async def work() -> None:
+        page = f"https://acme.domo.com/workflows/instances/{IDS[2]}/1.0.0/"
+        pages = [page + IDS[0], page.replace("acme", "acme-test") + IDS[1]]
+        async with _client(server) as client:
+            results = [each async for each in cancel_many(pages, client=client)]
+        assert {each.instance_id: each.outcome for each in results} == {
+            IDS[0]: Outcome.ACCEPTED,
+            pages[1]: Outcome.INVALID,
+        }
+        assert [seen.instance_id for seen in server.requests] == [IDS[0]]
+
+    run(work)
+
+
 def test_duplicates_are_sent_once_and_invalid_text_never(run: Run, server: FaultyServer) -> None:
     """An ID in two spellings is one; what is no ID yields `invalid` and is not on the wire."""
 
@@ -430,7 +447,7 @@ def test_nothing_is_printed_and_no_logging_is_configured(
         cwd=tmp_path, env=environment(), capture_output=True, timeout=30, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
-    assert server.times_seen[last] == 1
+    assert server.times_seen[last] == 2  # and the probe that was to tell if it was meant
     assert list(tmp_path.iterdir()) == []
 
 

@@ -63,7 +63,7 @@ def test_a_success_breaks_the_streak() -> None:
         for _ in range(100):
             _fail(breaker, 4)
             assert breaker.try_admit()
-            breaker.on_success()
+            breaker.on_success(now())
         return breaker.try_admit()
 
     assert run(main)
@@ -80,7 +80,7 @@ def test_the_outage_is_timed_from_its_first_failure() -> None:
         _fail(breaker, 5)
         await anyio.sleep(70)
         assert breaker.outage_started_at == began
-        breaker.on_success()
+        breaker.on_success(now())
         return breaker.outage_started_at
 
     assert run(main) is None
@@ -134,7 +134,7 @@ def test_a_success_lets_all_go_on() -> None:
             admitted.append(probe)
             if probe:
                 await anyio.sleep(0.1)
-                breaker.on_success()
+                breaker.on_success(now())
 
         _fail(breaker)
         async with anyio.create_task_group() as tasks:
@@ -146,7 +146,7 @@ def test_a_success_lets_all_go_on() -> None:
         _fail(breaker)
         for _ in range(4):
             breaker.on_failure(now(), probe=await breaker.admit())
-        breaker.on_success()
+        breaker.on_success(now())
         await anyio.sleep(1)
         _fail(breaker)
         reopened = now()
@@ -172,13 +172,50 @@ def test_late_failures_do_not_count_after_a_change() -> None:
         breaker.on_failure(now(), probe=True)
         await breaker.admit()
         assert now() - probed < 2.6
-        breaker.on_success()
+        breaker.on_success(now())
         for _ in range(16):
             breaker.on_failure(sent_at, probe=False)
         assert not breaker.open
         assert breaker.outage_started_at is None
 
     run(main)
+
+
+def test_late_successes_do_not_close_it() -> None:
+    """A request that was under way when it opened shows nothing of the time after that."""
+
+    async def main() -> None:
+        breaker = _make()
+        sent_at = now()
+        await anyio.sleep(10)
+        _fail(breaker)
+        breaker.on_success(sent_at)
+        assert breaker.open
+        assert await breaker.admit()
+        breaker.on_success(now())
+        assert breaker.try_admit()
+
+    run(main)
+
+
+def test_one_failure_to_hold_opens_it_and_the_first_probe_decides() -> None:
+    """It waits as for any outage; `holding` tells for whoever gets the probe, until it closes."""
+
+    async def main() -> list[bool]:
+        breaker = _make()
+        await anyio.sleep(1)
+        breaker.on_failure(now(), probe=False, hold=True)
+        told = [breaker.open, breaker.holding]
+        assert await breaker.admit()
+        breaker.on_success(now())
+        await anyio.sleep(1)
+        _fail(breaker)
+        told += [breaker.open, breaker.holding]
+        assert await breaker.admit()
+        breaker.on_failure(now(), probe=True, hold=True)
+        return [*told, breaker.holding]
+
+    assert run(main) == [True, True, True, False, True]
 
 
 def test_a_probe_given_up_is_followed_at_once() -> None:
@@ -252,7 +289,7 @@ def test_an_outage_of_a_minute_costs_few_requests(consumers: int, latency_s: flo
                 if down:
                     breaker.on_failure(sent_at, probe=probe)
                 else:
-                    breaker.on_success()
+                    breaker.on_success(now())
                     successes += 1
 
         async with anyio.create_task_group() as tasks:

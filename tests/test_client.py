@@ -131,10 +131,32 @@ def test_a_redirect_is_never_followed(status: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"[]", b"null", b"5", b"{}", b'{"error": "x"}', b'{"status": 5}', b"<html>", b"{"]
+    "body",
+    [
+        b"",
+        b"[]",
+        b"null",
+        b"5",
+        b"{}",
+        b"<html>",
+        b"{",
+        b'{"error": "x"}',
+        b'{"status": "error"}',
+        b'{"id": null, "success": false}',
+        b'{"modelName": "x", "status": null}',
+        answers.instance("2052e10a-d142-4391-a731-2be1ab1c0189"),
+        answers.instance(ID[:-1]),
+        answers.instance(f" {ID}"),
+        answers.instance(f"{{{ID}}}"),
+        answers.instance(ID, id=[ID]),
+        f'{{"id": "{ID}", "status": 5}}'.encode(),
+        f'{{"data": {{"id": "{ID}"}}}}'.encode(),
+        f'[{{"id": "{ID}"}}]'.encode(),
+        f'"{ID}"'.encode(),
+    ],
 )
-def test_a_200_without_an_instance_is_no_success(body: bytes) -> None:
-    """Only an object with a documented field says that anything was cancelled."""
+def test_a_200_without_this_instance_is_no_success(body: bytes) -> None:
+    """Only an object whose `id` is the one asked for says that this one is being cancelled."""
     reply = anyio.run(_attempt, answers.http(200, body))
     assert reply.http_status == 200
     assert reply.instance is None
@@ -143,15 +165,16 @@ def test_a_200_without_an_instance_is_no_success(body: bytes) -> None:
 @pytest.mark.parametrize(
     ("body", "status"),
     [
-        (b'{"id": "x"}', None),
-        (b'{"status": null}', None),
-        (b'{"status": "CANCELLED", "new": [1]}', "CANCELLED"),
-        (b'{"status": "PAUSED", "modelVersion": 3}', "PAUSED"),
+        ('"id": "%s"', None),
+        ('"status": null, "id": "%s"', None),
+        ('"id": "%s", "status": "CANCELLED", "new": [1]', "CANCELLED"),
+        ('"id": "%s", "status": "PAUSED", "modelVersion": 3', "PAUSED"),
     ],
 )
-def test_missing_and_new_fields_are_tolerated(body: bytes, status: str | None) -> None:
-    """An object with a documented field counts; its status is kept as said."""
-    reply = anyio.run(_attempt, answers.http(200, body))
+@pytest.mark.parametrize("spelt", [ID, ID.upper()])
+def test_missing_and_new_fields_are_tolerated(body: str, spelt: str, status: str | None) -> None:
+    """The ID alone makes an answer count, in capitals as well; its status is kept as said."""
+    reply = anyio.run(_attempt, answers.http(200, f"{{{body % spelt}}}".encode()))
     assert reply.instance is not None
     assert reply.instance.status == status
 
@@ -173,6 +196,53 @@ def test_a_gzip_bomb_is_neither_inflated_nor_kept() -> None:
             return peak
 
     assert anyio.run(check) < 5_000_000
+
+
+def _packed(extra: str = "") -> bytes:
+    return answers.packed(answers.instance(ID, extra=extra)).data.partition(b"\r\n\r\n")[2]
+
+
+@pytest.mark.parametrize(
+    ("encoding", "window_bits"),
+    [("gzip", 31), ("GZIP ", 31), ("x-gzip", 31), ("deflate", 15), ("deflate", -15)],
+)
+def test_compression_nobody_asked_for_is_read(encoding: str, window_bits: int) -> None:
+    """gzip and deflate, with zlib's frame and without, give the same answer as plain text."""
+    body = answers.instance(ID, "COMPLETED", modelName="x" * 60_000)
+    answer = answers.packed(body, encoding=encoding, window_bits=window_bits)
+    reply = anyio.run(_attempt, answer)
+    assert reply.instance is not None
+    assert reply.instance.modelName == "x" * 60_000
+
+
+_GZIP = {"Content-Encoding": "gzip"}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(answers.http(200, _packed("x" * 65536), _GZIP), id="over 64 KiB"),
+        pytest.param(answers.http(200, _packed(), {"Content-Encoding": "br"}), id="brotli"),
+        pytest.param(answers.http(200, _packed(), {"Content-Encoding": "gzip, gzip"}), id="twice"),
+        pytest.param(answers.http(200, answers.instance(ID), _GZIP), id="not packed"),
+        pytest.param(answers.http(200, _packed()[:-9], _GZIP), id="cut"),
+    ],
+)
+def test_compression_that_cannot_be_read_is_a_fault(answer: Answer) -> None:
+    """Too long, broken, or of a kind that is not read: no success, and nothing binary is shown."""
+    fault = _fault(answer)
+    assert type(fault) is faults.UnreadableAnswerError
+    assert fault.message.isascii()
+    assert fault.message.isprintable()
+    assert fault.latency_s > 0
+
+
+def test_what_is_no_text_is_not_shown() -> None:
+    """A packed body that does not say so is told by its size; old encodings stay readable."""
+    reply = anyio.run(_attempt, answers.http(502, _packed()))
+    assert reply.message == f"{len(_packed())} bytes that are no text"
+    reply = anyio.run(_attempt, answers.http(502, "Zugriff für Sie verweigert".encode("latin-1")))
+    assert reply.message.startswith("Zugriff f")
 
 
 def test_a_token_echoed_by_the_server_is_redacted() -> None:

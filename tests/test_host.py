@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from bulkcancel.columns import PageHost
 from bulkcancel.errors import UsageError
 from bulkcancel.rows import Format
 from bulkcancel.target import base_url_of, host_of
@@ -66,6 +67,22 @@ def test_no_server_is_called_as_the_sandbox_is() -> None:
         base_url_of(None, "https://Sandbox/")
     assert host_of(base_url_of(None, "https://sandbox:8443")) == "sandbox:8443"
     assert host_of(base_url_of("sandbox", None)) == "sandbox.domo.com"
+
+
+@pytest.mark.parametrize(
+    ("host", "pages"),
+    [
+        ("acme.domo.com", "acme.domo.com"),
+        ("acme.domo.com:8443", "acme.domo.com"),
+        ("acme.domo.com/api", "acme.domo.com"),
+        ("gw.example.com/acme.domo.com", None),
+        ("[::1]:8099", None),
+        ("sandbox", None),
+    ],
+)
+def test_whose_pages_a_run_takes(host: str, pages: str | None) -> None:
+    """A port or a path makes no other instance of it, and a path no instance at all."""
+    assert PageHost.of_run(host).name == pages
 
 
 def _rows(tmp_path: Path, *hosts: str) -> None:

@@ -75,15 +75,61 @@ def test_an_id_is_taken_once_however_often_and_wherever_it_stands(tmp_path: Path
     assert checked.counts.duplicates == 999 + 3
 
 
-def test_limit_counts_distinct_ids_and_still_checks_the_rest(tmp_path: Path) -> None:
-    """`--limit 2` takes two IDs, tells what lies beyond, and refuses a broken row there."""
-    content = f"instanceId,n\n{A},1\n{A},1\n{B},1\n{C},1\n{D},1\n{A},1\nbad,1\n"
-    checked = check(tmp_path, content, limit=2)
-    assert ids(checked) == [A, B]
-    counts = checked.counts
-    assert (counts.duplicates, counts.beyond_limit, counts.invalid) == (2, 2, 1)
-    with pytest.raises(InputError, match="line 9"):
-        check(tmp_path, content + f'{D},"x\n', limit=2)
+@pytest.mark.parametrize(
+    "text",
+    [
+        PAGE,
+        f"{PAGE}/",
+        f"{PAGE}?_wfv=view",
+        f"{PAGE}#top",
+        f"{PAGE}/?_wfv=view#top",
+        PAGE.replace("acme", "ACME"),
+        PAGE.replace("com/", "com:443/"),
+    ],
+)
+@pytest.mark.parametrize("host", ["acme.domo.com", None])
+def test_a_page_of_the_runs_host_is_its_id(tmp_path: Path, text: str, host: str | None) -> None:
+    """Whatever stands behind the ID, and however the host is spelt."""
+    assert ids(check(tmp_path, f"{text}\n", name="ids.txt", host=host)) == [A]
+    assert ids(check(tmp_path, f'{{"id": "{text}"}}\n', name="x.jsonl", host=host)) == [A]
+    assert ids(check(tmp_path, f"instanceId,n\n{text},x\n", host=host)) == [A]
+    assert ids(check(tmp_path, f"n,instanceId\n{text}\nx,{text}\n", host=host)) == [A]
+
+
+@pytest.mark.parametrize(
+    "other",
+    ["acme-test.domo.com", "acme.domo.com:8443", "acme.domo.com.evil.com", "cme.domo.com"],
+)
+@pytest.mark.parametrize("host", ["acme.domo.com", None])
+def test_a_page_of_another_host_is_refused(tmp_path: Path, other: str, host: str | None) -> None:
+    """The same ID there is another instance; where the host is not known, the first page's is."""
+    page = PAGE.replace("acme.domo.com", other)
+    for content in (
+        f"{PAGE}\n{page}\n",
+        f"instanceId,n\n{PAGE},x\n{page},x\n",
+        f"instanceId,n\n{PAGE},x\n{page}\n",
+        f'{{"id": "{PAGE}"}}\n{{"id": "{page}"}}\n',
+    ):
+        name = "x.jsonl" if content[0] == "{" else "x"
+        with pytest.raises(InputError, match=rf"line [23]: .* page on {other}, .*acme.domo.com"):
+            check(tmp_path, content, name=name, host=host)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        PAGE.replace("https", "http"),
+        PAGE.replace("acme", "user:pass@acme"),
+        PAGE.replace(".com/", ".com\\@evil.com/"),
+        PAGE.replace("acme", "ac%6De"),
+        f"{PAGE}&x",
+        f"https://acme.domo.com/?workflows/instances/{B}/1.0.0/{A}",
+    ],
+)
+def test_an_address_that_is_no_plain_page_is_invalid(tmp_path: Path, text: str) -> None:
+    """What a browser would not show for a page of Domo is no ID."""
+    checked = check(tmp_path, f"{A}\n{text}\n", name="ids.txt", host="acme.domo.com")
+    assert (ids(checked), checked.counts.invalid) == ([A], 1)
 
 
 def test_an_open_file_is_read_like_a_path(tmp_path: Path) -> None:

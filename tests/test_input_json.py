@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -57,7 +57,7 @@ def test_rows_without_an_id_are_invalid(tmp_path: Path) -> None:
         ("[\n", 1, r"jq -c '\.\[\]'"),
         (f'{{"id": "{A}"}}\n["{A}"]\n', 2, "JSON array"),
         (f'{{\n"id": "{A}"\n}}\n', 1, r"jq -c \."),
-        (f'{{"id": "{A}", "instanceId": "{B}"}}\n', 1, "--column NAME"),
+        (f'{{"executionId": "{A}", "instanceId": "{B}"}}\n', 1, "--column NAME"),
         ('{"id": ' + "[" * 60_000 + "\n", 1, "is not JSON"),
         ('{"id": "' + "x" * 140_000 + '"}\n', 1, "over 128 KiB"),
     ],
@@ -116,3 +116,88 @@ def test_where_refuses_what_it_cannot_compare(tmp_path: Path, second: str, messa
     first = f'{{"id": "{A}", "s": "x"}}'
     with pytest.raises(InputError, match=message):
         check(tmp_path, f"{first}\n{second}\n", name="runs.jsonl", where=("s!=z",))
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        (f'{{"id": "{B}", "instanceId": "{A}"}}', "instanceId"),
+        (f'{{"id": "{B}", "type": "x", "data": {{"instanceId": "{A}"}}}}', "data.instanceId"),
+        (f'{{"_id": "{B}", "_source": {{"executionId": "{A}"}}}}', "_source.executionId"),
+        (f'{{"a": {{"b": {{"c": {{"instance_id": "{A}"}}}}}}, "id": "{B}"}}', "a.b.c.instance_id"),
+        (f'{{"id": "{A}", "model": {{"id": "{B}"}}, "status": "x"}}', "id"),
+        (f'{{"_id": "{A}"}}', "_id"),
+        (f'{{"data.instanceId": "{A}", "id": "{B}"}}', "data.instanceId"),
+        (f'{{"id": "{A}", "parent": {{"instanceId": "{B}"}}}}', "id"),
+        (f'{{"id": "{A}", "steps": [{{"id": "{B}"}}], "tags": ["x"]}}', "id"),
+        (f'{{"instanceId": "{A}", "children": [{{"instanceId": "{B}"}}]}}', "instanceId"),
+    ],
+)
+def test_the_key_that_names_an_instance_is_taken(tmp_path: Path, text: str, key: str) -> None:
+    """An envelope's own `id` is not; of which key the IDs are read is said."""
+    checked = check(tmp_path, f"{text}\n", name="events.jsonl")
+    assert (ids(checked), checked.invalid) == ([A], [])
+    assert checked.notes == [f'IDs are read from key "{key}"']
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f'{{"event": {{"id": "{A}"}}}}',
+        f'{{"parent": {{"instanceId": "{A}"}}}}',
+        f'{{"a": {{"b": {{"c": {{"d": {{"instanceId": "{A}"}}}}}}}}}}',
+    ],
+    ids=["an id further in", "a parent's", "five deep"],
+)
+def test_a_key_that_may_be_of_something_else_is_none(tmp_path: Path, text: str) -> None:
+    """No ID is guessed from it: the object is an invalid row."""
+    checked = check(tmp_path, f"{text}\n", name="events.jsonl")
+    assert (ids(checked), checked.counts.invalid) == ([], 1)
+
+
+def test_a_path_can_be_named(tmp_path: Path) -> None:
+    """As messages show it, for the ID and for conditions."""
+    line = '{{"run": {{"id": "{}", "state": "{}"}}, "instanceId": "{}"}}\n'
+    content = line.format(A, "STUCK", C) + line.format(B, "DONE", C)
+    checked = check(tmp_path, content, name="x.jsonl", column="run.id", where=("run.state=STUCK",))
+    assert (ids(checked), checked.counts.filtered) == ([A], 1)
+
+
+def test_an_id_that_was_an_events_is_found_out(tmp_path: Path) -> None:
+    """Objects with `id` alone among envelopes are of something else, wherever they stand."""
+    event, envelope = f'{{"id": "{A}"}}\n', f'{{"id": "{C}", "data": {{"instanceId": "{B}"}}}}\n'
+    checked = check(tmp_path, envelope + event, name="x.jsonl")
+    assert ids(checked) == [B]
+    assert [row.reason for row in checked.invalid] == [
+        'no "data.instanceId" in this object; its keys are "id"'
+    ]
+    with pytest.raises(InputError, match=r"line 2: .*--column data\.instanceId"):
+        check(tmp_path, event + envelope, name="x.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("text", "advice"),
+    [
+        (f'{{"instances": [{{"id": "{A}"}}, {{"id": "{B}"}}]}}', r"jq -c '\.instances\[\]'"),
+        (f'{{"id": "{C}", "instances": [{{"id": "{A}"}}]}}', r"jq -c '\.instances\[\]'"),
+        (f'{{"id": "{C}", "rows": [{{"instanceId": "{A}"}}]}}', r"jq -c '\.rows\[\]'"),
+        (f'{{"data": {{"items": ["{A}"]}}, "n": 1}}', r"jq -c '\.data\.items\[\]'"),
+        ('{"executions": [], "total": 0}', r"jq -c '\.executions\[\]'"),
+        (f'{{"a-b": ["{A}"]}}', r"jq -c '\.NAME\[\]'"),
+        ('{\n  "instances": [\n', r"jq -c '\.NAME\[\]'"),
+        ('{"instances": [\n', r"jq -c '\.NAME\[\]'"),
+    ],
+)
+@pytest.mark.parametrize("options", [{}, {"where": ("status=x",)}])
+def test_an_object_that_lists_instances_is_refused_with_the_fix(
+    tmp_path: Path, text: str, advice: str, options: dict[str, Any]
+) -> None:
+    """It is never one invalid row, and the list's own `id` is no instance's."""
+    with pytest.raises(InputError, match=f"line 1: .*{advice}"):
+        check(tmp_path, f"{text}\n", name="x.json", **options)
+
+
+def test_files_put_together_need_nothing(tmp_path: Path) -> None:
+    """Each object has its own keys; a mark where the second file began is no part of it."""
+    content = f'\ufeff{{"id": "{A}", "x": 1}}\n\ufeff{{"x": "{C}", "id": "{B}"}}\n'
+    assert ids(check(tmp_path, content, name="x.jsonl")) == [A, B]

@@ -67,6 +67,7 @@ def pipe() -> Iterator[Pipe]:
         ("", f'{{"id": "{A}"}}\n', 1),
         ("", f'"{A}"\n', 1),
         ("\ufeffinstanceId,n\n", f"{A},Zoë\n", 2),
+        ("Stuck runs\n\ninstanceId,n\n", f"{A},x\n", 4),
     ],
 )
 def test_an_id_comes_out_while_the_pipe_is_open(
@@ -101,10 +102,20 @@ def test_bytes_that_trickle_are_the_same(pipe: Pipe, encoding: str) -> None:
     ]
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+@pytest.mark.parametrize("first", [1, 2, 3])
+def test_a_mark_may_come_byte_by_byte(encoding: str, first: int) -> None:
+    """A first read of one byte of it decides nothing."""
+    data = f"instanceId,n\n{A},Zoë\n".encode(encoding)
+    chunks = [data[:1], data[1:first], data[first:]]
+    items = stream(chunks, InputOptions(), counts=InputCounts(), seen=IdSet(), notes=[])
+    assert list(items) == [Target(A, "-:2")]
+
+
 @pytest.mark.timeout(20)
-def test_a_missing_column_is_told_without_another_line(pipe: Pipe) -> None:
-    """The refusal does not wait for a second line that may never come."""
-    pipe.write("model,name\n")
+def test_a_missing_column_is_told_at_the_first_id(pipe: Pipe) -> None:
+    """What may be a title is one no longer once there is a row; no further line is waited for."""
+    pipe.write(f"model,name\n{A},x\n")
     with pytest.raises(InputError, match=r"standard input, line 1: .*--column"):
         next(pipe.items)
 
@@ -131,18 +142,18 @@ def test_a_guess_is_given_up_when_a_character_is_cut_in_two() -> None:
 
 
 def test_a_pipe_goes_on_where_the_files_ended(tmp_path: Path) -> None:
-    """IDs of the files are duplicates in the pipe, and the limit counts both."""
+    """IDs of the files are duplicates in the pipe."""
     checked = check(tmp_path, f"{A}\n")
     items = stream(
         [f"{A}\n{B}\n{C}\n".encode()],
-        InputOptions(limit=2),
+        InputOptions(),
         counts=checked.counts,
         seen=checked.seen,
         notes=checked.notes,
     )
-    assert list(items) == [Target(B, "-:2")]
+    assert list(items) == [Target(B, "-:2"), Target(C, "-:3")]
     counts = checked.counts
-    assert (counts.rows, counts.targets, counts.duplicates, counts.beyond_limit) == (4, 2, 1, 1)
+    assert (counts.rows, counts.targets, counts.duplicates) == (4, 3, 1)
 
 
 def test_a_pipe_that_ends_without_a_line_end_is_read_to_its_end() -> None:
