@@ -71,12 +71,16 @@ def _after_five(server: FaultyServer, answer: Answer | None) -> None:
     server.plan = plan
 
 
-def _stopped(done: Finished, number: signal.Signals) -> None:
-    """Stopped by that signal, with the rows of the five successes on disk and told how to go on."""
+def _stopped(done: Finished, number: signal.Signals, server: FaultyServer) -> None:
+    """Stopped by that signal, with the rows of the five successes on disk and told how to go on.
+
+    What the server has seen and what it has not are told apart.
+    """
     assert done.code == 128 + number, done.stderr
     assert [row["outcome"] for row in done.rows()] == ["accepted"] * 5
     (finished,) = done.events("run.finished")
-    assert finished["not_reached"] == len(IDS) - 5
+    assert finished["unanswered"] == len(server.times_seen) - 5
+    assert finished["not_reached"] == len(IDS) - len(server.times_seen)
     assert "--resume" in str(finished["resume_command"])
 
 
@@ -102,7 +106,7 @@ def test_a_signal_ends_each_kind_of_waiting(
         process.send_signal(number)
         in_flight_s = state.grace_s if name == "silence" else 0
         done = ended(process, tmp_path, within_s=in_flight_s + 2)
-    _stopped(done, number)
+    _stopped(done, number, server)
     assert len(server.requests) == seen
 
 
@@ -170,7 +174,7 @@ def test_a_second_signal_keeps_the_rows(
         assert process.poll() is None
         process.send_signal(second)
         done = ended(process, tmp_path, within_s=1.5)
-    _stopped(done, first)
+    _stopped(done, first, server)
 
 
 @pytest.mark.parametrize("written", [None, f"{IDS[0]}\n"])
