@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from bulkcancel.engine import Policy
-from bulkcancel.errors import BulkcancelError, InputError, StoppedError
+from bulkcancel.errors import (
+    BulkcancelError,
+    DeclinedError,
+    InputError,
+    InterruptedRunError,
+    OutputError,
+    StoppedError,
+)
 from bulkcancel.finish import Finish, finish_command
 from bulkcancel.guard import Limits
 from bulkcancel.models import SENT_AGAIN, SUCCESSES, Outcome
@@ -21,6 +29,7 @@ from bulkcancel.quantities import (
 )
 from bulkcancel.summary import Summary
 from bulkcancel.system import fitting_concurrency
+from bulkcancel.version import VERSION
 
 if TYPE_CHECKING:
     from bulkcancel.inputs import Inputs
@@ -32,7 +41,7 @@ if TYPE_CHECKING:
 def plan_of(settings: RunSettings, inputs: Inputs, policy: Policy, host: str) -> Plan:
     """Return what is known of the run before its first request."""
     return Plan(
-        host=f"{host} (sandbox: nothing is real)" if settings.sandbox else host,
+        host=f"{host} (nothing is real)" if settings.sandbox else host,
         inputs=", ".join(inputs.names),
         to_cancel=inputs.to_cancel,
         already_done=inputs.already_done,
@@ -96,9 +105,13 @@ def summary_of(
     *,
     host: str,
     error: BulkcancelError | None,
+    started_at: datetime,
     seconds: float,
 ) -> Summary:
-    """Return what the run came to, its exit code and, if it ended early, how to finish it."""
+    """Return what the run came to, its exit code and, if it ended early, how to finish it.
+
+    `stats.unanswered` may still count an ID whose row came after all: the figures add up.
+    """
     counts = replace(inputs.counts)  # a pipe's thread may go on counting: this must add up
     expected = settings.expect_count
     if error is None and expected is not None and inputs.listed != expected:
@@ -111,21 +124,25 @@ def summary_of(
     fine = ok_of(settings)
     kept_failures = resumed.kept_failures(fine) if resumed is not None else 0
     ok = not (set(stats.outcomes) - SUCCESSES - fine or kept_failures)
-    not_reached = counts.rows - counts.duplicates - counts.filtered
-    not_reached -= inputs.already_done + stats.done
+    without_row = counts.rows - counts.duplicates - counts.filtered
+    without_row -= inputs.already_done + stats.done
+    unanswered = min(stats.unanswered, without_row)
     again = any(stats.outcomes[outcome] for outcome in again_of(settings))
     finish = Finish("")
-    if error and (not_reached or again) and settings.output != "-":
+    if _may_resume(error) and (without_row or again) and settings.output != "-":
         finish = finish_command(sys.argv[1:], inputs.names)
     return Summary(
+        version=VERSION,
         host=host,
+        inputs=list(inputs.names),
         output=settings.output,
         exit_code=error.exit_code if error else 0 if ok else 1,
-        reason=str(error) if error else "",
+        reason=_reason(error, stats),
         rows_in=counts.rows,
         duplicates=counts.duplicates,
         filtered=counts.filtered,
-        not_reached=not_reached,
+        unanswered=unanswered,
+        not_reached=without_row - unanswered,
         results=stats.done + inputs.already_done,
         already_done=inputs.already_done,
         kept_failures=kept_failures,
@@ -134,8 +151,26 @@ def summary_of(
         requests=stats.requests,
         retries=stats.retries,
         throttled=stats.throttled,
+        started_at=_timestamp(started_at),
+        ended_at=_timestamp(datetime.now(UTC)),
         seconds=seconds,
         resume_command=finish.command,
         resume_needs=finish.needs,
         ok=sorted(fine),
     )
+
+
+def _timestamp(when: datetime) -> str:
+    return when.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _reason(error: BulkcancelError | None, stats: Stats) -> str:
+    """Return why the run ended early, in words; empty where it did not."""
+    if isinstance(error, InterruptedRunError) and not stats.requests:
+        return f"{error}: nothing was sent"
+    return str(error) if error else ""
+
+
+def _may_resume(error: BulkcancelError | None) -> bool:
+    """Return whether `--resume` goes on: not after a no, nor with a file that cannot be used."""
+    return error is not None and not isinstance(error, (DeclinedError, OutputError))

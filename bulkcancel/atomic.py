@@ -1,16 +1,27 @@
-"""A file replaced whole or not at all."""
+"""Files written safely: replaced whole or not at all; devices, pipes and links left in place."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import select
+import stat
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
     from typing import BinaryIO
+
+_CANNOT_SYNC = frozenset(
+    {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF, errno.EACCES}
+)
+"""What systems say of a directory that they do not sync; those that can say EIO or ENOSPC."""
+_MOST_LINKS = 40
+_ESCAPED = {ord(c): f"\\{ord(c):03o}" for c in " \t\n\\"}
+"""How the list of mounts writes these in a name."""
 
 
 @contextmanager
@@ -19,7 +30,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
     It is synced before and its name after, so that a power cut leaves the old file or the new.
     Raises `OSError`, and then leaves `path` as it was, unless only the name could not be synced.
-    Call it for one `path` once at a time.
+    Call it for one `path` once at a time, and only where it `is_replaceable`.
     """
     temporary = path.with_name(f".{path.name}.rewrite")
     temporary.unlink(missing_ok=True)  # what a killed process left, or a link put in our way
@@ -29,7 +40,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
+        _take_the_place(temporary, path)
         sync_directory(path.parent)
     except BaseException:
         with contextlib.suppress(OSError):
@@ -37,12 +48,94 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         raise
 
 
+def _take_the_place(temporary: Path, path: Path) -> None:
+    try:
+        temporary.replace(path)
+    except OSError as error:
+        if error.errno != errno.EBUSY:
+            raise
+        reason = f"{path} is a mount of its own: mount its directory instead"
+        raise OSError(errno.EBUSY, reason) from None
+
+
 def sync_directory(directory: Path) -> None:
     """Make a new or replaced name survive a power cut, where the system can. Raises `OSError`."""
     if os.name == "nt":
         return
-    descriptor = os.open(directory, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        descriptor = os.open(directory, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        if error.errno not in _CANNOT_SYNC:
+            raise
+
+
+def is_mount(path: Path) -> bool:
+    """Return whether a file is a mount of its own, as one that is bound into a container is.
+
+    It can be written to, but not replaced. Only Linux has such files.
+    """
+    name = os.path.realpath(path).translate(_ESCAPED)
+    try:
+        with Path("/proc/self/mountinfo").open(encoding="utf-8", errors="surrogateescape") as lines:
+            return any(line.split(" ")[4] == name for line in lines)
+    except (OSError, IndexError):
+        return False
+
+
+def is_replaceable(path: Path) -> bool:
+    """Return whether `path` is a plain file, or nothing yet: neither link, device, FIFO nor mount.
+
+    What is not is opened with `open_in_place`. Raises `OSError`.
+    """
+    try:
+        return stat.S_ISREG(path.lstat().st_mode) and not is_mount(path)
+    except FileNotFoundError:
+        return True
+
+
+def open_in_place(path: Path, flags: int) -> int:
+    """Open for writing what `path` leads to, and return the descriptor. Raises `OSError`.
+
+    `/dev/stdout` and `/dev/fd/3` are that open descriptor itself: opened anew, a file would be
+    written from its start. A FIFO that nobody reads is an error instead of a wait.
+    """
+    descriptor = descriptor_of(path)
+    if descriptor is not None:
+        return os.dup(descriptor)
+    flags |= os.O_WRONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
+    if not path.exists():  # else it is refused for another user's FIFO in /tmp
+        flags |= os.O_CREAT
+    try:
+        descriptor = os.open(path, flags, 0o600)
+    except OSError as error:
+        if error.errno == errno.ENXIO:
+            raise OSError(errno.ENXIO, "nobody reads it: start its reader first") from None
+        raise
+    if hasattr(os, "O_NONBLOCK"):
+        os.set_blocking(descriptor, True)
+    return descriptor
+
+
+def write_all(descriptor: int, data: bytes) -> None:
+    """Write all of it, waiting where another program has made a pipe non-blocking."""
+    while data:
+        try:
+            data = data[os.write(descriptor, data) :]
+        except BlockingIOError:
+            select.select([], [descriptor], [])
+
+
+def descriptor_of(path: Path) -> int | None:
+    """Return which open descriptor `path` is a name of, as `/dev/stdout` is; `None` for others."""
+    folders = {"/dev/fd", f"/proc/{os.getpid()}/fd"}
+    for _ in range(_MOST_LINKS):
+        if path.name.isdecimal() and os.path.realpath(path.parent) in folders:
+            return int(path.name)
+        if not path.is_symlink():
+            break
+        path = path.parent / path.readlink()
+    return None

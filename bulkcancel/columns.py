@@ -100,7 +100,8 @@ class PageHost:
     @classmethod
     def of_run(cls, host: str) -> PageHost:
         """Return that of a run against `host`: known if it is one of Domo's own."""
-        return cls(host if host.endswith(_DOMAIN) else None)
+        name = host.partition("/")[0].partition(":")[0]
+        return cls(name if name.endswith(_DOMAIN) else None)
 
     def refusal(self, host: str) -> str | None:
         """Return why a page on `host` does not belong to this run, `None` if it does."""

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Self
 import anyio
 
 from bulkcancel.crash import CRASHED, fault_of
-from bulkcancel.errors import BulkcancelError, InterruptedRunError
+from bulkcancel.errors import BulkcancelError, InterruptedRunError, UsageError
 from bulkcancel.logs import check_log_file, close_log_file, make_logger, open_log_file
 from bulkcancel.observer import LogObserver
 from bulkcancel.plan import print_plan
 from bulkcancel.progress import Bar, Gauge, ReadingBar, log_progress
-from bulkcancel.summary import print_summary
+from bulkcancel.summary import print_summary, write_summary
 from bulkcancel.terminal import drawable, stderr_console, stream_is_terminal
 from bulkcancel.text import visible
 
@@ -41,6 +41,7 @@ class Display:
         self._console = stderr_console()
         terminal = self._console.is_terminal
         as_json = settings.log_format == "json" or (settings.log_format == "auto" and not terminal)
+        self._summary_path = settings.summary
         self._draws = not as_json and not settings.quiet
         # Rows and a bar on one terminal would wipe each other out.
         shared = settings.output == "-" and stream_is_terminal(sys.stdout)
@@ -153,26 +154,14 @@ class Display:
             tasks.cancel_scope.cancel()
 
     def summary(self, summary: Summary) -> None:
-        """Show what the run came to."""
+        """Show what the run came to, and write it where `--summary` says."""
         # What ended a run early is told even where little else is.
         tell = self.log.error if summary.reason and not self._draws else self.log.info
-        tell(
-            "run.finished",
-            exit_code=summary.exit_code,
-            reason=summary.reason,
-            outcomes=summary.outcomes,
-            rows_in=summary.rows_in,
-            results=summary.results,
-            already_done=summary.already_done,
-            duplicates=summary.duplicates,
-            filtered=summary.filtered,
-            not_reached=summary.not_reached,
-            requests=summary.requests,
-            retries=summary.retries,
-            seconds=round(summary.seconds, 3),
-            output=summary.output,
-            resume_command=summary.resume_command,
-            resume_needs=summary.resume_needs,
-        )
+        tell("run.finished", **summary.as_event())
         if self._draws:
             print_summary(self._console, summary)
+        if self._summary_path:
+            try:
+                write_summary(self._summary_path, summary)
+            except UsageError as broken:  # the exit code is about the cancels
+                self.observer.summary_lost(str(broken))

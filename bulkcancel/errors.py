@@ -11,7 +11,7 @@ A failed ID is not here: it is a `CancelResult`. The tree:
     ├── ResultsError        5  the results could not be written
     ├── BusyError           6  another run holds the results file
     ├── DeclinedError       130  a question was answered with no
-    └── InterruptedRunError 130 or 143: SIGINT, SIGTERM
+    └── InterruptedRunError 129, 130 or 143: SIGHUP, SIGINT, SIGTERM
 """
 
 from __future__ import annotations

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import select
 import stat
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from bulkcancel.atomic import sync_directory
+from bulkcancel.atomic import is_mount, sync_directory, write_all
 from bulkcancel.errors import OutputError, ResultsError, UsageError
 from bulkcancel.lock import FileLock
 from bulkcancel.models import SENT_AGAIN
@@ -60,11 +59,7 @@ class StreamLedger:
         if self.failure is not None:
             raise self.failure
         try:
-            while data:
-                try:
-                    data = data[os.write(self._descriptor, data) :]
-                except BlockingIOError:  # a pipe that another program has made so
-                    select.select([], [self._descriptor], [])
+            write_all(self._descriptor, data)
         except OSError as error:
             self._undo()
             raise self._fail(error.strerror or str(error)) from None
@@ -241,6 +236,11 @@ def _check_place(path: Path) -> None:
         raise OutputError(f"{path} is {kind}: results go to a plain file of their own")
     if not os.access(parent, os.W_OK | os.X_OK):
         raise OutputError(f"the directory {parent} is read-only: choose another -o")
+    if mode is not None and is_mount(path):
+        raise OutputError(
+            f"{path} is a mount of its own, which a resumed run cannot replace: mount its "
+            "directory instead, or choose another -o"
+        )
     if mode is not None and not os.access(path, os.R_OK | os.W_OK):
         raise OutputError(f"{path} cannot be read and written: choose another -o")
 

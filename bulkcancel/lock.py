@@ -6,6 +6,7 @@ import errno
 import os
 import socket
 import sys
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -99,11 +100,16 @@ class FileLock:
 
     @staticmethod
     def _holder(descriptor: int) -> str:
-        try:
-            os.lseek(descriptor, 0, os.SEEK_SET)
-            text = os.read(descriptor, 200).decode("utf-8", "replace")
-        except OSError:
-            text = ""
+        text, tries = "", 20
+        while not text and tries:  # it may have locked just now, and not yet said who it is
+            try:
+                os.lseek(descriptor, 0, os.SEEK_SET)
+                text = os.read(descriptor, 200).decode("utf-8", "replace")
+            except OSError:
+                break
+            tries -= 1
+            if not text:
+                time.sleep(0.01)
         return shorten(visible(text), 100) or "another run"
 
     @classmethod

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol, TextIO
 
 import structlog
 
+from bulkcancel.atomic import open_in_place
 from bulkcancel.errors import UsageError
 from bulkcancel.text import visible
 
@@ -67,9 +68,9 @@ def _plain(event: EventDict) -> str:
 
 
 def open_log_file(path: str) -> TextIO:
-    """Open `path` for appending, readable by its owner alone. Raises `UsageError`."""
+    """Open what `path` leads to for appending; a new file is its owner's. Raises `UsageError`."""
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        descriptor = open_in_place(Path(path), os.O_APPEND)
     except OSError as error:
         raise UsageError(f"cannot write the log file {path}: {error.strerror}") from None
     return os.fdopen(descriptor, "a", encoding="utf-8")

@@ -6,6 +6,7 @@ import asyncio
 import sys
 import time
 from contextlib import AsyncExitStack, ExitStack, suppress
+from datetime import UTC, datetime
 from importlib import import_module
 from typing import TYPE_CHECKING, Annotated
 
@@ -41,15 +42,14 @@ from bulkcancel.settings_sources import from_environment_and_file
 from bulkcancel.signals import SIGNALS
 from bulkcancel.stats import Stats
 from bulkcancel.stop import Stop
-from bulkcancel.summary import write_summary
 from bulkcancel.system import LoopFactory, loop_factory
-from bulkcancel.target import base_url_of, host_of
+from bulkcancel.target import SANDBOX, base_url_of, host_of
 from bulkcancel.terminal import confirm, is_interactive
 from bulkcancel.text import visible
 from bulkcancel.token import SANDBOX_TOKEN, read_token
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from bulkcancel.plan import Plan
 
 app = cyclopts.App(
     name="run",
@@ -115,58 +115,32 @@ class RunCommand:
         self._paths = inputs
         self._stats = Stats()
         self._stop = Stop()
+        self._host = ""
+        self._notes_told = 0
+        self._start_clock()
 
     def run(self) -> int:
         """Do it all; return the exit code. Raises `BulkcancelError` for what prevents a start."""
         settings = self._settings
         new_loop = loop_factory(settings.loop)
-        host = "127.0.0.1" if settings.sandbox else host_of(self._base_url())
+        self._host = SANDBOX if settings.sandbox else host_of(self._base_url())
         with self._display.reading() as on_progress:
-            inputs = open_inputs(self._paths, settings, host, on_progress)
+            inputs = open_inputs(self._paths, settings, self._host, on_progress)
         self._check_count(inputs)
         token = SANDBOX_TOKEN  # where nothing is sent, or to nobody
         if not settings.sandbox and inputs.to_cancel != 0:
             token = read_token(settings.token_file, ask=not settings.dry_run)
-        ledger = self._reserve_ledger(host)
+        ledger = self._reserve_ledger()
         policy = policy_of(settings, inputs, ledger.resumed)
         if ledger.resumed is not None:
             inputs.skip(ledger.resumed)
             inputs.notes.extend(ledger.resumed.notes)
-        plan = plan_of(settings, inputs, policy, host)
-        self._display.plan(plan)
-        told = len(inputs.notes)
         if settings.dry_run:
+            self._display.plan(plan_of(settings, inputs, policy, self._host))
             self._display.say("Dry run: nothing was sent.")
             return 0
-        if plan.to_cancel == 0 and not inputs.invalid:
-            self._display.say("Nothing to cancel.")
-        elif not settings.yes and is_interactive():
-            how_many = "the listed runs" if plan.to_cancel is None else f"{plan.to_cancel:,} runs"
-            if not confirm(f"Cancel {how_many} on {host}?"):
-                raise DeclinedError("not confirmed: nothing was sent")
-        ledger.begin()
-        began = time.monotonic()
         error = self._work(inputs, ledger, token, policy, new_loop)
-        seconds = time.monotonic() - began
-        summary = summary_of(
-            settings, inputs, self._stats, ledger.resumed, host=host, error=error, seconds=seconds
-        )
-        if inputs.is_open:
-            self._tell_of_pipe(inputs.notes[told:], is_empty=not summary.rows_in and not error)
-        self._display.summary(summary)
-        if settings.summary:
-            try:
-                write_summary(settings.summary, summary)
-            except UsageError as broken:  # the exit code is about the cancels
-                self._display.observer.summary_lost(str(broken))
-        return summary.exit_code
-
-    def _tell_of_pipe(self, notes: Sequence[str], *, is_empty: bool) -> None:
-        """Say what could not be said before it was read."""
-        for note in notes:
-            self._display.say(visible(note))
-        if is_empty:
-            self._display.say("Nothing to cancel.")
+        return self._finish(inputs, ledger, error)
 
     def _base_url(self) -> str:
         return base_url_of(self._settings.instance, self._settings.base_url)
@@ -179,7 +153,7 @@ class RunCommand:
                 "--expect-count: nothing was sent"
             )
 
-    def _reserve_ledger(self, host: str) -> Ledger | StreamLedger:
+    def _reserve_ledger(self) -> Ledger | StreamLedger:
         settings = self._settings
         ledger: Ledger | StreamLedger
         if settings.output == "-":
@@ -190,7 +164,7 @@ class RunCommand:
         else:
             ledger = Ledger.reserve(
                 settings.output,
-                host=host,
+                host=self._host,
                 resume=settings.resume,
                 overwrite=settings.overwrite,
                 form=settings.output_format,
@@ -208,8 +182,14 @@ class RunCommand:
         policy: Policy,
         new_loop: LoopFactory,
     ) -> BulkcancelError | None:
-        """Run the event loop until all is done; return why it ended early, if it did."""
+        """Show the plan, ask, and cancel; return why it ended early, if it did.
+
+        Whatever goes wrong once the plan may have been seen is a reason: all is accounted for.
+        """
         try:
+            self._confirm(plan_of(self._settings, inputs, policy, self._host), inputs)
+            ledger.begin()
+            self._start_clock()
             anyio.run(
                 self._cancel_all,
                 inputs,
@@ -220,7 +200,7 @@ class RunCommand:
             )
             ledger.close()
             reason = ledger.failure or self._stop.reason
-        except Exception as error:  # noqa: BLE001 - what was done is accounted for all the same
+        except Exception as error:  # noqa: BLE001 - a reason like the others
             reason = unwrapped(error)
         finally:
             SIGNALS.let_finish()
@@ -230,6 +210,42 @@ class RunCommand:
         return StoppedError(
             f"bulkcancel itself failed ({type(reason).__name__}): please report what the log says"
         )
+
+    def _confirm(self, plan: Plan, inputs: Inputs) -> None:
+        """Show the plan and ask, if there is somebody to ask. Raises `DeclinedError`."""
+        self._display.plan(plan)
+        self._notes_told = len(inputs.notes)
+        if plan.to_cancel == 0 and not inputs.invalid:
+            self._display.say("Nothing to cancel.")
+        elif not self._settings.yes and is_interactive():
+            how_many = "the listed runs" if plan.to_cancel is None else f"{plan.to_cancel:,} runs"
+            if not confirm(f"Cancel {how_many} on {self._host}?"):
+                raise DeclinedError("not confirmed: nothing was sent")
+
+    def _start_clock(self) -> None:
+        self._started_at, self._began = datetime.now(UTC), time.monotonic()
+
+    def _finish(
+        self, inputs: Inputs, ledger: Ledger | StreamLedger, error: BulkcancelError | None
+    ) -> int:
+        """Tell what the run came to and return its exit code."""
+        summary = summary_of(
+            self._settings,
+            inputs,
+            self._stats,
+            ledger.resumed,
+            host=self._host,
+            error=error,
+            started_at=self._started_at,
+            seconds=time.monotonic() - self._began,
+        )
+        if inputs.is_open:
+            for note in inputs.notes[self._notes_told :]:  # a pipe's, known once it was read
+                self._display.say(visible(note))
+            if not summary.rows_in and not error:
+                self._display.say("Nothing to cancel.")
+        self._display.summary(summary)
+        return summary.exit_code
 
     async def _cancel_all(
         self,
@@ -269,7 +285,12 @@ class RunCommand:
             )
             await stack.enter_async_context(client)
             engine = Engine(
-                client, policy, stats=self._stats, stop=stop, observer=self._display.observer
+                client,
+                policy,
+                stats=self._stats,
+                stop=stop,
+                observer=self._display.observer,
+                host=self._host,
             )
             gauge = Gauge(
                 self._stats,

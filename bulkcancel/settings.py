@@ -181,8 +181,8 @@ class RunSettings(BaseModel):
     quiet: Annotated[
         bool, Parameter(name=["--quiet", "-q"], negative="", show_default=False, group=_SEEN)
     ] = Field(default=False, description="Show errors only: no plan, no bar, no summary.")
-    summary: Annotated[str | None, Parameter(group=_SEEN)] = Field(
-        None, description="Write the summary there, as JSON."
+    summary: Annotated[str | None, Parameter(group=_SEEN, allow_leading_hyphen=True)] = Field(
+        None, description="Write the summary there, as JSON; - for standard output."
     )
     loop: Annotated[Literal["auto", "asyncio", "uvloop"], Parameter(group=_SETTINGS)] = Field(
         "auto", description="Event loop; auto: uvloop where it is installed."

@@ -1,10 +1,11 @@
-"""SIGINT and SIGTERM, from the first moment to the last."""
+"""SIGINT, SIGTERM and SIGHUP, from the first moment to the last."""
 
 from __future__ import annotations
 
 import os
 import signal
 import threading
+import time
 from typing import TYPE_CHECKING
 
 from bulkcancel.errors import InterruptedRunError
@@ -15,6 +16,11 @@ if TYPE_CHECKING:
 
 
 _PATIENCE_S = 0.8
+_ONE_EVENT_S = 0.2
+
+
+_HANGUP = getattr(signal, "SIGHUP", None)
+"""Windows has none."""
 
 
 class Signals:
@@ -24,19 +30,26 @@ class Signals:
     thread. During a run the first asks for a stop, the second cuts what is in flight. If the
     ending hangs (a disk, a name look-up, a reader of our output that has stopped) the process
     ends all the same: within the time given after the first signal, a second after the second.
-    After a run the little that is left is done first. `signal.signal` works on every system,
-    with every event loop and as PID 1.
+    After a run the little that is left is done first. A SIGHUP and a signal that comes with it
+    are one: a terminal that closes sends two, some service managers SIGTERM and SIGHUP.
+    `signal.signal` works on every system, with every event loop and as PID 1.
     """
 
     def __init__(self) -> None:
         self._on_signal: Callable[[InterruptedRunError, bool], None] | None = None
         self._within_s: float | None = None
         self._seen = 0
+        self._last, self._seen_at = 0, float("-inf")
 
     def install(self) -> None:
-        """Take over SIGINT and SIGTERM; call it in the main thread."""
+        """Take over SIGINT, SIGTERM and, unless it is ignored (`nohup`), SIGHUP.
+
+        Call it in the main thread.
+        """
         signal.signal(signal.SIGINT, self._handle)
         signal.signal(signal.SIGTERM, self._handle)
+        if _HANGUP is not None and signal.getsignal(_HANGUP) is not signal.SIG_IGN:
+            signal.signal(_HANGUP, self._handle)
 
     def hand_to(
         self, on_signal: Callable[[InterruptedRunError, bool], None], *, within_s: float
@@ -51,6 +64,11 @@ class Signals:
         self._within_s = None
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:
+        now = time.monotonic()
+        together = _HANGUP in {number, self._last} and now - self._seen_at < _ONE_EVENT_S
+        self._last, self._seen_at = number, now
+        if together:
+            return
         self._seen += 1
         reason = InterruptedRunError(signal.Signals(number).name, number)
         if self._seen > 2:

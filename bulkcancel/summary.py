@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from bulkcancel.atomic import replacing
+from bulkcancel.atomic import is_replaceable, open_in_place, replacing, write_all
 from bulkcancel.errors import UsageError
 from bulkcancel.models import SUCCESSES, Outcome
 from bulkcancel.quantities import show_duration
@@ -21,17 +22,22 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _MOST_ERRORS = 8
+_MOST_LOGGED = 20
 
 
 @dataclass(slots=True)
 class Summary:
     """The figures of a finished run; the keys of `--summary`.
 
-    They add up: `rows_in` = `results` + `duplicates` + `not_reached` + `filtered`, where
-    `results` are this run's rows and those an earlier run had left in a resumed file.
+    They add up: `rows_in` = `results` + `duplicates` + `filtered` + `unanswered` +
+    `not_reached`, where `results` are this run's rows and those an earlier run had left in a
+    resumed file. Times are UTC, ISO 8601.
     """
 
+    version: str
+    """Of bulkcancel."""
     host: str
+    inputs: list[str]
     output: str
     exit_code: int
     reason: str
@@ -39,6 +45,8 @@ class Summary:
     rows_in: int
     duplicates: int
     filtered: int
+    unanswered: int
+    """IDs sent, and without a final answer when the run stopped."""
     not_reached: int
     results: int
     already_done: int
@@ -52,6 +60,8 @@ class Summary:
     requests: int = 0
     retries: int = 0
     throttled: int = 0
+    started_at: str = ""
+    ended_at: str = ""
     seconds: float = 0.0
     resume_command: str = ""
     resume_needs: str = ""
@@ -73,26 +83,58 @@ class Summary:
         """Rows of this run that do not."""
         return sum(self.outcomes.values()) - self.succeeded
 
+    @property
+    def did_nothing(self) -> bool:
+        """Whether it ended before anything was sent or written."""
+        return bool(self.reason) and not self.requests and not self.outcomes
+
+    def as_event(self) -> dict[str, object]:
+        """Return the same as keys of a log event, its errors cut to the most frequent."""
+        return asdict(self) | {
+            "errors": self.errors[:_MOST_LOGGED],
+            "seconds": round(self.seconds, 3),
+        }
+
     def as_json(self) -> str:
         """Return one JSON object, indented, with a final line end."""
         return json.dumps(asdict(self), indent=2) + "\n"
 
 
 def write_summary(path: str, summary: Summary) -> None:
-    """Write the summary as JSON, replacing an older one whole. Raises `UsageError`."""
-    target, text = Path(path), summary.as_json()
+    """Write the summary as JSON: a plain file is replaced whole, all else is written in place.
+
+    `-` is standard output. Raises `UsageError`.
+    """
+    target, data = Path(path), summary.as_json().encode()
     try:
-        if target.exists() and not target.is_file():  # /dev/stdout, a FIFO
-            target.write_text(text, "utf-8")
-            return
-        with replacing(target) as file:
-            file.write(text.encode())
+        if path == "-":
+            write_all(1, data)
+        elif is_replaceable(target):
+            with replacing(target) as file:
+                file.write(data)
+        else:
+            descriptor = open_in_place(target, os.O_TRUNC)
+            try:
+                write_all(descriptor, data)
+            finally:
+                os.close(descriptor)
     except OSError as error:
         raise UsageError(f"cannot write the summary {path}: {error.strerror}") from None
 
 
 def print_summary(console: Console, summary: Summary) -> None:
     """Print what happened, the failures grouped by error, and what to do next."""
+    console.print()
+    if not summary.did_nothing:
+        _print_figures(console, summary)
+    if summary.reason:
+        stopped = "Stopped: " if summary.exit_code > 1 else ""
+        console.print(Text(f"{stopped}{visible(summary.reason)}", "bold red"))
+    for line in _what_next(summary):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _print_figures(console: Console, summary: Summary) -> None:
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     table.add_column("outcome")
     table.add_column("IDs", justify="right")
@@ -102,18 +144,12 @@ def print_summary(console: Console, summary: Summary) -> None:
         if count:
             style = "green" if summary.is_success(word) else "red"
             table.add_row(Text(word, style), f"{count:,}", Text(meaning, "dim"))
-    console.print()
     if summary.outcomes:
         console.print(table)
         console.print()
     for line in _notes(summary):
         console.print(line, highlight=False, markup=False)
     _print_errors(console, summary)
-    if summary.reason:
-        stopped = "Stopped: " if summary.exit_code > 1 else ""
-        console.print(Text(f"{stopped}{visible(summary.reason)}", "bold red"))
-    for line in _what_next(summary):
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 _MEANINGS = {
@@ -124,7 +160,7 @@ _MEANINGS = {
     "rejected": "the server refused this cancel",
     "invalid": "no instance ID; nothing was sent",
     "forbidden": "the token has no right to this workflow",
-    "failed": "trouble outlasted the attempts",
+    "failed": "no final answer: see the error of each",
     "unconfirmed": "never seen to stop",
 }
 
@@ -142,6 +178,8 @@ def _notes(summary: Summary) -> list[str]:
         parts.append(f"{summary.duplicates:,} duplicates sent once")
     if summary.filtered:
         parts.append(f"{summary.filtered:,} left out by --where")
+    if summary.unanswered:
+        parts.append(f"{summary.unanswered:,} sent, no final answer")
     if summary.not_reached:
         parts.append(f"{summary.not_reached:,} not reached")
     if summary.kept_failures:
@@ -170,7 +208,7 @@ def _what_next(summary: Summary) -> list[str]:
     if summary.resume_command:
         needs = f"{summary.resume_needs}: " if summary.resume_needs else ""
         return [f"To finish: {needs}{visible(summary.resume_command)}"]
-    if summary.output == "-":
+    if summary.output == "-" or summary.did_nothing:
         return []
     if summary.failed or summary.kept_failures:
         return [f"The rows that failed say why: {visible(summary.output)}"]

@@ -12,6 +12,8 @@ from bulkcancel.text import visible
 
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _DOMAIN = ".domo.com"
+SANDBOX = "sandbox"
+"""What the results' `host` column holds for the embedded sandbox."""
 
 
 def base_url_of(instance: str | None, base_url: str | None) -> str:
@@ -64,7 +66,13 @@ def _checked_base_url(text: str) -> str:
             f"the base URL {shown!r} would send the token in clear: use https "
             "(http is for loopback only)"
         )
-    return str(url).rstrip("/")
+    base_url = str(url).rstrip("/")
+    if host_of(base_url) == SANDBOX:
+        raise UsageError(
+            f"the results of {shown!r} could not be told from those of --sandbox: give the host "
+            "name in full"
+        )
+    return base_url
 
 
 def _is_address(host: str) -> bool:
@@ -80,5 +88,13 @@ def _is_loopback(host: str) -> bool:
 
 
 def host_of(base_url: str) -> str:
-    """Return the host name of a checked base URL: what the results' `host` column holds."""
-    return URL(base_url).host or ""
+    """Return `host[:port][/path]` of a checked base URL: what the results' `host` column holds.
+
+    The port is there where it is not the scheme's own, an IPv6 address in brackets: two servers
+    behind one name, such as two tunnels on loopback, are not one host.
+    """
+    url = URL(base_url)
+    host = (url.host or "").lower()
+    host = f"[{host}]" if ":" in host else host
+    port = "" if url.is_default_port() else f":{url.port}"
+    return f"{host}{port}{url.raw_path.rstrip('/')}"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
 import getpass
 import os
+import re
 from pathlib import Path
 
 from bulkcancel.errors import DeclinedError, UsageError
@@ -12,6 +14,12 @@ from bulkcancel.terminal import is_interactive
 SANDBOX_TOKEN = "sandbox-token"  # noqa: S105 - no secret: the embedded sandbox takes any
 _VARIABLES = ("DOMO_DEVELOPER_TOKEN", "DOMO_ACCESS_TOKEN")
 _MAX_BYTES = 64 * 1024
+_UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+# A line of a shell, a .env or a settings file. What Base64 ends in (`abc==`) is no such line.
+_ASSIGNMENT = re.compile(
+    r"(?:export\s+|set\s+|\$env:)?[a-z_][\w.-]*(?:\s*=\s*|\s*:\s+)[^=\s]", re.IGNORECASE
+)
+_QUOTES = frozenset("\"'`\u201c\u201d\u2018\u2019")
 
 
 def read_token(token_file: str | None, *, ask: bool = True) -> str:
@@ -41,7 +49,12 @@ def read_token(token_file: str | None, *, ask: bool = True) -> str:
 def _from_file(path: str) -> str:
     try:
         with Path(path).open("rb") as file:
-            return file.read(_MAX_BYTES).decode("utf-8-sig")
+            data = file.read(_MAX_BYTES)
+        if data.startswith(_UTF_16) or b"\0" in data:
+            raise UsageError(
+                f"the token file {path} is UTF-16 or holds NUL characters: save it as UTF-8"
+            )
+        return data.decode("utf-8-sig")
     except OSError as error:
         raise UsageError(f"cannot read the token file {path}: {error.strerror}") from None
     except UnicodeDecodeError:
@@ -52,11 +65,17 @@ def _checked(text: str, where: str) -> str:
     token = text.strip()
     if not token:
         raise UsageError(f"{where} holds no token: it is empty")
+    if token[0] in _QUOTES or token[-1] in _QUOTES:
+        raise UsageError(f"{where} holds the token in quotes: take them away")
+    if _ASSIGNMENT.match(token):
+        raise UsageError(
+            f"{where} holds a line such as NAME=token: leave nothing in it but the token itself"
+        )
     if not token.isascii():
         raise UsageError(f"{where} holds characters beyond ASCII: copy the token again")
     if not token.isprintable() or " " in token:
         raise UsageError(
             f"{where} holds a line break, a space or a control character within the token: "
-            "copy it again, alone"
+            "copy it again, alone, without a word such as Bearer"
         )
     return token

@@ -85,6 +85,11 @@ class FaultyServer:
         """`http://HOST:PORT`, or https."""
         return f"{'https' if self._ssl else 'http'}://{self._host}:{self.port}"
 
+    @property
+    def host(self) -> str:
+        """What results call it."""
+        return f"{self._host}:{self.port}"
+
     async def listen(self) -> None:
         """Accept connections, on the same port as before if there was one."""
         self._loop = asyncio.get_running_loop()

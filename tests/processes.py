@@ -115,7 +115,8 @@ def assert_it_adds_up(finished: Finished, *, resumed: bool) -> None:
     """Where a run said what it came to: each input row is accounted for, each result is a row."""
     lines = [line for line in finished.stderr.splitlines() if line.startswith("{")]
     for end in [json.loads(line) for line in lines if '"event": "run.finished"' in line]:
-        parts = [end[name] for name in ("results", "duplicates", "filtered", "not_reached")]
+        names = ("results", "duplicates", "filtered", "unanswered", "not_reached")
+        parts = [end[name] for name in names]
         assert sum(parts) == end["rows_in"], end
         assert min(parts) >= 0, end
         assert sum(end["outcomes"].values()) == end["results"] - end["already_done"], end

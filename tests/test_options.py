@@ -9,6 +9,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -239,9 +240,10 @@ def test_the_summary_adds_up(tmp_path: Path, server: FaultyServer) -> None:
     assert done.code == 1
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert set(summary) == {
-        "host", "output", "exit_code", "reason", "rows_in", "duplicates", "filtered",
-        "not_reached", "results", "already_done", "kept_failures", "outcomes", "errors",
-        "requests", "retries", "throttled", "seconds", "resume_command", "resume_needs", "ok",
+        "version", "host", "inputs", "output", "exit_code", "reason", "rows_in", "duplicates",
+        "filtered", "unanswered", "not_reached", "results", "already_done", "kept_failures",
+        "outcomes", "errors", "requests", "retries", "throttled", "started_at", "ended_at",
+        "seconds", "resume_command", "resume_needs", "ok",
     }  # fmt: skip
     counted = sum(summary[key] for key in ("results", "duplicates", "filtered", "not_reached"))
     assert summary["rows_in"] == counted == 25
@@ -249,7 +251,15 @@ def test_the_summary_adds_up(tmp_path: Path, server: FaultyServer) -> None:
     assert summary["results"] == len(done.rows()) == 12
     assert summary["outcomes"] == {"accepted": 8, "invalid": 2, "not_found": 2}
     assert (summary["exit_code"], summary["reason"], summary["resume_command"]) == (1, "", "")
-    assert summary["host"] == "127.0.0.1"
+    assert summary["host"] == server.host
+    assert (summary["version"], summary["inputs"]) == (VERSION, ["ids.csv"])
+    began, ended = (datetime.fromisoformat(summary[key]) for key in ("started_at", "ended_at"))
+    assert summary["started_at"].endswith("Z")
+    assert timedelta(0) < ended - began < timedelta(seconds=60)
+    (event,) = done.events("run.finished")
+    assert {key: event[key] for key in summary if key != "seconds"} == {
+        key: summary[key] for key in summary if key != "seconds"
+    }
     assert summary["output"] == "results.csv"
     assert summary["requests"] == 10
     grouped = {each["error"]: each["count"] for each in summary["errors"]}
@@ -407,7 +417,7 @@ def test_a_base_url_in_the_environment_beats_the_instance_there(
     done = bulkcancel("run", "ids.txt", "--rate", "10000", cwd=tmp_path, env=env)
     assert done.code == 0, done.stderr
     assert {seen.instance_id for seen in server.requests} == set(IDS)
-    assert {row["host"] for row in done.rows()} == {"127.0.0.1"}
+    assert {row["host"] for row in done.rows()} == {server.host}
 
 
 def test_resume_beats_overwrite_in_the_environment(tmp_path: Path, server: FaultyServer) -> None:

@@ -44,7 +44,7 @@ def test_the_input_is_not_the_output(tmp_path: Path, kind: str, option: str) -> 
         path.write_text("".join(json.dumps({"instanceId": x, "owner": "me"}) + "\n" for x in ids))
     else:
         path = tmp_path / "runs.csv"
-        rows = [a_result(x, Outcome.FAILED)._replace(host="127.0.0.1") for x in ids]
+        rows = [a_result(x, Outcome.FAILED)._replace(host="sandbox") for x in ids]
         path.write_bytes(Format.CSV.header + encode(rows, Format.CSV))
     before = path.read_bytes()
     done = bulkcancel("run", path, "--sandbox", "-o", path, option, cwd=tmp_path)

@@ -43,9 +43,9 @@ def _run(cwd: Path, server: FaultyServer, output: str, *options: str) -> Finishe
     return done
 
 
-def _stored(path: Path, *results: CancelResult) -> bytes:
+def _stored(path: Path, server: FaultyServer, *results: CancelResult) -> bytes:
     """Leave a results file of an earlier run against the test server."""
-    ours = [each._replace(host="127.0.0.1") for each in results]
+    ours = [each._replace(host=server.host) for each in results]
     path.write_bytes(content(Format(path.suffix[1:]), *ours))
     return path.read_bytes()
 
@@ -100,7 +100,9 @@ def test_failures_that_may_pass_are_sent_again(
     """Their new row takes the place of the old one; every other row stays as it was."""
     write_ids(tmp_path / "ids.txt", IDS[:6])
     path = tmp_path / output
-    _stored(path, result(IDS[0]), result(IDS[1], outcome), result(IDS[2], Outcome.NOT_FOUND))
+    _stored(
+        path, server, result(IDS[0]), result(IDS[1], outcome), result(IDS[2], Outcome.NOT_FOUND)
+    )
     kept = path.read_bytes().splitlines(keepends=True)
     done = _run(tmp_path, server, output, "--resume")
     assert done.code == 1, done.stderr  # the ID that was not found stays a failure
@@ -114,7 +116,9 @@ def test_failures_that_may_pass_are_sent_again(
 def test_what_failed_before_is_sent_last(tmp_path: Path, server: FaultyServer) -> None:
     """So that IDs at the top that fail every time cannot keep a run from getting further."""
     write_ids(tmp_path / "ids.txt", IDS[:6])
-    _stored(tmp_path / "results.csv", *(result(each, Outcome.FORBIDDEN) for each in IDS[:2]))
+    _stored(
+        tmp_path / "results.csv", server, *(result(each, Outcome.FORBIDDEN) for each in IDS[:2])
+    )
     assert _run(tmp_path, server, "results.csv", "--resume", "--concurrency", "1").code == 0
     assert [seen.instance_id for seen in server.requests] == [*IDS[2:6], *IDS[:2]]
 
@@ -159,7 +163,7 @@ def test_a_broken_row_is_told_and_its_id_sent_again(
     """The file and the line are named; the rows around it stay byte for byte."""
     write_ids(tmp_path / "ids.txt", IDS[:5])
     path = tmp_path / output
-    _stored(path, *(result(each) for each in IDS[:5]))
+    _stored(path, server, *(result(each) for each in IDS[:5]))
     lines = path.read_bytes().splitlines(keepends=True)
     broken = len(lines) - 2
     path.write_bytes(b"".join([*lines[:broken], lines[broken][7:], *lines[broken + 1 :]]))
@@ -187,7 +191,7 @@ def test_the_wrong_file_is_refused_before_anything_is_sent(
     """Exit 2, not a byte changed, no lock left."""
     write_ids(tmp_path / "ids.txt", IDS[:5])
     path = tmp_path / output
-    _stored(path, result(IDS[0]), result(IDS[1]))
+    _stored(path, server, result(IDS[0]), result(IDS[1]))
     match fault:
         case "other host":
             path.write_bytes(path.read_bytes().replace(b"127.0.0.1", b"127.0.0.2"))

@@ -115,7 +115,7 @@ def test_a_row_holds_what_the_server_said(tmp_path: Path) -> None:
             assert row["error"] == ""
             assert float(row["latencyMs"]) > 0
             assert row["finishedAt"].endswith("Z")
-            assert row["host"] == "127.0.0.1"
+            assert row["host"] == server.host
             assert row["source"] == "ids.txt:2"
 
 

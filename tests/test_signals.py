@@ -28,6 +28,7 @@ from tests.runs import make_ids
 from tests.waiting import until
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+HANGUP = [signal.SIGHUP] if sys.platform != "win32" else []
 
 
 @contextmanager
@@ -147,7 +148,7 @@ def test_an_idle_pipe_does_not_hold_the_process(tmp_path: Path) -> None:
         assert [row["instanceId"] for row in rows] == [each]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, *HANGUP])
 def test_a_signal_during_start_up(tmp_path: Path, number: signal.Signals) -> None:
     """At any moment of the first half second: the right code, no traceback, and it resumes."""
     ids = make_ids(40)

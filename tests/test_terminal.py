@@ -166,7 +166,7 @@ def test_the_plan_is_shown_and_no_sends_nothing(
         terminal.type("n")
         assert terminal.end() == 130
         for said in (
-            "host 127.0.0.1 ",
+            f"host {server.host} ",
             "input ids.txt ",
             "to cancel 30 ",
             "duplicates 3 (sent once) ",
@@ -176,7 +176,7 @@ def test_the_plan_is_shown_and_no_sends_nothing(
             "… and 2 more ",
             "pace 10 a second at most, 16 at a time: about 3.0 s ",
             "results results.csv ",
-            "Cancel 30 runs on 127.0.0.1? [y/N] n bulkcancel: not confirmed: nothing was sent",
+            f"Cancel 30 runs on {server.host}? [y/N] n Stopped: not confirmed: nothing",
         ):
             assert said in terminal.words
         _assert_fits(terminal, columns)
@@ -212,6 +212,7 @@ def test_only_yes_is_a_yes(tmp_path: Path, server: FaultyServer, answer: str) ->
             terminal.type(answer)
         assert terminal.end() == 130
         assert "nothing was sent" in terminal.text
+        assert "To finish" not in terminal.text
     assert server.connections == 0
     assert [path.name for path in tmp_path.iterdir()] == ["ids.txt"]
 
@@ -434,7 +435,7 @@ def test_quiet_still_tells_why_a_run_was_stopped(tmp_path: Path, server: FaultyS
     target = ("--base-url", server.base_url, "--yes", "--quiet")
     with _run(tmp_path, "ids.txt", *target) as terminal:
         assert terminal.end() == 3
-        assert "127.0.0.1 refused the token" in terminal.words
+        assert f"{server.host} refused the token" in terminal.words
         for unwanted in ("to cancel", "in flight", "succeeded", "Stopped:"):
             assert unwanted not in terminal.text
 
