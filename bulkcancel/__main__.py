@@ -23,7 +23,7 @@ def main() -> None:
         code = CRASHED
         if sys.stderr is not None:
             print(fault_of(error), file=sys.stderr)  # noqa: T201
-    sys.exit(code)
+    sys.exit(SIGNALS.exit_code(code))
 
 
 if __name__ == "__main__":

@@ -20,6 +20,8 @@ from cyclopts import (
 )
 from pydantic import ValidationError
 
+from bulkcancel.errors import UsageError
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
@@ -59,6 +61,15 @@ def sentence_of(error: CycloptsError, commands: Iterable[str]) -> str:
     if isinstance(cause, ValidationError):
         return "; ".join(_refusal(dict(e), error.argument) for e in cause.errors(include_url=False))
     return f"the command line cannot be read: {help_of}"
+
+
+def refuse_options(inputs: Iterable[str], settings: Iterable[str]) -> None:
+    """Raise `UsageError` if an input is an option that does not exist: `-x` may be a file."""
+    for word in inputs:
+        if word.startswith("-") and word != "-":
+            known = [f"--{name.replace('_', '-')}" for name in settings]
+            hint = "see bulkcancel run --help (a file of that name: put ./ before it)"
+            raise UsageError(unknown_option(word, known, hint))
 
 
 def unknown_option(word: str, known: Iterable[str], help_of: str) -> str:

@@ -26,13 +26,12 @@ from bulkcancel.errors import (
     InterruptedRunError,
     OutputError,
     StoppedError,
-    UsageError,
     unwrapped,
 )
 from bulkcancel.files import check_files
 from bulkcancel.inputs import Inputs, open_inputs
 from bulkcancel.ledger import Ledger, StreamLedger
-from bulkcancel.mistakes import unknown_option
+from bulkcancel.mistakes import refuse_options
 from bulkcancel.progress import Gauge
 from bulkcancel.quantities import parse_duration
 from bulkcancel.rows import format_of
@@ -80,15 +79,8 @@ def run(
     settings: Annotated[RunSettings, Parameter(name="*")] = RunSettings(),  # noqa: B008 - frozen
 ) -> int:
     """Cancel every instance listed in the inputs, and write one result row for each ID."""
-    for text in inputs:
-        if text.startswith("-") and text != "-":
-            raise UsageError(
-                unknown_option(
-                    text,
-                    [f"--{name.replace('_', '-')}" for name in RunSettings.model_fields],
-                    "see bulkcancel run --help (a file of that name: put ./ before it)",
-                )
-            )
+    SIGNALS.loaded()
+    refuse_options(inputs, RunSettings.model_fields)
     with Display(settings) as display:
         try:
             check_files(inputs, settings)

@@ -63,6 +63,7 @@ def sandbox(
     seed:
         Of the random errors, resets and jitter.
     """
+    SIGNALS.loaded()
     try:
         options = SandboxOptions(
             port=port,

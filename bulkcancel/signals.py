@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
 _PATIENCE_S = 0.8
 _ONE_EVENT_S = 0.2
-
-
 _HANGUP = getattr(signal, "SIGHUP", None)
 """Windows has none."""
 
@@ -26,18 +24,22 @@ _HANGUP = getattr(signal, "SIGHUP", None)
 class Signals:
     """Turns signals into a stop of whatever is going on.
 
-    Before a run there is nothing to drain: the signal raises `InterruptedRunError` in the main
-    thread. During a run the first asks for a stop, the second cuts what is in flight. If the
-    ending hangs (a disk, a name look-up, a reader of our output that has stopped) the process
-    ends all the same: within the time given after the first signal, a second after the second.
-    After a run the little that is left is done first. A SIGHUP and a signal that comes with it
-    are one: a terminal that closes sends two, some service managers SIGTERM and SIGHUP.
-    `signal.signal` works on every system, with every event loop and as PID 1.
+    While modules are loaded it is kept, as the import system swallows exceptions. Then, before a
+    run, there is nothing to drain: the signal raises `InterruptedRunError` in the main thread,
+    and should something swallow that, again when the run begins. During a run the first asks for
+    a stop, the second cuts what is in flight. If the ending hangs (a disk, a name look-up, a
+    reader of our output that has stopped) the process ends all the same: within the time given
+    after the first signal, a second after the second. After a run the little that is left is done
+    first. A SIGHUP and a signal that comes with it are one: a terminal that closes sends two, some
+    service managers SIGTERM and SIGHUP. `signal.signal` works on every system, with every event
+    loop and as PID 1.
     """
 
     def __init__(self) -> None:
         self._on_signal: Callable[[InterruptedRunError, bool], None] | None = None
         self._within_s: float | None = None
+        self._loading = True
+        self._kept: InterruptedRunError | None = None
         self._seen = 0
         self._last, self._seen_at = 0, float("-inf")
 
@@ -51,10 +53,23 @@ class Signals:
         if _HANGUP is not None and signal.getsignal(_HANGUP) is not signal.SIG_IGN:
             signal.signal(_HANGUP, self._handle)
 
+    def loaded(self) -> None:
+        """Raise a signal from now on where it finds the main thread, one that was kept at once."""
+        self._loading = False
+        self._raise_kept()
+
+    def exit_code(self, code: int) -> int:
+        """Return the code to exit with instead of `code`: another if a signal was kept."""
+        return code if self._kept is None else self._kept.exit_code
+
     def hand_to(
         self, on_signal: Callable[[InterruptedRunError, bool], None], *, within_s: float
     ) -> None:
-        """Call `on_signal(reason, is_second)` from now on; the end may take `within_s` seconds."""
+        """Call `on_signal(reason, is_second)` from now on; the end may take `within_s` seconds.
+
+        Raises `InterruptedRunError` if there was a signal before that nobody has noticed.
+        """
+        self._raise_kept()
         self._on_signal = on_signal
         self._within_s = within_s
 
@@ -78,9 +93,16 @@ class Signals:
             end = threading.Timer(patience_s, os._exit, [reason.exit_code])
             end.daemon = True
             end.start()
-        if self._on_signal is None:
+        if self._on_signal is not None:
+            self._on_signal(reason, self._seen > 1)
+            return
+        self._kept = reason
+        if not self._loading or self._seen > 1:
             raise reason
-        self._on_signal(reason, self._seen > 1)
+
+    def _raise_kept(self) -> None:
+        if self._kept is not None:
+            raise self._kept
 
 
 def _take_no_notice(_reason: InterruptedRunError, _second: bool) -> None:  # noqa: FBT001

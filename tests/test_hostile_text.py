@@ -196,7 +196,7 @@ def test_an_echoed_token_goes_nowhere(tmp_path: Path, server: FaultyServer) -> N
     for output, look in (("results.csv", "console"), ("results.jsonl", "json")):
         done = bulkcancel(
             "run", "ids.txt", "--base-url", server.base_url, "--rate", "100", "-o", output,
-            "--concurrency", "1", "--log-format", look, "--log-level", "debug",
+            "--concurrency", "1", "--attempts", "1", "--log-format", look, "--log-level", "debug",
             "--log-file", "log.jsonl", "--summary", "s.json", cwd=tmp_path,
         )  # fmt: skip
         assert done.code == 1, done.stderr

@@ -76,7 +76,7 @@ def test_a_file_called_like_an_id_is_read(tmp_path: Path, server: FaultyServer) 
         ((A.replace("-", ""),), "a UUID without its dashes"),
         ((f"{A},{B}",), "as an instance ID it is not a UUID"),
         ((f"https://acme.domo.com/x/{A}",), "an address that is not an executions page"),
-        (("gone.csv",), "gone.csv: No such file or directory\n"),
+        (("gone.csv",), 'cannot read gone.csv: No such file or directory"'),
         ((A, "--column", "id"), "no --column, no --where"),
         ((A, "--where", "x=y"), "no --column, no --where"),
         ((f"{PAGE}{A}", f"{OTHER_PAGE}{B}"), "page on acme-test.domo.com"),

@@ -24,6 +24,8 @@ from tests.processes import bulkcancel, command, environment, write_ids
 from tests.runs import make_ids
 from tests.waiting import until
 
+pytestmark = pytest.mark.slow
+
 KILLS, IDS = 6, 2000
 CONCURRENCY = 64
 TARGET = ("--rate", "1000", "--concurrency", str(CONCURRENCY), "--resume", "--log-level", "error")

@@ -12,6 +12,8 @@ from bulkcancel.models import Outcome
 from tests.nginx_server import Limit, Logged, NginxOptions, NginxServer, nginx_server
 from tests.runs import Run, make_ids
 
+pytestmark = pytest.mark.slow
+
 POLICY = Policy(rate_per_s=1000, concurrency=16)
 
 

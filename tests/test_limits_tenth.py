@@ -10,6 +10,8 @@ from bulkcancel.models import Outcome
 from tests.nginx_server import Limit, NginxOptions, nginx_server
 from tests.runs import Run, make_ids
 
+pytestmark = pytest.mark.slow
+
 
 def _limit(rate_per_s: int) -> Limit:
     return Limit(rate_per_s, burst=10, nodelay=True)

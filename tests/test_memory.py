@@ -16,6 +16,8 @@ from tests.processes import ended, running
 from tests.runs import make_ids
 from tests.waiting import until
 
+pytestmark = pytest.mark.slow
+
 linux = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
 MANY = 200_000
 FIRST, LAST = make_ids(2)

@@ -7,10 +7,14 @@ import http.client
 import json
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.nginx_server import Limit, NginxOptions, nginx_server
 
 if TYPE_CHECKING:
     from tests.nginx_server import NginxServer
+
+pytestmark = pytest.mark.slow
 
 ID = "2052e10a-d142-4391-a731-2be1ab1c0188"
 

@@ -91,7 +91,7 @@ def test_the_outcomes_that_are_sent_again(
     server.plan = lambda i, _n: answers.ok(i)
     outcomes = [each for each in Outcome if each is not Outcome.INVALID]
     stored: dict[Outcome, CancelResult] = {
-        each: result(IDS[n], each)._replace(host="127.0.0.1") for n, each in enumerate(outcomes)
+        each: result(IDS[n], each)._replace(host=server.host) for n, each in enumerate(outcomes)
     }
     path = tmp_path / "results.csv"
     path.write_bytes(content(Format.CSV, *stored.values()))

@@ -13,6 +13,8 @@ from tests.faulty_server import FaultyServer, running_in_thread
 from tests.processes import bulkcancel, write_ids
 from tests.runs import make_ids
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(("rate", "seconds"), [(20, 4), (200, 4), (1000, 4)])
 def test_the_server_sees_the_ceiling_and_no_more(tmp_path: Path, rate: int, seconds: int) -> None:

@@ -89,6 +89,7 @@ _texts = (
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=10_000, deadline=None)
 @given(value=_texts, now=_moments)
 @example(value="Wed, 06 Nov 2024 99:99:99 GMT", now=NOW)

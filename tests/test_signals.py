@@ -170,6 +170,46 @@ def test_a_signal_during_start_up(tmp_path: Path, number: signal.Signals) -> Non
     assert sorted(row["instanceId"] for row in done.rows()) == sorted(ids)
 
 
+LOST = """
+import os, signal, sys
+class Loud:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+        for _ in range(1000): pass  # the handler runs in here, where no exception gets out
+"""
+WHILE_LOADING = """
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "bulkcancel.{module}": Loud()
+sys.meta_path.insert(0, Finder())
+"""
+BEFORE_THE_RUN = """
+from bulkcancel import run_command
+plan_of = run_command.plan_of
+def loudly(*arguments):
+    Loud()
+    return plan_of(*arguments)
+run_command.plan_of = loudly
+"""
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        pytest.param(WHILE_LOADING.format(module="cli"), id="loading"),
+        pytest.param(WHILE_LOADING.format(module="engine"), id="loading the command"),
+        pytest.param(WHILE_LOADING.format(module="sandbox"), id="loading the sandbox"),
+        pytest.param(BEFORE_THE_RUN, id="before the run"),
+    ],
+)
+def test_a_signal_is_not_lost_where_exceptions_are(tmp_path: Path, moment: str) -> None:
+    """In a finalizer, or a callback of the import system, Python drops what the handler raises."""
+    write_ids(tmp_path / "ids.txt", make_ids(40))
+    done = bulkcancel("run", "ids.txt", "--sandbox", cwd=tmp_path, fault=LOST + moment)
+    assert done.code == 143, done.stderr
+    assert "accepted" not in done.stderr
+
+
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs unshare")
 def test_as_pid_1(tmp_path: Path) -> None:
     """In a container's first process signals have no default: bulkcancel still stops."""

@@ -100,6 +100,7 @@ def test_what_is_no_http_is_sent_again_like_other_trouble() -> None:
     assert server.times_seen[ID] == 5
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_mixed_faults_lose_nothing() -> None:
     """30 % of first answers faulty in every way there is: a true row for each of 3,000 IDs."""
@@ -116,6 +117,7 @@ def test_mixed_faults_lose_nothing() -> None:
     assert run.stop.reason is None
 
 
+@pytest.mark.slow
 def test_idle_connections_closed_by_the_server_cost_nothing() -> None:
     """Every kept-alive connection dies silently: no ID fails, no attempt is counted."""
     ids = make_ids(10_000)
@@ -259,6 +261,7 @@ def test_an_outage_opens_the_breaker_and_fails_nobody() -> None:
     assert 5 <= during <= 40
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("concurrency", [1, 2, 3])
 def test_an_outage_fails_nobody_however_few_are_in_flight(concurrency: int) -> None:
     """One consumer alone uses up an ID's attempts before the breaker opens: they do not count."""

@@ -434,7 +434,8 @@ def _check_no_tls(done: Finished, word: str) -> None:
     assert done.code == 4, done.stderr
     assert "Traceback" not in done.stderr
     (finished,) = done.events("run.finished")
-    assert "no trusted TLS connection to localhost (tls: " in str(finished["reason"])
+    assert "no trusted TLS connection to localhost:" in str(finished["reason"])
+    assert " (tls: " in str(finished["reason"])
     assert word in str(finished["reason"]).lower()
     assert "--resume" in str(finished["resume_command"])
     assert not {"accepted", "canceled", "completed"} & {row["outcome"] for row in done.rows()}
