@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, cast
 from bulkcancel.checked import CheckedInput
 from bulkcancel.columns import Condition, InputOptions, PageHost, listed
 from bulkcancel.errors import UsageError
-from bulkcancel.instance_id import pack, parse_instance_id
+from bulkcancel.instance_id import IdSet, pack, parse_instance_id
 from bulkcancel.models import InvalidRow
 from bulkcancel.source import Argument, check_files, stream
 from bulkcancel.stdin import ThreadedIterator, read_chunks
@@ -49,6 +49,8 @@ class Inputs:
         self.counts = checked.counts
         self.notes = checked.notes
         self.already_done = 0
+        self.sent_again: IdSet | None = None
+        """IDs that failed before and are sent by this run; `None` if nobody knows."""
         self._done_ids = 0
         self._limit = limit
         self._where = where
@@ -101,7 +103,23 @@ class Inputs:
         self.already_done = len(self._checked.invalid) - len(self._invalid)
         if len(done):
             self._done_ids = sum(pack(t.instance_id) in done for t in self._checked)
-            self.already_done += self._done_ids
+        if len(resumed.again) and not self.is_open:
+            self._plan_again(resumed)
+        self.already_done += self._done_ids
+
+    def _plan_again(self, resumed: Resumed) -> None:
+        """Find out which IDs that failed before are sent by this run: the others keep their rows.
+
+        Those that `--limit` leaves for later are as good as done for now.
+        """
+        self.sent_again = IdSet()
+        for target in islice(self._due(), self._limit):
+            packed = pack(target.instance_id)
+            if packed in resumed.again:
+                self.sent_again.add(packed)
+        due = (pack(t.instance_id) for t in self._checked)
+        failed = sum(packed in resumed.again and packed not in resumed.done for packed in due)
+        self._done_ids += failed - len(self.sent_again)
 
     def items(self) -> Items:
         """Return all of it, in order, for the pipeline."""

@@ -18,6 +18,7 @@ from bulkcancel.rows import Format, encode, format_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from bulkcancel.instance_id import IdSet
     from bulkcancel.models import CancelResult, Outcome
 
 _FLAGS = os.O_WRONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
@@ -39,7 +40,7 @@ class StreamLedger:
         self.failure: ResultsError | None = None
         """Why nothing more can be written, once that is so."""
 
-    def begin(self) -> None:
+    def begin(self, sent: IdSet | None = None) -> None:
         """Write the header. Raises `ResultsError`."""
         self._put(self._form.header)
 
@@ -148,13 +149,14 @@ class Ledger(StreamLedger):
             raise
         return ledger
 
-    def begin(self) -> None:
+    def begin(self, sent: IdSet | None = None) -> None:
         """Repair, replace or make the file (mode 0600), and make its name survive a power cut.
 
-        Raises `OutputError` when it cannot be opened, `ResultsError` when the disk has no room.
+        Earlier rows of the IDs that are `sent` again are taken out, or of all that may be. Raises
+        `OutputError` when it cannot be opened, `ResultsError` when the disk has no room.
         """
         if self.resumed is not None:
-            repair(self._path, self._form, self._needed)
+            repair(self._path, self.resumed, self._needed, sent)
         self._descriptor = _open(self._path, empty=self.resumed is None)
         self._size = os.fstat(self._descriptor).st_size
         if self._size == 0:

@@ -39,7 +39,7 @@ class Resumed:
     outcomes: Counter[Outcome] = field(default_factory=Counter)
     """Rows kept."""
     again: IdSet = field(default_factory=IdSet)
-    """IDs whose rows are taken out because they are sent again."""
+    """IDs that are sent again if they are in the input; their rows are then taken out."""
     notes: list[str] = field(default_factory=list)
 
     def kept_failures(self, ok: frozenset[Outcome] = frozenset()) -> int:
@@ -74,8 +74,8 @@ def read_back(
 ) -> tuple[Resumed, Repair]:
     """Read a results file; return what is done, and what `repair` is to do. Changes nothing.
 
-    A torn last row goes, and so do the rows whose outcome is one of `again`: their IDs are sent
-    again. Every row kept stays byte for byte.
+    A torn last row goes, and so do the rows whose outcome is one of `again` if their IDs are
+    sent again. Every row kept stays byte for byte.
     Raises `OutputError` when the file is not this tool's or of another host.
     """
     resumed, needed = Resumed(form, str(path)), Repair()
@@ -184,15 +184,17 @@ def _note(resumed: Resumed, text: str) -> None:
         resumed.notes.append(text)
 
 
-def repair(path: Path, form: Format, needed: Repair) -> None:
+def repair(path: Path, resumed: Resumed, needed: Repair, sent: IdSet | None) -> None:
     """Make a results file ready for more rows; rewritten, atomically, only if one has to go.
 
-    Raises `ResultsError` when it cannot be done, for lack of room for example; the rows that
-    were there then still are.
+    Rows of IDs that might be sent again but are not among those `sent` (`None`: nobody knows)
+    stay, and are added to the outcomes kept. Raises `ResultsError` when it cannot be done, for
+    lack of room for example; the rows that were there then still are.
     """
+    form = resumed.form
     try:
         if needed.dropped:
-            _rewrite(path, needed)
+            _rewrite(path, resumed, needed, sent)
             return
         with path.open("r+b") as file:
             file.truncate(needed.whole)
@@ -207,9 +209,10 @@ def repair(path: Path, form: Format, needed: Repair) -> None:
         ) from None
 
 
-def _rewrite(path: Path, needed: Repair) -> None:
+def _rewrite(path: Path, resumed: Resumed, needed: Repair, sent: IdSet | None) -> None:
     dropped = iter(needed.dropped)
     next_dropped = next(dropped)
+    kept = IdSet()
     with replacing(path) as new, path.open("rb") as old:
         at = 0
         for line in old:
@@ -217,6 +220,23 @@ def _rewrite(path: Path, needed: Repair) -> None:
                 break
             if at == next_dropped:
                 next_dropped = next(dropped, -1)
+                if sent is not None and _stays(line, resumed, sent, kept):
+                    new.write(line)
             else:
                 new.write(line)
             at += len(line)
+
+
+def _stays(line: bytes, resumed: Resumed, sent: IdSet, kept: IdSet) -> bool:
+    """Return whether a row is that of an ID to be sent again some day, but not by this run."""
+    try:
+        row = decode(line[:-1], resumed.form)
+    except (ValueError, RecursionError):
+        return False
+    packed = row.instance_id
+    if packed is None or packed not in resumed.again or packed in sent or packed in resumed.done:
+        return False
+    if not kept.add(packed):
+        return False
+    resumed.outcomes[row.outcome] += 1
+    return True

@@ -180,7 +180,7 @@ class RunCommand:
         """
         try:
             self._confirm(plan_of(self._settings, inputs, policy, self._host), inputs)
-            ledger.begin()
+            ledger.begin(inputs.sent_again)
             self._start_clock()
             anyio.run(
                 self._cancel_all,

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bulkcancel.errors import OutputError
-from bulkcancel.instance_id import pack
+from bulkcancel.instance_id import IdSet, pack
 from bulkcancel.models import CancelResult, Outcome
 from bulkcancel.resume import Resumed, read_back, repair
 from bulkcancel.rows import Format, encode
@@ -25,12 +25,12 @@ def _file(tmp_path: Path, form: Format, *results: CancelResult) -> Path:
     return path
 
 
-def _resume(path: Path, form: Format) -> Resumed:
+def _resume(path: Path, form: Format, sent: IdSet | None = None) -> Resumed:
     """Read a file back, which changes nothing, and repair it."""
     before = path.read_bytes()
     resumed, needed = read_back(path, form, HOST)
     assert path.read_bytes() == before
-    repair(path, form, needed)
+    repair(path, resumed, needed, sent)
     return resumed
 
 
@@ -62,6 +62,27 @@ def test_a_file_cut_at_any_byte_keeps_its_whole_rows(tmp_path: Path, form: Forma
         assert _done(resumed, IDS) == [each for each in kept if each in IDS]
         assert resumed.take_invalid("../../x") is ("../../x" in kept)
         assert _resume(path, form).notes == []
+
+
+@forms
+def test_a_failure_that_is_not_sent_again_keeps_its_row(tmp_path: Path, form: Format) -> None:
+    """An ID beyond --limit, or of another input: one row stays, and counts as a failure."""
+    rows = [
+        result(IDS[0], Outcome.FAILED),
+        result(IDS[1], Outcome.FAILED),
+        result(IDS[2], Outcome.FORBIDDEN),
+        result(IDS[1], Outcome.FORBIDDEN),
+        result(IDS[3]),
+        result(IDS[3], Outcome.FAILED),
+    ]
+    path = _file(tmp_path, form, *rows)
+    sent = IdSet()
+    sent.add(pack(IDS[0]))
+    resumed = _resume(path, form, sent)
+    assert path.read_bytes() == content(form, rows[1], rows[2], rows[4])
+    assert resumed.kept_failures() == 2
+    assert _resume(path, form, IdSet()).kept_failures() == 2
+    assert path.read_bytes() == content(form, rows[1], rows[2], rows[4])
 
 
 @forms
