@@ -70,7 +70,8 @@ def policy_of(settings: RunSettings, inputs: Inputs, resumed: Resumed | None) ->
     """Return how fast and how stubborn the run is, fitted to this process's descriptors.
 
     Raises the soft limit of descriptors (`ulimit -n`) where that is needed and allowed. A share
-    of failures is one of all IDs listed: call it before those that are done are left out.
+    of failures is one of all that are listed up to --limit: call it before those that are done
+    are left out.
     """
     count, share = None, None
     if settings.max_failures is not None:

@@ -117,7 +117,7 @@ class AdaptiveRate:
     def on_throttled(
         self, sent_at: float, now: float, retry_after_s: float | None, *, outage: bool = False
     ) -> None:
-        """Take note of a 429, or of a 503 that says when to come back.
+        """Take note of a 429, or of a 403 or 503 that says when to come back.
 
         `retry_after_s` pauses all requests for as long, and up to a tenth longer. In an `outage`
         single probes are sent: what they are answered says nothing about the pace.

@@ -61,8 +61,9 @@ async def cancel_many(
     `rate_per_s` is a ceiling in requests a second, retries included; `None` searches for what
     the server allows. What is no instance ID yields an `invalid` result and is never sent.
     Leaving the loop early stops the work. Raises `TokenRefusedError` when the server refuses
-    the token, `StoppedError` when it cannot be reached or stays in trouble for ten minutes,
-    and whatever `ids` raises; results that came before are yielded first. Raises `UsageError`
+    the token or forbids the first 25; `StoppedError` when it cannot be reached, stays in trouble
+    or asks to be left alone for more than ten minutes, or when what answers is not Domo; and
+    whatever `ids` raises; results that came before are yielded first. Raises `UsageError`
     for arguments that make no sense and a client that is not open.
     """
     if isinstance(ids, str):

@@ -135,7 +135,7 @@ def descriptor_of(path: Path) -> int | None:
     for _ in range(_MOST_LINKS):
         if path.name.isdecimal() and os.path.realpath(path.parent) in folders:
             return int(path.name)
-        if not path.is_symlink():
+        if not os.path.islink(path):  # noqa: PTH114 - pathlib's raises where nobody may look
             break
         path = path.parent / path.readlink()
     return None

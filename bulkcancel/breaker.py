@@ -46,8 +46,8 @@ class Breaker:
             raise ValueError(f"threshold must be at least 1, not {threshold}")
         self.open = False
         """Whether requests are held back."""
-        self.holding = False
-        """Whether a probe is to tell if what was refused is meant, not if the server is well."""
+        self.token_in_doubt = False
+        """Whether a 401 was among what opened it: the next 401 to a probe decides."""
         self.openings = 0
         """How often it has opened."""
         self.streak = 0
@@ -96,19 +96,19 @@ class Breaker:
     def on_failure(self, sent_at: float, *, probe: bool, hold: bool = False) -> None:
         """Take note of a transient failure of a request sent at `sent_at`.
 
-        One to `hold` opens the breaker by itself: sending waits until a probe has shown more.
+        One to `hold` (a 401) opens the breaker by itself: sending waits for what a probe shows.
         Requests that were under way when the breaker opened or closed say nothing about the
         time after that, so they change nothing.
         """
         if self.open:
             if probe:
-                self.holding |= hold
+                self.token_in_doubt |= hold
                 self._failed_probes += 1
                 self._schedule_probe()
             return
         if sent_at <= self._changed_at:
             return
-        self.holding = hold
+        self.token_in_doubt = hold
         self.streak += 1
         if self.outage_started_at is None:
             self.outage_started_at = self._clock()

@@ -229,7 +229,7 @@ class Canceller:
         if reply is not None and reply.instance is not None:
             self._note_success(sent_at)
             return
-        decisive = probe and self._breaker.holding
+        decisive = probe and self._breaker.token_in_doubt
         if verdict.transient:
             hold = verdict.next is Next.UNAUTHORIZED
             self._breaker.on_failure(sent_at, probe=probe, hold=hold)

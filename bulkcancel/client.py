@@ -200,7 +200,7 @@ class DomoClient:
                 if self._token_bytes in body or b"\\" in body:  # a gateway may echo it
                     instance = redacted(instance, self._token)
                 return Reply(status, instance, True, "", None, latency_s)  # noqa: FBT003
-        said, is_object = read_other(body)
+        said, is_object = read_other(body, instance_id)
         if not making.fresh and _gives_up_idle_connection(response, is_object=is_object):
             raise IdleConnectionClosedError("the server gave up an idle connection")
         message = shorten(visible(redact(said, self._token)))

@@ -64,8 +64,8 @@ class Guard:
         self._tolerated = 0
         self._failures = 0
         self._forbidden = 0
-        self._trusted = False
-        """Whether the API has answered something else than that it refuses the token."""
+        self._token_accepted = False
+        """Whether the API has given its word on an ID, as it does not to whom it refuses."""
         self._met_api = False
         """Whether anything but strangers has answered."""
         self._strangers_since: float | None = None
@@ -93,7 +93,7 @@ class Guard:
         It is `decisive` if it is the one to tell whether an earlier 401 was meant.
         """
         if verdict.next is Next.UNAUTHORIZED:
-            if decisive or not (self._successes or self._trusted):
+            if decisive or not (self._successes or self._token_accepted):
                 self._stop.request(
                     TokenRefusedError(
                         f"{self._host} refused the token ({verdict.error}): "
@@ -156,7 +156,7 @@ class Guard:
                 )
         if self._too_many_failures():
             self._stop.request(
-                StoppedError(f"{self._failures} IDs have failed, the limit of --max-failures")
+                StoppedError(f"{self._failures} failed, the limit of --max-failures")
             )
 
     def _too_many_failures(self) -> bool:
@@ -225,7 +225,7 @@ class Guard:
 
     def _note_trouble(self, verdict: Verdict) -> None:
         if verdict.next is Next.DONE:
-            self._trusted = True
+            self._token_accepted = True
             self._trouble_since = None
             return
         now = time.monotonic()

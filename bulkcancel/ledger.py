@@ -223,7 +223,7 @@ class Ledger(StreamLedger):
 def _check_place(path: Path) -> None:
     """Refuse what is no plain file in a directory that can be written to."""
     parent = path.parent
-    if not parent.is_dir():
+    if not os.path.isdir(parent):  # noqa: PTH112 - pathlib's raises where nobody may look
         raise OutputError(f"{path}: there is no directory {parent}: make it, or choose another -o")
     try:
         mode = os.lstat(path).st_mode

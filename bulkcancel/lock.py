@@ -29,7 +29,25 @@ else:
 
 _HELD = frozenset({errno.EACCES, errno.EAGAIN, errno.EWOULDBLOCK, errno.EDEADLK})
 """What systems answer when another process holds a lock."""
+_MOMENT_S = 0.1
 _FLAGS = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
+
+
+def _beside(path: Path) -> Path:
+    """Return the file whose lock guards `path`."""
+    resolved = Path(os.path.realpath(path))
+    return resolved.with_name(f".{resolved.name}.lock")
+
+
+def _try_lock_twice(descriptor: int) -> None:
+    """Lock, or raise `OSError`; a dry run that looks at the lock has it for a moment only."""
+    try:
+        _try_lock(descriptor)
+    except OSError as error:
+        if error.errno not in _HELD:
+            raise
+        time.sleep(_MOMENT_S)
+        _try_lock(descriptor)
 
 
 class FileLock:
@@ -43,8 +61,7 @@ class FileLock:
     """
 
     def __init__(self, path: Path) -> None:
-        resolved = Path(os.path.realpath(path))
-        self._path = resolved.with_name(f".{resolved.name}.lock")
+        self._path = _beside(path)
         self._guarded = path
         self._descriptor = self._acquire()
 
@@ -52,7 +69,7 @@ class FileLock:
         while True:
             descriptor = self._open()
             try:
-                _try_lock(descriptor)
+                _try_lock_twice(descriptor)
             except OSError as error:
                 if error.errno not in _HELD:
                     os.close(descriptor)
@@ -115,10 +132,8 @@ class FileLock:
     @classmethod
     def check_free(cls, path: Path) -> None:
         """Raise `BusyError` if another process holds the lock beside `path`; make no file."""
-        resolved = Path(os.path.realpath(path))
-        beside = resolved.with_name(f".{resolved.name}.lock")
         try:
-            descriptor = os.open(beside, _FLAGS & ~os.O_CREAT)
+            descriptor = os.open(_beside(path), _FLAGS & ~os.O_CREAT)
         except OSError:  # nobody holds it, or nobody may look
             return
         try:

@@ -105,10 +105,12 @@ def make_logger(
 
 def check_log_file(path: str) -> None:
     """Raise `UsageError` if `open_log_file` would; makes no file."""
-    place = Path(path)
     try:
-        if not place.is_dir() and os.access(place if place.exists() else place.parent, os.W_OK):
-            return
-    except OSError:
-        pass
-    raise UsageError(f"cannot write the log file {path}: name another")
+        os.lstat(path)
+    except FileNotFoundError:
+        if not os.access(Path(path).parent, os.W_OK):
+            raise UsageError(f"cannot write the log file {path}: name another") from None
+    except OSError as error:
+        raise UsageError(f"cannot write the log file {path}: {error.strerror}") from None
+    else:
+        open_log_file(path).close()

@@ -50,8 +50,10 @@ class LogObserver:
     def breaker_changed(self, *, opened: bool) -> None:
         """Log that requests stop, or go on, because of the server's trouble."""
         if opened:
-            self._log.warning("breaker.opened", reason="the server is in trouble: probing it")
-            self._show("server in trouble: probing")
+            self._log.warning(
+                "breaker.opened", reason="nothing but trouble or refusals: probing the server"
+            )
+            self._show("trouble or refusals: probing the server")
         else:
             self._log.warning("breaker.closed", reason="the server answers again")
             self._show("")

@@ -160,7 +160,7 @@ class Bar:
         line = Text(overflow="fold")
         for outcome in Outcome:
             if stats.outcomes[outcome]:
-                style = "green" if outcome in SUCCESSES else "red"
+                style = "green" if outcome in SUCCESSES | stats.ok else "red"
                 line.append(f"{stats.outcomes[outcome]:,} {outcome}", style)
                 line.append(" · ", "dim")
         requests_per_s = gauge.rates()[1]

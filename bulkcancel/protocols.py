@@ -16,7 +16,7 @@ class Client(Protocol):
 
     @property
     def host(self) -> str:
-        """The server's host name, for the results."""
+        """The server as the results call it: `host[:port][/path]`."""
 
     @property
     def timeout_s(self) -> float:

@@ -59,10 +59,11 @@ def redacted(instance: InstanceBody, secret: str) -> InstanceBody:
     return instance.model_copy(update={key: redact(text, secret) for key, text in texts.items()})
 
 
-def read_other(body: bytes) -> tuple[str, bool]:
+def read_other(body: bytes, instance_id: str) -> tuple[str, bool]:
     """Return what a person would read in an answer, and whether it is a JSON object.
 
-    What reads best is its message, else the start of its text.
+    What reads best is its message, else whom it is about if not `instance_id`, else the start
+    of its text.
     """
     text = body.decode("utf-8", "replace").strip()
     try:
@@ -70,13 +71,13 @@ def read_other(body: bytes) -> tuple[str, bool]:
     except (ValueError, RecursionError):
         parsed = None
     if isinstance(parsed, dict):
-        other = parsed.get("id")
-        if isinstance(other, str) and parse_instance_id(other):
-            return f"an answer about another instance, {other}", True
         for key in ("message", "statusReason", "error", "detail", "title"):
             value = parsed.get(key)
             if isinstance(value, str) and value:
                 return value, True
+        other = parsed.get("id")
+        if isinstance(other, str) and parse_instance_id(other) not in {None, instance_id}:
+            return f"an answer about another instance, {other}", True
         return text, True
     if text[:1] == "<":
         return "an HTML page", False

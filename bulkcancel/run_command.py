@@ -14,7 +14,7 @@ import anyio
 import cyclopts
 from cyclopts import Parameter
 
-from bulkcancel.accounts import again_of, plan_of, policy_of, summary_of
+from bulkcancel.accounts import again_of, ok_of, plan_of, policy_of, summary_of
 from bulkcancel.client import DomoClient
 from bulkcancel.collector import Collector
 from bulkcancel.display import Display
@@ -105,7 +105,7 @@ class RunCommand:
         self._resources = resources
         self._display = display
         self._paths = inputs
-        self._stats = Stats()
+        self._stats = Stats(ok=ok_of(settings))
         self._stop = Stop()
         self._host = ""
         self._notes_told = 0

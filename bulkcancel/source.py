@@ -193,7 +193,7 @@ def _open(path: str) -> BinaryIO:
     try:
         return Path(path).open("rb", buffering=0)
     except OSError as error:
-        if Path(path).is_dir():
+        if os.path.isdir(path):  # noqa: PTH112 - pathlib's raises where nobody may look
             raise InputError(f"cannot read {path}: it is a directory, name the file") from None
         reason = why_no_id(path)
         meant_as_id = reason != "not a UUID" or _PART_OF_A_UUID.search(path)

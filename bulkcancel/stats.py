@@ -23,6 +23,8 @@ _ID_IN_TEXT = re.compile("[0-9a-f]{8}-[0-9a-f-]{27}", re.IGNORECASE)
 class Stats:
     """Counts of one run; written by the canceller and the collector, read by whoever shows them."""
 
+    ok: frozenset[Outcome] = frozenset()
+    """Outcomes that are no failures in this run, besides the successes."""
     outcomes: Counter[Outcome] = field(default_factory=Counter)
     """Rows written by this run."""
     errors: Counter[str] = field(default_factory=Counter)
@@ -50,7 +52,7 @@ class Stats:
         """Add a group of results."""
         for result in results:
             self.outcomes[result.outcome] += 1
-            if result.error:
+            if result.error and result.outcome not in self.ok:
                 self._count_error(result)
 
     def grouped_errors(self) -> list[dict[str, object]]:

@@ -100,5 +100,5 @@ class Undecided:
         They have had all their attempts, or the last word on them was that the token is refused.
         """
         for case in self._cases.values():
-            if case.past.requests >= self._attempts or case.past.refused:
+            if case.past.requests >= self._attempts or case.result.http_status == 401:
                 yield case.result

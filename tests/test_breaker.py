@@ -199,21 +199,21 @@ def test_late_successes_do_not_close_it() -> None:
 
 
 def test_one_failure_to_hold_opens_it_and_the_first_probe_decides() -> None:
-    """It waits as for any outage; `holding` tells for whoever gets the probe, until it closes."""
+    """It waits as for any outage; `token_in_doubt` tells what the probe is for."""
 
     async def main() -> list[bool]:
         breaker = _make()
         await anyio.sleep(1)
         breaker.on_failure(now(), probe=False, hold=True)
-        told = [breaker.open, breaker.holding]
+        told = [breaker.open, breaker.token_in_doubt]
         assert await breaker.admit()
         breaker.on_success(now())
         await anyio.sleep(1)
         _fail(breaker)
-        told += [breaker.open, breaker.holding]
+        told += [breaker.open, breaker.token_in_doubt]
         assert await breaker.admit()
         breaker.on_failure(now(), probe=True, hold=True)
-        return [*told, breaker.holding]
+        return [*told, breaker.token_in_doubt]
 
     assert run(main) == [True, True, True, False, True]
 

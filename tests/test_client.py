@@ -237,6 +237,15 @@ def test_compression_that_cannot_be_read_is_a_fault(answer: Answer) -> None:
     assert fault.latency_s > 0
 
 
+@pytest.mark.parametrize("other", [ID, ID.upper(), "4bf92f35-77b3-4da6-a3ce-929d0e0e4736"])
+def test_a_message_is_shown_whatever_id_is_beside_it(other: str) -> None:
+    """It may be the instance's own or that of a trace; who it is about is said without a message."""
+    body = f'{{"id": "{other}", "message": "already completed"}}'.encode()
+    assert anyio.run(_attempt, answers.http(409, body)).message == "already completed"
+    said = anyio.run(_attempt, answers.http(409, f'{{"id": "{other}"}}'.encode())).message
+    assert said.startswith("an answer about another instance") == (other.lower() != ID)
+
+
 def test_what_is_no_text_is_not_shown() -> None:
     """A packed body that does not say so is told by its size; old encodings stay readable."""
     reply = anyio.run(_attempt, answers.http(502, _packed()))

@@ -190,6 +190,7 @@ def test_a_fifo_that_nobody_reads_holds_nothing_up(
         logged = run("--log-file", "fifo")
         assert (logged.code, server.requests) == (2, [])
         assert "start its reader first" in logged.stderr
+        assert "start its reader first" in run("--log-file", "fifo", "--dry-run").stderr
         summed_up = run("--summary", "fifo")
         assert summed_up.code == 0
         assert len(summed_up.rows()) == len(IDS)

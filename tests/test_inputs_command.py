@@ -11,8 +11,17 @@ import pytest
 from tests import faulty_answers as answers
 from tests.faulty_answers import Answer
 from tests.faulty_server import FaultyServer, running_in_thread
-from tests.processes import Finished, bulkcancel, command, environment, write_ids
+from tests.processes import (
+    Finished,
+    bulkcancel,
+    command,
+    ended,
+    environment,
+    running,
+    write_ids,
+)
 from tests.runs import make_ids
+from tests.waiting import until
 
 IDS = make_ids(40)
 A, B, C = IDS[:3]
@@ -148,10 +157,20 @@ def test_a_pipe_stops_where_something_else_begins(
     tmp_path: Path, server: FaultyServer, late: str
 ) -> None:
     """What came before is done and written; exit 4, as it has been sent."""
-    stdin = f"instanceId,parentInstanceId\n{A},{B}\n{late}".encode()
-    done = _run(tmp_path, server, "-", "--concurrency", "1", stdin=stdin)
-    assert done.code in {2, 4}, done.stderr  # the refusal may come before the first request
-    assert B not in _sent(server)
+    with running(
+        "-", "--base-url", server.base_url, cwd=tmp_path, stdin=subprocess.PIPE
+    ) as process:
+        assert process.stdin is not None
+        process.stdin.write(f"instanceId,parentInstanceId\n{A},{B}\n".encode())
+        process.stdin.flush()
+        until(lambda: len(server.requests) == 1)
+        process.stdin.write(late.encode())
+        process.stdin.close()
+        process.stdin = None
+        done = ended(process, tmp_path, 20)
+    assert done.code == 4, done.stderr
+    assert _sent(server) == [A]
+    assert [row["instanceId"] for row in done.rows()] == [A]
     (end,) = done.events("run.finished")
     assert "standard input, line" in str(end["reason"])
 

@@ -62,6 +62,7 @@ def test_what_is_ok_is_shown_as_success(tmp_path: Path, server: FaultyServer) ->
     done = _run(tmp_path, server, "--ok", "not_found", "--log-format", "console")
     assert done.code == 0
     assert "8 succeeded, 0 failed in " in " ".join(done.stderr.split())
+    assert "not_found: HTTP 404" not in done.stderr
     assert "Results: results.csv" in done.stderr
 
 

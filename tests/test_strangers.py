@@ -200,3 +200,23 @@ def test_a_401_as_the_first_word_stops_at_once() -> None:
     assert isinstance(run.stop.reason, TokenRefusedError)
     assert len(server.requests) == 1
     assert [r.error for r in run.results] == ["unauthorized: HTTP 401: no"]
+
+
+def test_a_refusal_that_was_not_the_last_word_fails_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A 401, then an outage until the run stops: that ID has attempts left, and no row."""
+    monkeypatch.setattr(breaker, "_FIRST_WAIT_S", 0.05)
+
+    def plan(instance_id: str, nth: int) -> Answer:
+        if instance_id == ID:
+            return answers.problem(401 if nth == 1 else 503)
+        return answers.ok(instance_id) if len(server.requests) < 30 else answers.problem(503)
+
+    server = FaultyServer(plan)
+    policy = Policy(
+        rate_per_s=200, concurrency=2, attempts=50, limits=Limits(max_outage_s=1.5), grace_s=1
+    )
+    run = _run(server, [*IDS[1:20], ID, *IDS[20:60]], policy)
+    assert isinstance(run.stop.reason, StoppedError)
+    assert server.times_seen[ID] > 1
+    assert ID not in {result.instance_id for result in run.results}
+    assert run.stats.unanswered > 0

@@ -117,6 +117,26 @@ def test_a_file_that_is_there_and_cannot_be_read_is_refused(tmp_path: Path, name
     assert "config.toml: Permission denied" in done.stderr
 
 
+@pytest.mark.parametrize(
+    "option", ["", "-o", "--summary", "--log-file", "--token-file", "--config"]
+)
+@pytest.mark.parametrize("name", ["home/x.csv", "x" * 300 + ".csv"])
+def test_a_file_that_cannot_be_looked_at_is_a_mistake(
+    tmp_path: Path, closed: Path, option: str, name: str
+) -> None:
+    """In a closed directory, or with a whole list for a name: exit 2, no fault of bulkcancel."""
+    arguments = [option, name] if option else [name]
+    fault = NOBODY if IS_ROOT else ""
+    for more in ((), ("--dry-run",)):
+        write_ids(tmp_path / "ids.txt", IDS)
+        done = bulkcancel(
+            "run", "ids.txt", *arguments, "--instance", "acme", *more, cwd=tmp_path, fault=fault,
+            env=environment(HOME="/"),
+        )  # fmt: skip
+        assert done.code == 2, done.stderr
+        assert "please report" not in done.stderr
+
+
 BUG = "import {module} as place\ndef broken(*_, **__):\n    raise KeyError('{token}')\n"
 BUG += "place.{name} = broken\n"
 
