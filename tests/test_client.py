@@ -239,7 +239,7 @@ def test_compression_that_cannot_be_read_is_a_fault(answer: Answer) -> None:
 
 @pytest.mark.parametrize("other", [ID, ID.upper(), "4bf92f35-77b3-4da6-a3ce-929d0e0e4736"])
 def test_a_message_is_shown_whatever_id_is_beside_it(other: str) -> None:
-    """It may be the instance's own or that of a trace; who it is about is said without a message."""
+    """The instance's own or that of a trace; whom it is about is said where there is no message."""
     body = f'{{"id": "{other}", "message": "already completed"}}'.encode()
     assert anyio.run(_attempt, answers.http(409, body)).message == "already completed"
     said = anyio.run(_attempt, answers.http(409, f'{{"id": "{other}"}}'.encode())).message
