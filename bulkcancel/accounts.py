@@ -27,6 +27,7 @@ from bulkcancel.quantities import (
     parse_rate,
     share_of,
 )
+from bulkcancel.settings_sources import settings_variables
 from bulkcancel.summary import Summary
 from bulkcancel.system import fitting_concurrency
 from bulkcancel.version import VERSION
@@ -131,7 +132,7 @@ def summary_of(
     again = any(stats.outcomes[outcome] for outcome in again_of(settings))
     finish = Finish("")
     if _may_resume(error) and (without_row or again) and settings.output != "-":
-        finish = finish_command(sys.argv[1:], inputs.names)
+        finish = finish_command(sys.argv[1:], inputs.names, settings_variables())
     return Summary(
         version=VERSION,
         host=host,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import TYPE_CHECKING, Protocol
 
@@ -71,16 +72,22 @@ class Breaker:
     async def admit(self) -> bool:
         """Wait until a request may go; return whether it is the probe.
 
-        Whoever gets the probe must report `on_success`, `on_failure` or `on_abandoned`.
+        Whoever gets the probe must report `on_probe_sent`, then `on_success` or `on_failure`; or
+        `on_abandoned`.
         """
         while self.open:
             wait_s = self._probe_at - self._clock()
             if wait_s <= 0:
-                self._probe_at = self._clock() + self._probe_lease_s
+                self._probe_at = math.inf
                 return True
             with anyio.move_on_after(wait_s):
                 await self._news.wait()
         return False
+
+    def on_probe_sent(self) -> None:
+        """Take note that the probe, which may have waited for the pace, is under way."""
+        self._probe_at = self._clock() + self._probe_lease_s
+        self._wake()
 
     def on_success(self, sent_at: float) -> None:
         """Take note of an answer to a request sent at `sent_at` that shows the server at work.

@@ -10,7 +10,7 @@ import anyio
 from bulkcancel.backoff import full_jitter
 from bulkcancel.entry import bug_result, result_of
 from bulkcancel.errors import BulkcancelError
-from bulkcancel.faults import AttemptError
+from bulkcancel.faults import AttemptError, NotSentError
 from bulkcancel.reply import Reply
 from bulkcancel.undecided import History, Undecided
 from bulkcancel.verdict import Next, Verdict, judge_fault, judge_reply, outcome_of
@@ -96,6 +96,9 @@ class Canceller:
             sent_at = time.monotonic()
             self._stats.sent += 1
             answer = await self._send(target, probe=probe)
+            if isinstance(answer, NotSentError):
+                self._stats.sent -= 1
+                return None
             if isinstance(answer, Reply) and answer.instance is not None:
                 self._note_success(sent_at)
                 return result_of(target, answer, outcome_of(answer.instance.status), self._host)
@@ -196,15 +199,20 @@ class Canceller:
         self, target: Target, *, probe: bool, fresh: bool = False
     ) -> Reply | AttemptError:
         stats = self._stats
+        if probe:
+            self._breaker.on_probe_sent()
         # At the start a name is looked up and connections are made: what stalls there must not
         # all be sent in one moment. Later there is a connection for each request.
-        pace = None if self._guard.answered else self._pacer.acquire
+        pace = None if self._guard.answered else self._keep_pace
         stats.requests += 1
         if stats.requests == 1:
             self._guard.on_first_request()
         stats.in_flight += 1
         try:
             return await self._client.cancel(target.instance_id, fresh=fresh, pace=pace)
+        except NotSentError as fault:
+            stats.requests -= 1
+            return fault
         except AttemptError as fault:
             return fault
         except BaseException:
@@ -213,11 +221,21 @@ class Canceller:
         finally:
             stats.in_flight -= 1
 
+    async def _keep_pace(self, stalled_s: float) -> None:
+        """Wait for a slot in the pace, unless one request at most was let go during the stall."""
+        if stalled_s * self._pacer.rate_per_s <= 1:
+            return
+        with self._stop.waiting() as wait:
+            await self._pacer.acquire()
+        if wait.cancelled_caught:
+            raise NotSentError("the run was stopped")
+
     def _judge(self, answer: Reply | AttemptError, past: History) -> Verdict:
         if isinstance(answer, AttemptError):
-            past.ambiguous = past.ambiguous or answer.ambiguous
-            return judge_fault(answer)
-        verdict = judge_reply(answer, ambiguous_before=past.ambiguous)
+            verdict = judge_fault(answer)
+        else:
+            verdict = judge_reply(answer, ambiguous_before=past.ambiguous)
+        past.ambiguous |= verdict.ambiguous
         past.refused += verdict.next is Next.UNAUTHORIZED
         return verdict
 
@@ -230,7 +248,7 @@ class Canceller:
             self._note_success(sent_at)
             return
         decisive = probe and self._breaker.token_in_doubt
-        if verdict.transient:
+        if verdict.transient or (probe and verdict.throttled):
             hold = verdict.next is Next.UNAUTHORIZED
             self._breaker.on_failure(sent_at, probe=probe, hold=hold)
         elif reply is not None and verdict.next is Next.DONE:

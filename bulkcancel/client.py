@@ -165,12 +165,12 @@ class DomoClient:
         session = self._fresh_session if fresh else self._session
         if session is None:
             raise UsageError("use DomoClient as a context manager: async with DomoClient(...)")
-        making = Making(pace)
-        current.set(making)
         # The ID was matched against a strict pattern: nothing in it needs quoting.
         url = self._origin.with_path(f"{self._prefix}{instance_id}/cancel", encoded=True)
         started = time.monotonic()
         attempt = self._watchdog.begin(started)
+        making = Making(self._watchdog, attempt, pace)
+        current.set(making)
         try:
             response = await session.post(url, allow_redirects=False)
             try:

@@ -25,7 +25,7 @@ The reason is `FILTERED` for a row that `--where` leaves out.
 FILTERED = "left out by --where"
 ANOTHER_TABLE = (
     "this looks like the header of another table put behind the first: give each file as an input "
-    "of its own, as in bulkcancel run a.csv b.csv"
+    "of its own, as in bulkcancel run a.csv b.csv, or take the line out"
 )
 _NO_LINE_END = (
     "an ID is followed by a word without a line end between them, as where files are put together: "
@@ -54,6 +54,13 @@ _MOST_OTHERS = 10
 _LONGEST_NAME = 100
 _DOMAIN = ".domo.com"
 _STUCK = re.compile(rf"{UUID}\ufeff?(?=\w*[g-zG-Z_])\w{{3,}}.*")
+_DELIMITER = re.compile(r"[,;\t|]")
+_NAME = re.compile(r"[\"'\ufeff]?[^\W\d][^\W\d_]*(?:[ _.-]?[^\W\d]+){0,4}[:\"']?")
+_WORDS = re.compile(r"[_.-]|(?<=[a-z])(?=[A-Z])()")
+_OF_IDS = re.compile(
+    r"\b(?:models?|modell\w*|instan\w+|execut\w+|workflows?|parents?|runs?|ids?|uuids?|guids?)\b",
+    re.IGNORECASE,
+)
 _SPELT_AS_ID = re.compile(r"[\w .,;\t-]{0,80}(?:[a-z ]I[Dd]|[_.-][Ii][Dd])")
 
 
@@ -157,6 +164,18 @@ def names_ids(text: str) -> bool:
     if len(text) > _LONGEST_NAME:
         return False
     return normalise(text) in ID_NAMES or bool(_SPELT_AS_ID.fullmatch(text.strip(' \t\ufeff"')))
+
+
+def looks_like_header(cells: Sequence[str]) -> bool:
+    """Return whether cells without an ID among them are names of columns, half of them of IDs.
+
+    Also where another delimiter stands between them.
+    """
+    names = [name.strip() for cell in cells for name in _DELIMITER.split(cell) if name.strip()]
+    if not names or not all(_NAME.fullmatch(name) for name in names):
+        return False
+    telling = sum(bool(_OF_IDS.search(_WORDS.sub(r" \1", name))) for name in names)
+    return 2 * telling >= len(names)
 
 
 def row_of(line: int, text: str, lines: NumberedLines, options: InputOptions) -> Row:

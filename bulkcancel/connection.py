@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
     from aiohttp import connector
 
-    Pace = Callable[[], Awaitable[None]]
+    from bulkcancel.watchdog import Attempt, Watchdog
+
+    Pace = Callable[[float], Awaitable[None]]
+    """Waits for the pace after so many seconds in which requests were let go and not sent."""
 
 _STALL_S = 0.05
 
@@ -25,12 +28,24 @@ _STALL_S = 0.05
 class Making:
     """Of the attempt of the current task: whether it opened its own connection."""
 
-    __slots__ = ("fresh", "pace")
+    __slots__ = ("attempt", "fresh", "pace", "watchdog")
 
-    def __init__(self, pace: Pace | None = None) -> None:
+    def __init__(self, watchdog: Watchdog, attempt: Attempt, pace: Pace | None) -> None:
+        self.watchdog = watchdog
+        self.attempt = attempt
         self.fresh = False
         self.pace = pace
         """What to wait for if it took long to get one."""
+
+    async def keep_pace(self, stalled_s: float) -> None:
+        """Wait for the pace; that takes none of the attempt's time."""
+        if self.pace is None:
+            return
+        self.watchdog.pause(self.attempt)
+        try:
+            await self.pace(stalled_s)
+        finally:
+            self.watchdog.resume(self.attempt)
 
 
 current: ContextVar[Making] = ContextVar("current")
@@ -59,10 +74,10 @@ class PacedConnector(aiohttp.TCPConnector):
             if current.get().fresh:
                 raise UnreadableAnswerError("the server spoke before it was asked")
             made = await super().connect(req, traces, timeout)
-        pace = current.get().pace
-        if pace is not None and time.monotonic() - began > _STALL_S:
+        stalled_s = time.monotonic() - began
+        if stalled_s > _STALL_S:
             try:
-                await pace()
+                await current.get().keep_pace(stalled_s)
             except BaseException:
                 made.close()
                 raise

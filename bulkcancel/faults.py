@@ -29,6 +29,10 @@ class NoDescriptorsError(AttemptError):
     """This machine has no file descriptor left for a connection. Nothing was sent."""
 
 
+class NotSentError(AttemptError):
+    """The run was stopped while this attempt had its connection and waited for the pace."""
+
+
 class TlsFailedError(AttemptError):
     """The server's certificate or its TLS is not to be trusted. Nothing was sent."""
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 # Names of what only the stopped process has open, such as what a shell makes of <(...).
 _DESCRIPTOR = re.compile(r"(?<![^=])/(?:dev/fd|proc/(?:self|[0-9]+)/fd)/[0-9]+$")
@@ -29,10 +29,13 @@ class Finish(NamedTuple):
     """What has to be done for it, in words to stand before it; empty where it works alone."""
 
 
-def finish_command(arguments: Sequence[str], inputs: Sequence[str]) -> Finish:
+def finish_command(
+    arguments: Sequence[str], inputs: Sequence[str], variables: Iterable[str] = ()
+) -> Finish:
     """Return the command line `arguments`, those after `bulkcancel`, as one that resumes.
 
-    `inputs` are the names of the inputs, `-` for standard input also where nobody named it.
+    `inputs` are the names of the inputs, `-` for standard input also where nobody named it;
+    `variables` are the environment variables that hold settings of the run.
     """
     command, *rest = arguments or ["run"]
     kept: list[str] = []
@@ -55,6 +58,8 @@ def finish_command(arguments: Sequence[str], inputs: Sequence[str]) -> Finish:
             kept.insert(0, _STDIN)
     if gone:
         needs.append(f"with a file of the same content in place of {_FILE}")
+    if settings := sorted(variables):
+        needs.insert(0, f"with {' and '.join(settings)} set as for this run")
     return Finish(shlex.join(["bulkcancel", command, "--resume", *kept]), ", ".join(needs))
 
 

@@ -13,6 +13,7 @@ from bulkcancel.columns import (
     find_named,
     is_number,
     listed,
+    looks_like_header,
     names_ids,
     normalise,
 )
@@ -108,6 +109,8 @@ def is_header_again(record: Record, layout: Layout, lines: NumberedLines) -> boo
     names = tuple(normalise(cell[:_LONGEST_NAME]) for cell in cells)
     if names == layout.names:
         return True
+    if looks_like_header(cells):
+        raise lines.error(line, ANOTHER_TABLE)
     if any(parse_instance_id(cell) for cell in cells[: layout.width]):
         # A row, unless a header is stuck to it because the line end between them is missing.
         stuck = [name for name in names[layout.width :] if name]

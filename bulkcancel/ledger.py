@@ -180,6 +180,7 @@ class Ledger(StreamLedger):
             raise self.failure
         if self._closed or self._descriptor < 0:
             return
+        written = self._size  # before it is looked at: more is added meanwhile
         try:
             os.fsync(self._descriptor)
             here = os.fstat(self._descriptor)
@@ -190,6 +191,8 @@ class Ledger(StreamLedger):
             raise self._fail(error.strerror or str(error)) from None
         if not os.path.samestat(here, there):
             raise self._fail("the file was replaced by another")
+        if here.st_size < written:
+            raise self._fail("the file was cut short by somebody else")
 
     def close(self) -> None:
         """Sync, close and unlock; harmless when called again.

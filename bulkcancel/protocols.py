@@ -27,7 +27,7 @@ class Client(Protocol):
         instance_id: str,
         *,
         fresh: bool = False,
-        pace: Callable[[], Awaitable[None]] | None = None,
+        pace: Callable[[float], Awaitable[None]] | None = None,
     ) -> Reply:
         """Send one cancel; on a new connection if `fresh`; not before `pace` if that took long."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -24,8 +24,8 @@ _LEAST_READABLE = 10  # characters to each that is none: below that it is no tex
 class InstanceBody(BaseModel):
     """The documented answer to a cancel, as far as bulkcancel uses it.
 
-    Missing and new fields are tolerated, numbers stand for their text; a status that is neither
-    text nor null is refused.
+    Missing and new fields are tolerated, numbers stand for their text; what is of another type is
+    left out.
     """
 
     model_config = ConfigDict(extra="ignore", coerce_numbers_to_str=True)
@@ -49,8 +49,20 @@ def parse_instance(body: bytes, instance_id: str) -> InstanceBody | None:
     try:
         instance = _validate_json(body)
     except ValidationError:
-        return None
+        instance = _what_is_readable(body)
     return instance if instance.id is not None and instance.id.lower() == instance_id else None
+
+
+def _what_is_readable(body: bytes) -> InstanceBody:
+    """Return the fields of an object that are text, whatever is wrong with the others."""
+    try:
+        parsed = json.loads(body.decode("utf-8-sig", "replace"))
+    except (ValueError, RecursionError):
+        parsed = None
+    fields = parsed if isinstance(parsed, dict) else {}
+    values = ((name, fields.get(name)) for name in InstanceBody.model_fields)
+    known: dict[str, Any] = {name: v if isinstance(v, str) else None for name, v in values}
+    return InstanceBody.model_construct(**known)
 
 
 def redacted(instance: InstanceBody, secret: str) -> InstanceBody:
@@ -78,7 +90,7 @@ def read_other(body: bytes, instance_id: str) -> tuple[str, bool]:
         other = parsed.get("id")
         if isinstance(other, str) and parse_instance_id(other) not in {None, instance_id}:
             return f"an answer about another instance, {other}", True
-        return text, True
+        return json.dumps(parsed, ensure_ascii=False), True  # no secret is hidden by escapes
     if text[:1] == "<":
         return "an HTML page", False
     if "\0" in text or text.count("\ufffd") > len(text) // _LEAST_READABLE:

@@ -194,6 +194,10 @@ class RunSettings(BaseModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        for name, value in self:
+            if value == "":
+                flag = f"--{name.replace('_', '-')}"
+                raise ValueError(f"{flag} is empty (is a variable empty?): leave it out")
         if self.resume and self.overwrite:
             raise ValueError("--resume keeps the results file, --overwrite replaces it: give one")
         if self.sandbox and self.base_url:

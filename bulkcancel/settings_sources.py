@@ -45,6 +45,8 @@ def from_environment_and_file(
         if variable.startswith(PREFIX):
             name = variable.removeprefix(PREFIX).lower()
             argument = _known(name, by_name, f"the environment variable {variable}")
+            if not text.strip():
+                raise UsageError(f"{variable} is empty: give it a value, or unset it")
             values = text.splitlines() if name == "where" else [text]
             if name not in settled:
                 _fill(argument, values, keyword=variable, source="env")
@@ -64,6 +66,11 @@ def from_environment_and_file(
             values = [",".join(values)] if values else []
         if name not in settled:
             _fill(argument, values, keyword=key, source="file")
+
+
+def settings_variables() -> list[str]:
+    """Return the environment variables that hold settings: a command line does not show them."""
+    return [name for name in os.environ if name.startswith(PREFIX)]
 
 
 def _settled(by_name: Mapping[str, Argument]) -> frozenset[str]:
@@ -102,6 +109,8 @@ def _text(value: object) -> str:
 
 def _read_file(config: Argument) -> dict[str, object]:
     named = config.tokens[0].value if config.tokens else None
+    if named is not None and not named.strip():
+        raise UsageError("--config is empty (is a variable empty?): name a file, or leave it out")
     path = Path(named) if named else _users_own()
     if path is None:
         return {}

@@ -55,6 +55,8 @@ class Verdict:
     """Whether it is trouble on the way or the server's, not the word of the API on this ID."""
     stranger: bool = False
     """Whether something else than the API has answered."""
+    ambiguous: bool = False
+    """Whether the request may have been carried out all the same."""
     throttled: bool = False
     """Whether the server says that there are too many requests."""
     pause_s: float | None = None
@@ -125,10 +127,10 @@ def judge_fault(fault: AttemptError) -> Verdict:
     if isinstance(fault, TlsFailedError):
         return Verdict(Next.STOP_TLS, Outcome.FAILED, error)
     if isinstance(fault, IdleConnectionClosedError):
-        return Verdict(Next.RETRY_FREE, Outcome.FAILED, error)
+        return Verdict(Next.RETRY_FREE, Outcome.FAILED, error, ambiguous=True)
     if isinstance(fault, NoDescriptorsError):
         return Verdict(Next.WAIT_LOCAL, Outcome.FAILED, error)
-    return Verdict(Next.RETRY, Outcome.FAILED, error, transient=True)
+    return Verdict(Next.RETRY, Outcome.FAILED, error, transient=True, ambiguous=fault.ambiguous)
 
 
 def _again(
@@ -139,8 +141,14 @@ def _again(
     step: Next = Next.RETRY,
     stranger: bool = False,
 ) -> Verdict:
-    error = _error(code, reply) + hint
-    return Verdict(step, Outcome.FAILED, error, transient=True, stranger=stranger)
+    return Verdict(
+        step,
+        Outcome.FAILED,
+        _error(code, reply) + hint,
+        transient=True,
+        stranger=stranger,
+        ambiguous=reply.http_status >= 500 or reply.http_status < 300,
+    )
 
 
 def _final(outcome: Outcome, code: ErrorCode, reply: Reply, hint: str) -> Verdict:

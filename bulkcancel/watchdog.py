@@ -68,6 +68,15 @@ class Watchdog:
         self._attempts.add(attempt)
         return attempt
 
+    def pause(self, attempt: Attempt) -> None:
+        """Let no time pass for it, as while it waits for the pace; `resume` gives it all anew."""
+        self._attempts.discard(attempt)
+
+    def resume(self, attempt: Attempt) -> None:
+        """Time a paused attempt from now on."""
+        attempt.started = time.monotonic() - self._lost_s
+        self._attempts.add(attempt)
+
     def end(self, attempt: Attempt) -> None:
         """Time it no longer."""
         self._attempts.discard(attempt)

@@ -149,7 +149,6 @@ def test_a_redirect_is_never_followed(status: int) -> None:
         answers.instance(f" {ID}"),
         answers.instance(f"{{{ID}}}"),
         answers.instance(ID, id=[ID]),
-        f'{{"id": "{ID}", "status": 5}}'.encode(),
         f'{{"data": {{"id": "{ID}"}}}}'.encode(),
         f'[{{"id": "{ID}"}}]'.encode(),
         f'"{ID}"'.encode(),
@@ -169,6 +168,10 @@ def test_a_200_without_this_instance_is_no_success(body: bytes) -> None:
         ('"status": null, "id": "%s"', None),
         ('"id": "%s", "status": "CANCELLED", "new": [1]', "CANCELLED"),
         ('"id": "%s", "status": "PAUSED", "modelVersion": 3', "PAUSED"),
+        ('"id": "%s", "status": 5, "modelName": ["x"]', None),
+        ('"id": "%s", "status": "COMPLETED", "modelVersion": {"major": 1}', "COMPLETED"),
+        ('"id": "%s", "status": "COMPLETED", "modelName": "a\\ud83d"', "COMPLETED"),
+        ('"id": "%s", "status": null, "new": ' + "[" * 300 + "]" * 300, None),
     ],
 )
 @pytest.mark.parametrize("spelt", [ID, ID.upper()])
@@ -262,6 +265,9 @@ def test_a_token_echoed_by_the_server_is_redacted() -> None:
     assert "\x1b" not in reply.message
     assert "\u202e" not in reply.message
     assert "[token]" in reply.message
+    escaped = "".join(f"\\u{ord(c):04x}" for c in TOKEN)
+    reply = anyio.run(_attempt, answers.http(404, f'{{"foo": "{escaped}"}}'.encode()))
+    assert reply.message == '{"foo": "[token]"}'
 
 
 @contextmanager

@@ -80,10 +80,11 @@ def test_being_throttled_uses_up_no_attempt() -> None:
     assert run.stats.throttled == 3
 
 
+@pytest.mark.parametrize("first", [answers.gone(), answers.problem(504), answers.page()])
 @pytest.mark.parametrize("status", [404, 410, 409, 400])
-def test_a_refusal_after_an_ambiguous_attempt_says_so(status: int) -> None:
+def test_a_refusal_after_an_ambiguous_attempt_says_so(first: Answer, status: int) -> None:
     """The first attempt may have cancelled the run that is now gone."""
-    server = FaultyServer(lambda _i, n: answers.gone() if n == 1 else answers.problem(status))
+    server = FaultyServer(lambda _i, n: first if n == 1 else answers.problem(status))
     run = _run(server, [ID])
     assert run.of(ID).outcome in {Outcome.NOT_FOUND, Outcome.REJECTED}
     assert "an earlier attempt may have cancelled it" in run.of(ID).error
@@ -309,6 +310,30 @@ def test_ids_that_always_fail_at_the_end_have_a_row_when_the_run_stops() -> None
     assert run.outcomes()[Outcome.ACCEPTED] == 5
     assert failed
     assert all(r.attempts == server.times_seen[r.instance_id] >= 2 for r in failed)
+
+
+THROTTLED = [
+    answers.limited(None),
+    answers.limited("0"),
+    answers.problem(403, **{"Retry-After": "0"}),
+]
+
+
+@pytest.mark.parametrize("throttled", THROTTLED)
+def test_a_throttled_probe_is_followed_by_another_in_time(throttled: Answer) -> None:
+    """A gateway that comes back with 429s is probed on, one request at a time, not flooded."""
+
+    def plan(instance_id: str, _nth: int) -> Answer:
+        if len(server.requests) <= 10:
+            return answers.ok(instance_id)
+        return answers.problem(503) if len(server.requests) <= 30 else throttled
+
+    server = FaultyServer(plan)
+    policy = Policy(rate_per_s=200, concurrency=16, limits=Limits(max_outage_s=4), grace_s=1)
+    run = _run(server, make_ids(100), policy)
+    assert isinstance(run.stop.reason, StoppedError)
+    assert run.observed.breaker == [True]
+    assert len(server.requests) <= 10 + 10 + 16 + 5  # to open it, in flight, and the probes
 
 
 def test_an_outage_beyond_its_limit_stops_the_run() -> None:

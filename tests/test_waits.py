@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from email.utils import formatdate
 from time import time
+from typing import Any
 
 import anyio
 import pytest
 
+from bulkcancel.connection import PacedConnector
 from bulkcancel.engine import Policy
 from bulkcancel.errors import StoppedError
 from bulkcancel.guard import Limits
@@ -119,3 +122,57 @@ def test_a_date_counts_by_the_servers_own_clock(off_s: float) -> None:
     assert run.stop.reason is None
     assert run.outcomes() == {Outcome.ACCEPTED: len(IDS)}
     assert any("asks for 1 s of quiet" in reason for _, reason in run.observed.paces)
+
+
+def _slow_to_connect(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    real = PacedConnector._create_connection
+
+    async def slow(self: PacedConnector, *arguments: Any) -> Any:
+        await asyncio.sleep(seconds)
+        return await real(self, *arguments)
+
+    monkeypatch.setattr(PacedConnector, "_create_connection", slow)
+
+
+def test_a_slow_connection_and_a_low_rate_still_send(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The slot of a request is not given away because connecting took a moment."""
+    _slow_to_connect(monkeypatch, 0.1)
+    server = FaultyServer()
+
+    async def work() -> Run:
+        async with server:
+            run = Run(server.base_url, Policy(rate_per_s=0.5, concurrency=4), timeout_s=1)
+            await run.work(IDS[:1])
+        return run
+
+    assert anyio.run(work).outcomes() == {Outcome.ACCEPTED: 1}
+    assert len(server.requests) == 1
+
+
+def test_what_waits_with_its_connection_neither_times_out_nor_holds_a_stop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The first answer asks for a pause when others have connected: they wait, and are not sent."""
+    _slow_to_connect(monkeypatch, 0.2)
+    server = FaultyServer(lambda _i, _n: answers.limited("60"))
+
+    async def work() -> Run:
+        async with server:
+            policy = Policy(rate_per_s=50, concurrency=8, grace_s=30)
+            run = Run(server.base_url, policy, timeout_s=0.5)
+            async with anyio.create_task_group() as tasks:
+
+                async def stop() -> None:
+                    await anyio.sleep(1.5)
+                    run.stop.request(StoppedError("enough"))
+
+                tasks.start_soon(stop)
+                with anyio.fail_after(20):  # less than the grace
+                    await run.work(IDS)
+            return run
+
+    run = anyio.run(work)
+    assert str(run.stop.reason) == "enough"
+    assert run.results == []
+    assert run.stats.unanswered == run.stats.requests == len(server.requests)
+    assert "timeout" not in " ".join(run.observed.retries)
