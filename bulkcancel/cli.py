@@ -10,8 +10,10 @@ import cyclopts
 
 from bulkcancel.crash import CRASHED, fault_of
 from bulkcancel.errors import BulkcancelError, InterruptedRunError
+from bulkcancel.logs import make_logger
 from bulkcancel.mistakes import sentence_of
-from bulkcancel.terminal import hold_standard_descriptors, stderr_console
+from bulkcancel.settings_sources import PREFIX
+from bulkcancel.terminal import hold_standard_descriptors, logs_are_json, stderr_console
 from bulkcancel.text import visible
 from bulkcancel.version import VERSION
 
@@ -52,10 +54,10 @@ def run_cli(arguments: Sequence[str]) -> int:
         _complain(f"{error}: nothing was sent")
         return error.exit_code
     except BulkcancelError as error:
-        _complain(str(error))
+        _refuse(str(error), error.exit_code, arguments)
         return error.exit_code
     except cyclopts.CycloptsError as error:
-        _complain(sentence_of(error, _COMMANDS))
+        _refuse(sentence_of(error, _COMMANDS), 2, arguments)
         return 2
     except (BrokenPipeError, SystemExit):  # rich's word for it is SystemExit
         # Whoever read our output has left; Python must not say so at exit.
@@ -72,9 +74,29 @@ def _drop_stdout() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
+def _refuse(message: str, code: int, arguments: Sequence[str]) -> None:
+    """Tell why a command line is not carried out: as an event where its logs would be JSON."""
+    if arguments[:1] != ["run"] or not logs_are_json(_log_format(arguments)):
+        _complain(message)
+        return
+    log = make_logger(
+        console=_say, console_level="error", json_console=True, file=None, file_level="error"
+    )
+    log.error("run.refused", error=message, exit_code=code)
+
+
+def _log_format(arguments: Sequence[str]) -> str:
+    """Return the format that is asked for, as far as a command line in error tells."""
+    flag = "--log-format"
+    for word, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        if word == flag or word.startswith(f"{flag}="):
+            return following if word == flag else word.partition("=")[2]
+    return os.environ.get(f"{PREFIX}LOG_FORMAT", "auto")
+
+
 def _complain(message: str) -> None:
     _say(f"bulkcancel: {message}")
 
 
-def _say(message: str) -> None:
-    stderr_console().print(visible(message), markup=False, soft_wrap=True)
+def _say(line: str) -> None:
+    stderr_console().print(visible(line), markup=False, soft_wrap=True)

@@ -54,6 +54,12 @@ _MOST_OTHERS = 10
 _LONGEST_NAME = 100
 _DOMAIN = ".domo.com"
 _STUCK = re.compile(rf"{UUID}\ufeff?(?=\w*[g-zG-Z_])\w{{3,}}.*")
+_RELATED = ("parent", "root", "caller")
+_ELSE = (
+    "model", "workflowid", "workflowname", "user", "owner", "tenant", "deployment", "bpmn",
+    "process", "version", "created", "updated", "creator", "dataset",
+)  # fmt: skip
+_RUN_WORDS = ("instance", "execution", "run", "ausfuhrung", "ausführung")
 _DELIMITER = re.compile(r"[,;\t|]")
 _NAME = re.compile(r"[\"'\ufeff]?[^\W\d][^\W\d_]*(?:[ _.-]?[^\W\d]+){0,4}[:\"']?")
 _WORDS = re.compile(r"[_.-]|(?<=[a-z])(?=[A-Z])()")
@@ -131,6 +137,18 @@ class InputOptions:
     encoding: str | None = None
     where: tuple[Condition, ...] = ()
     pages: PageHost = field(default_factory=PageHost)
+
+
+@lru_cache(4096)
+def is_of_something_else(name: str) -> bool:
+    """Return whether a column or key is by its name of a model, a user or a parent, no run."""
+    plain = normalise(name)
+    return plain.startswith(_RELATED) or (plain.startswith(_ELSE) and not says_run(name))
+
+
+def says_run(name: str) -> bool:
+    """Return whether the name of a column or key is about a run."""
+    return any(word in normalise(name) for word in _RUN_WORDS)
 
 
 @lru_cache(4096)

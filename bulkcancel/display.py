@@ -15,7 +15,12 @@ from bulkcancel.observer import LogObserver
 from bulkcancel.plan import print_plan
 from bulkcancel.progress import Bar, Gauge, ReadingBar, log_progress
 from bulkcancel.summary import print_summary, write_summary
-from bulkcancel.terminal import drawable, stderr_console, stream_is_terminal
+from bulkcancel.terminal import (
+    drawable,
+    logs_are_json,
+    stderr_console,
+    stream_is_terminal,
+)
 from bulkcancel.text import visible
 
 if TYPE_CHECKING:
@@ -39,8 +44,7 @@ class Display:
     def __init__(self, settings: RunSettings) -> None:
         self._settings = settings
         self._console = stderr_console()
-        terminal = self._console.is_terminal
-        as_json = settings.log_format == "json" or (settings.log_format == "auto" and not terminal)
+        as_json = logs_are_json(settings.log_format)
         self._summary_path = settings.summary
         self._draws = not as_json and not settings.quiet
         # Rows and a bar on one terminal would wipe each other out.

@@ -3,20 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any, TypeAlias
+from itertools import islice
+from typing import TYPE_CHECKING
 
-from bulkcancel.columns import (
-    FILTERED,
-    ID_NAMES,
-    LONGEST_CELL,
-    find_named,
-    listed,
-    normalise,
-    row_of,
-)
+from bulkcancel.columns import FILTERED, LONGEST_CELL, find_named, listed, row_of
 from bulkcancel.instance_id import parse_instance_id
+from bulkcancel.json_keys import ANY_ID, Object, find_ids, flat, list_of_instances, others_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,6 +16,7 @@ if TYPE_CHECKING:
     from bulkcancel.columns import Condition, InputOptions, Row
     from bulkcancel.decode import NumberedLines
     from bulkcancel.errors import InputError
+    from bulkcancel.json_keys import Pairs
 
 
 class _Number(str):
@@ -32,31 +25,15 @@ class _Number(str):
     __slots__ = ()
 
 
-class _Object(list[tuple[str, Any]]):
-    """An object as its pairs, so that a key given twice is seen."""
-
-    __slots__ = ()
-
-
-_Pairs: TypeAlias = list[tuple[str, Any]]
-"""What an object and those inside of it hold, by paths such as `data.instanceId`."""
-
 # `Any` is what JSON is; `_text` and `_scalar` narrow it.
-_DECODER = json.JSONDecoder(object_pairs_hook=_Object, parse_int=_Number, parse_float=_Number)
+_DECODER = json.JSONDecoder(object_pairs_hook=Object, parse_int=_Number, parse_float=_Number)
 _CONSTANTS = {True: "true", False: "false", None: ""}
 _ARRAY = "is a JSON array: give one object a line, as jq -c '.[]' does"
 _ONE_A_LINE = (
     "give one object a line, as jq -c . does, or jq -c '.NAME[]' for what an object lists under "
     "NAME"
 )
-_DEEPEST = 4
 _MOST_KEYS = 10
-_BARE = "id"
-# What stands under these is another instance than the one that the object is about.
-_RELATED = re.compile("parent|root|caller|child|prev|next|orig|trigger")
-# And under these something else than an instance.
-_NOT_ABOUT_IT = re.compile(f"{_RELATED.pattern}|model|user|owner|creat|updat|deploy|tenant")
-_LISTS = re.compile(r".*(instances|executions|runs)")
 
 
 def json_rows(
@@ -89,7 +66,7 @@ def _decode(line: int, text: str, lines: NumberedLines) -> object:
             raise array_error(line, lines) from None
         reason = error.msg if isinstance(error, json.JSONDecodeError) else "too deep or too long"
         raise lines.error(line, f"is not JSON ({reason}): {_ONE_A_LINE}") from None
-    if isinstance(value, list) and not isinstance(value, _Object):
+    if isinstance(value, list) and not isinstance(value, Object):
         raise array_error(line, lines)
     return value
 
@@ -110,39 +87,36 @@ class _Reader:
         """Return the row that a line is. Raises `InputError`."""
         lines, options = self._lines, self._options
         value = _decode(line, text, lines)
-        if not isinstance(value, _Object):
+        if not isinstance(value, Object):
             if options.where:
                 raise lines.error(line, "is not an object, so --where has nothing to look at")
             return self._row_of(line, value)
-        pairs = _flat(value)
+        pairs = flat(value)
         names = tuple([name for name, _ in pairs])
         if lines.guessed and not "".join(names).isascii():
             raise lines.not_utf8(line, "a key")
-        found, is_bare = _find_ids(names, options.column)
+        found, is_bare = find_ids(names, options.column)
         if is_bare or not found:
             self._refuse_list(line, pairs, beside_an_id=is_bare)
         if self._is_first:
             self._is_first = False
-            self._check_conditions(line, names)
+            self._check_names(line, names, found)
         where = options.where
         if where and not all(c.holds(self._scalar(line, pairs, names, c)) for c in where):
             return line, "", FILTERED
         if not found or (is_bare and self._named):
             wanted = options.column or next(iter(self._named), "instanceId")
             return line, "", f'no "{wanted}" in this object; its keys are {listed(names) or "none"}'
-        if is_bare:
-            self._refuse_envelope(line, pairs, names[found[0]])
+        if is_bare and len(found) == 1:
+            self._refuse_envelope(line, text, value, pairs[found[0]])
         return self._chosen(line, [pairs[i] for i in found], is_bare=is_bare)
 
-    def _chosen(self, line: int, found: _Pairs, *, is_bare: bool) -> Row:
+    def _chosen(self, line: int, found: Pairs, *, is_bare: bool) -> Row:
         name, value = found[0]
         if len(found) > 1:
             if all(other == name for other, _ in found):
                 return line, _text(value)[0], f'"{name}" stands here twice'
-            keys = listed([other for other, _ in found])
-            raise self._lines.error(
-                line, f"several keys may hold the ID: {keys}: use --column NAME"
-            )
+            raise self._unclear(line, [other for other, _ in found])
         if name not in self._named and name not in self._bare:
             self._note(line, name, is_bare=is_bare)
         return self._row_of(line, value)
@@ -155,38 +129,39 @@ class _Reader:
             else (line, text, problem)
         )
 
-    def _refuse_list(self, line: int, pairs: _Pairs, *, beside_an_id: bool) -> None:
-        path = _list_of_instances(pairs, beside_an_id=beside_an_id)
+    def _refuse_list(self, line: int, pairs: Pairs, *, beside_an_id: bool) -> None:
+        path = list_of_instances(pairs, beside_an_id=beside_an_id)
         if path is not None:
             raise self._lines.error(
                 line, f"this object lists instances: give one a line, as jq -c '{path}' does"
             )
 
-    def _refuse_envelope(self, line: int, pairs: _Pairs, bare: str) -> None:
-        """Raise if an `id` may be that of the message, and the instance's further in."""
-        inner = [
-            name
-            for name, value in pairs
-            if "." in name and _is_id(value) and not _NOT_ABOUT_IT.search(normalise(name))
-        ]
-        if inner:
-            keys = listed([bare, *inner])
-            raise self._lines.error(
-                line, f"several keys may hold the ID: {keys}: use --column NAME"
-            )
+    def _refuse_envelope(
+        self, line: int, text: str, value: Object, bare: tuple[str, object]
+    ) -> None:
+        """Raise if an `id` may be that of the message, and the instance's another one in it."""
+        name, own = bare
+        own = parse_instance_id(own) if isinstance(own, str) else None
+        if own is not None and any(each.lower() != own for each in ANY_ID.findall(text)):
+            others = list(islice(others_in(value, own), _MOST_KEYS))
+            if others:
+                raise self._unclear(line, [name, *others])
 
-    def _check_conditions(self, line: int, names: tuple[str, ...]) -> None:
+    def _unclear(self, line: int, names: list[str]) -> InputError:
+        return self._lines.error(
+            line, f"it is not clear which ID is the instance's: {listed(names)}: use --column NAME"
+        )
+
+    def _check_names(self, line: int, names: tuple[str, ...], found: list[int]) -> None:
+        """Raise if the first object has no key that was named: it is misspelt."""
+        keys = f"in the first object; its keys are {listed(names) or 'none'}"
+        if self._options.column is not None and not found:
+            raise self._lines.error(line, f'there is no "{self._options.column}" {keys}')
         for condition in self._options.where:
             if not find_named(names, condition.column):
-                raise self._lines.error(
-                    line,
-                    f'--where: there is no "{condition.column}" in the first object; its keys are '
-                    f"{listed(names) or 'none'}",
-                )
+                raise self._lines.error(line, f'--where: there is no "{condition.column}" {keys}')
 
-    def _scalar(
-        self, line: int, pairs: _Pairs, names: tuple[str, ...], condition: Condition
-    ) -> str:
+    def _scalar(self, line: int, pairs: Pairs, names: tuple[str, ...], condition: Condition) -> str:
         """Return the text that a condition compares."""
         at, column, lines = find_named(names, condition.column), condition.column, self._lines
         if len(at) > 1:
@@ -214,56 +189,6 @@ class _Reader:
             raise self._lines.error(line, "the IDs are under too many keys: use --column NAME")
         seen.add(name)
         self._lines.note(f'IDs are read from key "{name}"')
-
-
-def _flat(value: _Object, prefix: str = "", depth: int = 1) -> _Pairs:
-    """Return what an object and those inside of it hold, each key as a path."""
-    pairs = [(prefix + key, inner) for key, inner in value] if prefix else list(value)
-    if depth < _DEEPEST:
-        for key, inner in value:
-            if isinstance(inner, _Object):
-                pairs += _flat(inner, f"{prefix}{key}.", depth + 1)
-    return pairs
-
-
-@lru_cache(64)
-def _find_ids(names: tuple[str, ...], column: str | None) -> tuple[list[int], bool]:
-    """Return where the ID is: under `column`, a key that names an instance, or else an `id`.
-
-    And whether it is that last resort.
-    """
-    if column is not None:
-        return find_named(names, column), False
-    named = [i for i, name in enumerate(names) if _names_instance(name)]
-    bare = [i for i, name in enumerate(names) if normalise(name) == _BARE and "." not in name]
-    return named or bare, not named and bool(bare)
-
-
-def _names_instance(path: str) -> bool:
-    """Return whether a key is one of instances, and of the instance that the object is about."""
-    *outer, key = (normalise(part) for part in path.split("."))
-    return key in ID_NAMES and key != _BARE and not any(_RELATED.search(part) for part in outer)
-
-
-def _list_of_instances(pairs: _Pairs, *, beside_an_id: bool) -> str | None:
-    """Return the path, as `jq` takes it, of an array that holds instances; `None` without one.
-
-    Beside an `id`, which may be the list's own or an instance's, it must say so by its name.
-    """
-    for path, value in pairs:
-        if value.__class__ is not list:
-            continue
-        first = _flat(value[0]) if value and isinstance(value[0], _Object) else [("", *value[:1])]
-        name = normalise(path)
-        says_so = bool(_LISTS.fullmatch(name)) or any(_names_instance(key) for key, *_ in first)
-        holds_ids = any(_is_id(x) for _, *xs in first for x in xs)
-        if (says_so and not _RELATED.search(name)) or (holds_ids and not beside_an_id):
-            return f".{path}[]" if re.fullmatch(r"[A-Za-z_][\w.]*", path) else ".NAME[]"
-    return None
-
-
-def _is_id(value: object) -> bool:
-    return isinstance(value, str) and parse_instance_id(value) is not None
 
 
 def _text(value: object) -> tuple[str, str | None]:

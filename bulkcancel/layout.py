@@ -12,6 +12,7 @@ from bulkcancel.columns import (
     find_id_column,
     find_named,
     is_number,
+    is_of_something_else,
     listed,
     looks_like_header,
     names_ids,
@@ -42,6 +43,8 @@ class Layout(NamedTuple):
     """Whether it is only from the first row that the column is known."""
     names: tuple[str, ...] = ()
     """The header's, normalised; none without one."""
+    others: tuple[int, ...] = ()
+    """Columns that would rather hold the IDs than one called just `id`, should they hold any."""
 
 
 def headless_layout(first: Record, lines: NumberedLines, options: InputOptions) -> Layout | None:
@@ -96,7 +99,14 @@ def headed_layout(
         conditions.append((at[0], condition))
     lines.note(f'IDs are read from column "{names[found[0]]}"')
     normalised = tuple(normalise(name) for name in names)
-    return Layout(len(names), found[0], tuple(conditions), "the header", names=normalised)
+    others: tuple[int, ...] = ()
+    if options.column is None and normalised[found[0]] == "id":
+        others = tuple(
+            i for i, name in enumerate(names) if i != found[0] and not is_of_something_else(name)
+        )
+    return Layout(
+        len(names), found[0], tuple(conditions), "the header", names=normalised, others=others
+    )
 
 
 def is_header_again(record: Record, layout: Layout, lines: NumberedLines) -> bool:
@@ -135,9 +145,12 @@ def _no_id_column(names: list[str], following: Iterator[Record], column: str | N
     wanted = "column of instance IDs" if column is None else f'column "{column}"'
     message = f"there is no {wanted}; the columns are {listed(names)}"
     _, cells, _ = next(following, (0, [], False))
-    holding = [name for name, cell in zip(names, cells, strict=False) if parse_instance_id(cell)]
-    if holding:
+    row = zip(names, cells, strict=False)
+    holding = [n for n, cell in row if parse_instance_id(cell) and not is_of_something_else(n)]
+    if len(holding) == 1:
         return f'{message}: "{holding[0]}" holds an ID, so try --column "{holding[0]}"'
+    if holding:
+        return f"{message}: {listed(holding)} hold IDs: use --column with that of the instances"
     if column is not None and any(parse_instance_id(name) for name in names):
         return f"{message}: there is no header, so give the column's number, as in --column 1"
     if column is None:

@@ -6,7 +6,7 @@ import csv
 import enum
 import json
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from pathlib import PurePath
 from typing import TYPE_CHECKING, NamedTuple
@@ -26,6 +26,7 @@ COLUMNS = (
     "attempts", "error", "latencyMs", "finishedAt", "host", "source",
 )  # fmt: skip
 _LONG = 200
+_EPOCH, _SECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(seconds=1)
 _NEEDS_QUOTES = re.compile('[",\r\n]')
 _OUTCOME, _HOST = COLUMNS.index("outcome"), COLUMNS.index("host")
 
@@ -122,7 +123,7 @@ def _jsonl(results: Sequence[CancelResult]) -> bytes:
 def _timestamp(when: datetime) -> str:
     """Return ISO 8601 in UTC, to the millisecond."""
     # Rows come by the hundred in a second: only what lies within it is written out for each.
-    return f"{_to_the_second(int(when.timestamp()))}.{when.microsecond // 1000:03}Z"
+    return f"{_to_the_second((when - _EPOCH) // _SECOND)}.{when.microsecond // 1000:03}Z"
 
 
 @lru_cache(maxsize=8)

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from bulkcancel.layout import Layout, Record
 
 
+_ID_CHARS = 36
+
+
 def table_rows(
     numbered: Iterator[tuple[int, str]],
     lines: NumberedLines,
@@ -41,6 +44,8 @@ def table_rows(
     width, id_index, conditions, _ = layout[:4]
     if layout.rivals:
         records = _refuse_rivals(records, layout, lines)
+    if layout.others:
+        records = _refuse_others(records, layout, lines)
     # The hot loop of reading: a plain row costs these comparisons, all else is judged apart.
     for record in records:
         line, cells, spans = record
@@ -68,6 +73,24 @@ def _refuse_rivals(
                 f"column counts, as in --column {layout.id_index + 1}",
             )
         yield line, cells, spans
+
+
+def _refuse_others(
+    records: Iterator[Record], layout: Layout, lines: NumberedLines
+) -> Iterator[Record]:
+    """Yield the records of a table read by its `id`; raise if another cell holds another ID."""
+    for record in records:
+        line, cells, _ = record
+        for i in layout.others:
+            if i < len(cells) and len(cells[i]) >= _ID_CHARS:
+                other = parse_instance_id(cells[i])
+                if other is not None and other != parse_instance_id(cells[layout.id_index]):
+                    raise lines.error(
+                        line,
+                        'it is not clear which ID is the instance\'s, that in "id" or that in '
+                        f"column {i + 1}: use --column NAME",
+                    )
+        yield record
 
 
 def split_once(line: str, delimiter: str) -> list[str]:

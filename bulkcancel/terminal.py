@@ -60,6 +60,11 @@ def stderr_console() -> Console:
     return Console(file=cast("TextIO", Stderr()), highlight=False)
 
 
+def logs_are_json(log_format: str) -> bool:
+    """Whether logs of the format `auto`, `console` or `json` are JSON lines on standard error."""
+    return log_format == "json" or (log_format == "auto" and not stream_is_terminal(sys.stderr))
+
+
 def is_interactive() -> bool:
     """Whether somebody sits there: at standard error or standard input, with a terminal to ask."""
     somebody = stream_is_terminal(sys.stderr) or stream_is_terminal(sys.stdin)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from bulkcancel.reply import Reply
 
 _RETRIED = frozenset({408, 425})
+_ANSWER_LOST = frozenset({502, 504})  # a gateway had none, or none in time
 _NOT_FOUND = frozenset({404, 410})
 _OUTCOMES = {
     "CANCELED": Outcome.CANCELED,
@@ -147,7 +148,7 @@ def _again(
         _error(code, reply) + hint,
         transient=True,
         stranger=stranger,
-        ambiguous=reply.http_status >= 500 or reply.http_status < 300,
+        ambiguous=reply.http_status in _ANSWER_LOST or reply.http_status < 300,
     )
 
 

@@ -16,7 +16,7 @@ FLOORS = [
     "faults reply quantities target protocols",
     (
         "watchdog connection client verdict retry_after backoff breaker pacer noise adaptive "
-        "columns encodings decode layout tables jsonlines formats checked source stdin "
+        "columns encodings decode layout tables json_keys jsonlines formats checked source stdin "
         "rows lock resume ledger "
         "sandbox_options sandbox_rules sandbox_api sandbox"
     ),

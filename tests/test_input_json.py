@@ -130,7 +130,9 @@ def test_where_refuses_what_it_cannot_compare(tmp_path: Path, second: str, messa
         (f'{{"_id": "{A}"}}', "_id"),
         (f'{{"data.instanceId": "{A}", "id": "{B}"}}', "data.instanceId"),
         (f'{{"id": "{A}", "parent": {{"instanceId": "{B}"}}}}', "id"),
-        (f'{{"id": "{A}", "steps": [{{"id": "{B}"}}], "tags": ["x"]}}', "id"),
+        (f'{{"id": "{A}", "steps": [{{"n": 1}}], "tags": ["x"], "modelId": "{B}"}}', "id"),
+        (f'{{"id": "{A}", "traceId": "{B}", "createdBy": {{"id": "{C}"}}}}', "id"),
+        (f'{{"id": "{A}", "url": "https://acme.domo.com/workflows/instances/{B}/1.0/{A}"}}', "id"),
         (f'{{"instanceId": "{A}", "children": [{{"instanceId": "{B}"}}]}}', "instanceId"),
     ],
 )
@@ -154,6 +156,55 @@ def test_a_key_that_may_be_of_something_else_is_none(tmp_path: Path, text: str) 
     """No ID is guessed from it: the object is an invalid row."""
     checked = check(tmp_path, f"{text}\n", name="events.jsonl")
     assert (ids(checked), checked.counts.invalid) == ([], 1)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f'{{"id": "{A}", "steps": [{{"id": "{B}"}}]}}',
+        f'{{"id": "{A}", "ids": ["{B}"]}}',
+        f'{{"id": "{A}", "events": [{{"run": "{B}"}}]}}',
+        f'{{"id": "{A}", "data": {{"entries": [{{"x": 1}}, {{"instanceId": "{B}"}}]}}}}',
+        f'{{"id": "{A}", "runId": "{B}"}}',
+        f'{{"id": "{A}", "execution": "{B}"}}',
+        f'{{"id": "{A}", "url": "https://acme.domo.com/workflows/instances/{C}/1.0/{B}"}}',
+        f'{{"id": "{A}", "a": {{"b": {{"c": {{"d": {{"instanceId": "{B}"}}}}}}}}}}',
+        json.dumps({"id": A, "payload": {"data": json.dumps({"instanceId": B})}}),
+        f'{{"id": "{A}", "startedBy": {{"instanceId": "{B}"}}}}',
+        f'{{"id": "{A}", "source": {{"executionId": "{B}"}}}}',
+        f'{{"id": "{A}", "ec2": {{"instanceId": "{B}"}}}}',
+        f'{{"id": "{A}", "payload": {{"updatedInstance": "{B}"}}}}',
+        f'{{"id": "{A}", "modelRun": {{"id": "{B}"}}}}',
+        f'{{"id": "{A}", "originalEvent": {{"instanceId": "{B}"}}}}',
+    ],
+)
+def test_an_id_beside_another_that_may_be_meant_is_refused(tmp_path: Path, text: str) -> None:
+    """In a list, in text, in a link, too deep, or of a run that is related to this one."""
+    with pytest.raises(InputError, match=r"line 1: .*(use --column NAME|give one a line)"):
+        check(tmp_path, f"{text}\n", name="events.jsonl")
+    assert ids(check(tmp_path, f"{text}\n", name="events.jsonl", column="id")) == [A]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f'{{"specversion": "1.0", "id": "{A}", "data": {{"name": "x"}}}}',
+        f'{{"_id": "{A}", "_source": {{"message": "no instance here"}}}}',
+        f'{{"detail-type": "x", "id": "{A}", "resources": []}}',
+    ],
+)
+def test_a_messages_own_id_is_no_instances(tmp_path: Path, text: str) -> None:
+    """CloudEvents, search hits and event buses say by their keys what they are."""
+    checked = check(tmp_path, f"{text}\n", name="events.jsonl")
+    assert (ids(checked), checked.counts.invalid) == ([], 1)
+
+
+def test_a_named_key_that_does_not_exist_is_refused(tmp_path: Path) -> None:
+    """In the first object, with the keys there are; later on the row is invalid."""
+    text = f'{{"id": "{A}"}}\n{{"x": 1}}\n'
+    with pytest.raises(InputError, match=r'line 1: there is no "nope" in the first .*"id"'):
+        check(tmp_path, text, name="x.jsonl", column="nope")
+    assert check(tmp_path, text, name="x.jsonl", column="id").counts.invalid == 1
 
 
 @pytest.mark.parametrize("inner", ["data.id", "event.run", "data.workflow.runId", "payload.key"])

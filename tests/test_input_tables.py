@@ -124,7 +124,7 @@ def test_a_column_can_be_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "column", "message"),
     [
-        (f"modelId,name\n{A},x\n", None, r'columns are "modelId", "name".*--column "modelId"'),
+        (f"ticket,name\n{A},x\n", None, r'columns are "ticket", "name".*--column "ticket"'),
         ("model,name\nm,x\n", None, r'"model", "name": name one with --column NAME'),
         (
             f"id,instanceId\n{A},{B}\n",
@@ -270,3 +270,43 @@ def test_two_ids_in_a_row_without_a_header_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="line 2: there is no header and more than one"):
         check(tmp_path, content)
     assert ids(check(tmp_path, content, column="1")) == [A]
+
+
+@pytest.mark.parametrize(
+    ("header", "cell"),
+    [
+        ("ID,Instance", B),
+        ("id;run_id", B),
+        ("Id,Ausführung", B.upper()),
+        ("id,page", f"https://acme.domo.com/workflows/instances/{C}/1.0/{B}"),
+        ("ID,Reference", B),
+    ],
+)
+def test_an_id_beside_another_columns_is_refused(tmp_path: Path, header: str, cell: str) -> None:
+    """The event's or the run's: a column called just `id` counts only alone, or with --column."""
+    content = f"{header}\n{A},{A}\n{A},{cell}\n".replace(",", ";" if ";" in header else ",")
+    with pytest.raises(InputError, match=r"line 3: it is not clear .*use --column NAME"):
+        check(tmp_path, content)
+    assert ids(check(tmp_path, content, column="ID")) == [A]
+
+
+@pytest.mark.parametrize("name", ["modelId", "Model", "Parent Instance", "created by", "Note"])
+def test_an_id_beside_something_elses_is_read(tmp_path: Path, name: str) -> None:
+    """Models, users and parents have IDs too, and are no rivals; nor is what holds none."""
+    cell = "no ID at all, but as long as one would be" if name == "Note" else B
+    assert ids(check(tmp_path, f'id,{name}\n{A},"{cell}"\n')) == [A]
+
+
+@pytest.mark.parametrize(
+    ("header", "advice"),
+    [
+        ("modelId,n", "there is no column of instance IDs"),
+        ("Event,Execution", '"Event", "Execution" hold IDs: use --column'),
+        ("Model,Reference", 'so try --column "Reference"'),
+    ],
+)
+def test_advice_names_no_other_things_ids(tmp_path: Path, header: str, advice: str) -> None:
+    """Who follows it must not cancel by the IDs of models or events."""
+    with pytest.raises(InputError, match=advice) as caught:
+        check(tmp_path, f"{header}\n{A},{B}\n")
+    assert "modelId" not in str(caught.value).partition("the columns are")[2].partition(":")[2]

@@ -47,6 +47,18 @@ def test_a_file_taken_away_is_noticed(results: Path, fault: str) -> None:
     assert elsewhere.read_bytes() == Format.CSV.header
 
 
+@pytest.mark.parametrize("size", [0, 10, -1])
+def test_a_file_cut_short_is_noticed(results: Path, size: int) -> None:
+    """As `> results.csv` or a log rotation does: rows that were written are gone."""
+    ledger = Ledger.open(str(results), host=HOST)
+    ledger.write([a_result()])
+    ledger.sync()
+    os.truncate(results, size if size >= 0 else results.stat().st_size + size)
+    with pytest.raises(ResultsError, match="cut short"):
+        ledger.sync()
+    ledger.close()
+
+
 @pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC, errno.EDQUOT])
 def test_an_fsync_error_is_final(results: Path, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
     """A second fsync would succeed and mean nothing: the pages are gone. It is not asked."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -95,7 +96,8 @@ def test_a_mistake_is_a_sentence_with_the_fix(
         ("BULKCANCEL_BURST", "many", "BULKCANCEL_BURST needs a whole number"),
         ("BULKCANCEL_RATE", "fast", "BULKCANCEL_RATE: 'fast' is not a rate"),
         ("BULKCANCEL_RESUME", "maybe", "BULKCANCEL_RESUME is on or off"),
-        ("BULKCANCEL_OK", "", "BULKCANCEL_OK: '' is no outcome"),
+        ("BULKCANCEL_OK", "", "BULKCANCEL_OK is empty: give it a value, or unset it"),
+        ("BULKCANCEL_WHERE", " ", "BULKCANCEL_WHERE is empty: give it a value, or unset it"),
         ("BULKCANCEL_RAT", "5", "'BULKCANCEL_RAT' is no setting"),
     ],
 )
@@ -144,3 +146,39 @@ def test_files_may_stand_on_both_sides_of_an_option(
     (tmp_path / "two.txt").write_text(f"{two}\n")
     assert run_cli(["run", "one.txt", "--dry-run", "two.txt", "--sandbox"]) == 0
     assert "to cancel 2 " in " ".join(capfd.readouterr().err.split())
+
+
+@pytest.mark.parametrize(
+    "option",
+    ["--config", "--token-file", "--summary", "--log-file", "--instance", "--base-url", "--column"],
+)
+def test_an_empty_value_is_a_mistake(option: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """As a variable leaves it that is not set: what it was to say for safety would be lost."""
+    said = _told(["run", "x", "--sandbox", option, ""], capfd)
+    assert f"{option} is empty (is a variable empty?)" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables"),
+    [
+        ("run x --rate abc", {}),
+        ("run x --nope", {}),
+        ("run x --resume --overwrite", {}),
+        ("run x --again failed --log-format json", {"BULKCANCEL_LOG_FORMAT": "console"}),
+        ("run x --log-format=json --limit 0", {"BULKCANCEL_LOG_FORMAT": "console"}),
+        ("run x", {"BULKCANCEL_RATE": "abc"}),
+        ("run x --config none.toml", {}),
+    ],
+)
+def test_where_logs_would_be_json_a_refusal_is_an_event(
+    arguments: str, variables: dict[str, str], capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """Without a terminal, or as asked for: a schedule's log has no line that is no JSON."""
+    monkeypatch.setenv("BULKCANCEL_LOG_FORMAT", "json")
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert run_cli(arguments.split()) == 2
+    told = json.loads(capfd.readouterr().err)
+    assert (told["event"], told["level"], told["exit_code"]) == ("run.refused", "error", 2)
+    assert told["error"]

@@ -33,7 +33,7 @@ posix = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 BROKEN_BEGIN = """
 import os, signal
 from bulkcancel import errors, ledger
-def begin(self):
+def begin(self, *_):
     {fault}
 ledger.Ledger.begin = begin
 """
