@@ -184,16 +184,26 @@ def names_ids(text: str) -> bool:
     return normalise(text) in ID_NAMES or bool(_SPELT_AS_ID.fullmatch(text.strip(' \t\ufeff"')))
 
 
-def looks_like_header(cells: Sequence[str]) -> bool:
-    """Return whether cells without an ID among them are names of columns, half of them of IDs.
+def looks_like_header(cells: Sequence[str], id_index: int = 0) -> bool:
+    """Return whether cells without an ID among them are names of columns, some of them of IDs.
 
-    Also where another delimiter stands between them.
+    The one where the IDs are is such a name; or half of them are and all are single words, also
+    where another delimiter stands between them.
     """
     names = [name.strip() for cell in cells for name in _DELIMITER.split(cell) if name.strip()]
     if not names or not all(_NAME.fullmatch(name) for name in names):
         return False
-    telling = sum(bool(_OF_IDS.search(_WORDS.sub(r" \1", name))) for name in names)
-    return 2 * telling >= len(names)
+    if id_index < len(cells) and _tells_of_ids(cells[id_index]):
+        return True
+    telling = sum(map(_tells_of_ids, names))
+    return 2 * telling >= len(names) and not any(" " in name for name in names)
+
+
+def _tells_of_ids(name: str) -> bool:
+    """Return whether a name is one of IDs: by its first word, or by any part of a single one."""
+    words = _WORDS.sub(r" \1", name.strip(" \t\ufeff\"'"))
+    tells = _OF_IDS.match(words) if " " in name.strip() else _OF_IDS.search(words)
+    return tells is not None
 
 
 def row_of(line: int, text: str, lines: NumberedLines, options: InputOptions) -> Row:

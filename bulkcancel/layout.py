@@ -119,7 +119,7 @@ def is_header_again(record: Record, layout: Layout, lines: NumberedLines) -> boo
     names = tuple(normalise(cell[:_LONGEST_NAME]) for cell in cells)
     if names == layout.names:
         return True
-    if looks_like_header(cells):
+    if looks_like_header(cells, layout.id_index):
         raise lines.error(line, ANOTHER_TABLE)
     if any(parse_instance_id(cell) for cell in cells[: layout.width]):
         # A row, unless a header is stuck to it because the line end between them is missing.

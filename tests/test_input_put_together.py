@@ -85,6 +85,10 @@ def test_another_table_behind_the_first_is_refused(tmp_path: Path, content: str,
         f"instance id pending,{D}",
         "see id,y,z",
         "paid,void",
+        ",Vendor Workflow",
+        "pending,Test Workflow",
+        "no instance,Invoice Approval",
+        "-,instance",
     ],
 )
 def test_a_row_without_an_id_is_no_header(tmp_path: Path, row: str) -> None:
