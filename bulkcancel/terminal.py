@@ -57,7 +57,7 @@ def hold_standard_descriptors() -> None:
 
 def stderr_console() -> Console:
     """Return the console on standard error; standard output is for results alone."""
-    return Console(file=cast("TextIO", Stderr()), highlight=False)
+    return Console(file=cast("TextIO", Stderr()), highlight=False, emoji=False)
 
 
 def logs_are_json(log_format: str) -> bool:

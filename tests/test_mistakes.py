@@ -182,3 +182,8 @@ def test_where_logs_would_be_json_a_refusal_is_an_event(
     told = json.loads(capfd.readouterr().err)
     assert (told["event"], told["level"], told["exit_code"]) == ("run.refused", "error", 2)
     assert told["error"]
+
+
+def test_a_name_is_shown_as_it_is(capfd: pytest.CaptureFixture[str]) -> None:
+    """Colons around a word are no picture, brackets no colour."""
+    assert ":bomb:[red].csv: No such file" in _told(["run", ":bomb:[red].csv", "--sandbox"], capfd)

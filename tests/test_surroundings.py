@@ -17,8 +17,13 @@ from tests.runs import make_ids
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX homes and users")
 IS_ROOT = sys.platform != "win32" and os.geteuid() == 0
 NOBODY = """
-import os
-import bulkcancel.cli, bulkcancel.run_command, anyio._backends._asyncio
+import os, sys
+import bulkcancel.sandbox, anyio._backends._asyncio
+from bulkcancel.cli import run_cli
+told, sys.stderr = sys.stderr, open(os.devnull, "w")
+for words in ("run - --sandbox --dry-run", "run - --rate x", "run /no/file --sandbox -o /no/o.csv"):
+    run_cli(words.split())  # loads what this user may not be able to read
+sys.stderr = told
 os.setgroups([])
 os.setresgid(54321, 54321, 54321)
 os.setresuid(54321, 54321, 54321)
