@@ -27,6 +27,7 @@ from bulkcancel.quantities import (
     parse_rate,
     share_of,
 )
+from bulkcancel.rows import timestamp
 from bulkcancel.settings_sources import settings_variables
 from bulkcancel.summary import Summary
 from bulkcancel.system import fitting_concurrency
@@ -153,17 +154,13 @@ def summary_of(
         requests=stats.requests,
         retries=stats.retries,
         throttled=stats.throttled,
-        started_at=_timestamp(started_at),
-        ended_at=_timestamp(datetime.now(UTC)),
+        started_at=timestamp(started_at),
+        ended_at=timestamp(datetime.now(UTC)),
         seconds=seconds,
         resume_command=finish.command,
         resume_needs=finish.needs,
         ok=sorted(fine),
     )
-
-
-def _timestamp(when: datetime) -> str:
-    return when.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _reason(error: BulkcancelError | None, stats: Stats) -> str:

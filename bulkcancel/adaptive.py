@@ -107,7 +107,7 @@ class AdaptiveRate:
         self._pause_s = 0.0
 
     def on_success(self, sent_at: float, now: float) -> None:
-        """Take note of a request sent at `sent_at` that was not throttled."""
+        """Count a request sent at `sent_at` that was not throttled; the pace may rise."""
         self._accepted += 1
         self._answers += 1
         self._noise.on_accepted(sent_at)
@@ -117,7 +117,7 @@ class AdaptiveRate:
     def on_throttled(
         self, sent_at: float, now: float, retry_after_s: float | None, *, outage: bool = False
     ) -> None:
-        """Take note of a 429, or of a 403 or 503 that says when to come back.
+        """Count a 429, or a 403 or 503 that says when to come back, and lower the pace.
 
         `retry_after_s` pauses all requests for as long, and up to a tenth longer. In an `outage`
         single probes are sent: what they are answered says nothing about the pace.

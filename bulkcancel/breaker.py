@@ -21,7 +21,7 @@ class OnChange(Protocol):
     """Who is told that the breaker opened or closed."""
 
     def __call__(self, *, opened: bool) -> None:
-        """Take note that it is open, or closed again, from now on."""
+        """Tell that it is open, or closed again, from now on."""
 
 
 class Breaker:
@@ -85,12 +85,12 @@ class Breaker:
         return False
 
     def on_probe_sent(self) -> None:
-        """Take note that the probe, which may have waited for the pace, is under way."""
+        """Start the lease of the probe: until now it may have waited for the pace."""
         self._probe_at = self._clock() + self._probe_lease_s
         self._wake()
 
     def on_success(self, sent_at: float) -> None:
-        """Take note of an answer to a request sent at `sent_at` that shows the server at work.
+        """Close on an answer to a request sent at `sent_at` that shows the server at work.
 
         One that was under way when the breaker opened does not close it.
         """
@@ -101,7 +101,7 @@ class Breaker:
                 self._change(opened=False)
 
     def on_failure(self, sent_at: float, *, probe: bool, hold: bool = False) -> None:
-        """Take note of a transient failure of a request sent at `sent_at`.
+        """Count a transient failure of a request sent at `sent_at`; open at the threshold.
 
         One to `hold` (a 401) opens the breaker by itself: sending waits for what a probe shows.
         Requests that were under way when the breaker opened or closed say nothing about the
@@ -133,10 +133,7 @@ class Breaker:
                 self.outage_started_at = None
 
     def on_abandoned(self, *, probe: bool) -> None:
-        """Take note of a request that was not sent, or ended without saying anything of the server.
-
-        If it was the probe, the next in line becomes it.
-        """
+        """Let the next in line be the probe if it was not sent, or said nothing of the server."""
         if probe and self.open:
             self._probe_at = self._clock()
             self._wake()

@@ -88,7 +88,7 @@ class Guard:
         *,
         decisive: bool = False,
     ) -> None:
-        """Take note of an attempt that was not a plain success.
+        """Record an attempt that was not a plain success; ask for a stop where a rule says so.
 
         It is `decisive` if it is the one to tell whether an earlier 401 was meant.
         """
@@ -129,13 +129,13 @@ class Guard:
         self._note_trouble(verdict)
 
     def on_success(self) -> None:
-        """Take note of an answer that names the instance; the only call on the plain path."""
+        """Record an answer that names the instance; the only call on the plain path."""
         self._answers += 1
         self._successes += 1
         self._trouble_since = None
 
     def on_result(self, result: CancelResult) -> None:
-        """Take note of one finished ID."""
+        """Count one finished ID; ask for a stop where there are too many failures."""
         if result.outcome in SUCCESSES or result.outcome is Outcome.INVALID:
             return
         # In an outage no ID fails: they wait. And after this one there may be none for a while.

@@ -63,7 +63,7 @@ class Noise:
         return self._level > 0
 
     def on_cut(self, now: float, from_per_s: float, to_per_s: float) -> float | None:
-        """Take note of a cut; return the pace to go back to if the cuts were in vain."""
+        """Record a cut; return the pace to go back to if the cuts were in vain."""
         if from_per_s > self._leg_rate:
             self._begin(from_per_s, now)
             self._before_share = 0.0

@@ -36,20 +36,20 @@ class Reporter(Protocol):
     """Where the canceller tells what happened to an attempt that was not a plain success."""
 
     def retry_scheduled(self, target: Target, error: str, attempt: int, wait_s: float) -> None:
-        """Take note that the ID is sent again in `wait_s` seconds."""
+        """Tell that the ID is sent again in `wait_s` seconds."""
 
     def out_of_descriptors(self) -> None:
-        """Take note that this process may open no more connections."""
+        """Tell that this process may open no more connections."""
 
     def bug(self, target: Target, error: Exception) -> None:
-        """Take note of a fault of bulkcancel itself, inside the handling of one ID."""
+        """Tell of a fault of bulkcancel itself, inside the handling of one ID."""
 
 
 class Observer(Reporter, Protocol):
     """Who is told what happens on the way; a person's or a log's side of a run."""
 
     def pace_changed(self, rate_per_s: float, reason: str) -> None:
-        """Take note that the pace is another one from now on."""
+        """Tell that the pace is another one from now on."""
 
     def breaker_changed(self, *, opened: bool) -> None:
-        """Take note that the circuit breaker has opened or closed."""
+        """Tell that the circuit breaker has opened or closed."""

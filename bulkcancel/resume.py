@@ -165,7 +165,7 @@ def _read(line: bytes, number: int, resumed: Resumed) -> StoredRow | None:
 
 
 def _keep(row: StoredRow, number: int, resumed: Resumed, again: frozenset[Outcome]) -> bool:
-    """Take note of a row; return whether it stays."""
+    """Record what a row says of its ID; return whether it stays."""
     if row.outcome in again:
         if row.instance_id is not None:
             resumed.again.add(row.instance_id)

@@ -75,7 +75,7 @@ def _csv_line(r: CancelResult) -> str:
     return (
         f"{instance_id},{r.outcome},{_known(r.status)},{_known(r.model_name)},"
         f"{_known(r.model_version)},{_known(r.model_id)},{r.http_status or ''},{r.attempts},"
-        f"{_quoted(r.error) if r.error else ''},{latency},{_timestamp(r.finished_at)},"
+        f"{_quoted(r.error) if r.error else ''},{latency},{timestamp(r.finished_at)},"
         f"{_known(r.host)},{_quoted(r.source)}\n"
     )
 
@@ -110,7 +110,7 @@ def _jsonl(results: Sequence[CancelResult]) -> bytes:
                 "attempts": r.attempts,
                 "error": r.error,
                 "latencyMs": None if r.latency_ms is None else round(r.latency_ms, 1),
-                "finishedAt": _timestamp(r.finished_at),
+                "finishedAt": timestamp(r.finished_at),
                 "host": r.host,
                 "source": r.source,
             }
@@ -120,7 +120,7 @@ def _jsonl(results: Sequence[CancelResult]) -> bytes:
     )
 
 
-def _timestamp(when: datetime) -> str:
+def timestamp(when: datetime) -> str:
     """Return ISO 8601 in UTC, to the millisecond."""
     # Rows come by the hundred in a second: only what lies within it is written out for each.
     return f"{_to_the_second((when - _EPOCH) // _SECOND)}.{when.microsecond // 1000:03}Z"

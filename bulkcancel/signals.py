@@ -75,7 +75,7 @@ class Signals:
 
     def let_finish(self) -> None:
         """Let one signal from now on change nothing: the run is over, what is left is to say so."""
-        self._on_signal = _take_no_notice
+        self._on_signal = _ignore
         self._within_s = None
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:
@@ -105,7 +105,7 @@ class Signals:
             raise self._kept
 
 
-def _take_no_notice(_reason: InterruptedRunError, _second: bool) -> None:  # noqa: FBT001
+def _ignore(_reason: InterruptedRunError, _second: bool) -> None:  # noqa: FBT001
     """Do nothing."""
 
 

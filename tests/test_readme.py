@@ -16,6 +16,7 @@ from typing import NamedTuple
 import anyio
 import pytest
 
+import bulkcancel as bulkcancel_package
 from bulkcancel.cli import run_cli
 from bulkcancel.sandbox import Sandbox, SandboxOptions
 from tests.processes import bulkcancel, environment, write_ids
@@ -112,8 +113,13 @@ def _compiled(block: str) -> CodeType:
 
 @pytest.mark.parametrize("block", _blocks("python"))
 def test_every_python_example_is_python(block: str) -> None:
-    """It can be pasted into a notebook."""
-    _compiled(block)
+    """It can be pasted into a notebook, and what it imports from here is there."""
+    code = _compiled(block)
+    assert "bulkcancel" in code.co_names
+    imported = [node for node in ast.parse(block).body if isinstance(node, ast.ImportFrom)]
+    names = [alias.name for node in imported for alias in node.names]
+    assert names
+    assert set(names) <= set(bulkcancel_package.__all__)
 
 
 def test_the_python_example_works(capfd: pytest.CaptureFixture[str]) -> None:

@@ -157,7 +157,10 @@ def test_figures_add_up_whatever_came_late(rows: int) -> None:
     """Nothing is below zero where a row came after its ID was counted as unanswered."""
     done = max(min(rows - 35, 40), 0)
     stats = Stats(outcomes=Counter({Outcome.ACCEPTED: done}), sent=done + 12)
-    _adds_up(_summary(stats, rows=rows))
+    summary = _summary(stats, rows=rows)
+    left = rows - 10 - 5 - 20 - done
+    assert (summary.unanswered, summary.not_reached) == (min(12, left), max(left - 12, 0))
+    _adds_up(summary)
 
 
 def test_unanswered_alone_are_worth_a_resume() -> None:
