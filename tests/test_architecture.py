@@ -1,4 +1,4 @@
-"""The floors of the code: imports run one way, and the README's map names every room."""
+"""The floors of the code: imports run one way, and the map in its README names every room."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "bulkcancel"
-README = PACKAGE.parent / "README.md"
+README = PACKAGE / "README.md"
 
 FLOORS = [
     "models errors crash text instance_id version atomic",

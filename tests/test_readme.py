@@ -1,4 +1,4 @@
-"""The README keeps its word: what it pastes is what comes, what it names exists."""
+"""The READMEs keep their word: what they paste is what comes, what they name exists."""
 
 from __future__ import annotations
 
@@ -19,11 +19,14 @@ import pytest
 import bulkcancel as bulkcancel_package
 from bulkcancel.cli import run_cli
 from bulkcancel.sandbox import Sandbox, SandboxOptions
+from tests.bench import __main__ as bench
 from tests.processes import bulkcancel, environment, write_ids
 from tests.runs import make_ids
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
+INSIDE = (ROOT / "bulkcancel" / "README.md").read_text("utf-8")
+BENCH = (ROOT / "tests" / "bench" / "README.md").read_text("utf-8")
 SAMPLES = sorted((ROOT / "sample_inputs").iterdir())
 WIDTH = "96"
 """Of the terminal whose output the README shows."""
@@ -42,7 +45,7 @@ class Pasted(NamedTuple):
 
 
 def _blocks(language: str) -> list[str]:
-    return [block[2] for block in _BLOCK.finditer(README) if block[1] == language]
+    return [block[2] for block in _BLOCK.finditer(README + INSIDE + BENCH) if block[1] == language]
 
 
 def _pasted() -> list[Pasted]:
@@ -190,6 +193,19 @@ def test_every_option_it_names_exists(capsys: pytest.CaptureFixture[str]) -> Non
     for command in commands:
         run_cli([command, "--help"])
         helps += capsys.readouterr().out
-    ours, _, after = README.partition("## How fast\n")  # where other programs' options stand
-    ours += after.partition("\n## ")[2]
-    assert sorted(set(_OPTION.findall(ours)) - set(_OPTION.findall(helps))) == []
+    # Where it is measured, other programs' options stand as well.
+    assert sorted(set(_OPTION.findall(README + INSIDE)) - set(_OPTION.findall(helps))) == []
+
+
+def test_users_read_three_hundred_lines_at_most() -> None:
+    """What is for others stands in files of their own, which it names."""
+    assert len(README.splitlines()) <= 300
+    for name in ("bulkcancel/README.md", "tests/bench/README.md"):
+        assert f"]({name})" in README
+
+
+def test_every_bench_it_names_exists() -> None:
+    """A measurement that a README tells to run is one that the bench knows."""
+    named = set(re.findall(r"python -m tests\.bench ([a-z]+)", README + INSIDE + BENCH))
+    assert named
+    assert named <= set(re.findall(r"python -m tests\.bench ([a-z]+)", str(bench.__doc__)))

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from email.utils import formatdate
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,22 @@ def _run(server: FaultyServer, ids: list[str], policy: Policy, *, timeout_s: flo
     return anyio.run(work)
 
 
+def _run_while(
+    something: Callable[[], Awaitable[None]], server: FaultyServer, ids: list[str], policy: Policy
+) -> Run:
+    """Run the engine while something happens to the server."""
+
+    async def work() -> Run:
+        async with server:
+            run = Run(server.base_url, policy)
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(something)
+                await run.work(ids)
+            return run
+
+    return anyio.run(work)
+
+
 def _delayed(answer: Answer, delay_s: float) -> Answer:
     return Answer(answer.data, delay_s=delay_s, end=answer.end)
 
@@ -73,15 +89,7 @@ def test_connections_refused_in_mid_run_fail_nobody() -> None:
         assert len(server.requests) < len(ids)
         await server.listen()
 
-    async def work() -> Run:
-        async with server:
-            run = Run(server.base_url, Policy(rate_per_s=400, concurrency=16))
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(restart)
-                await run.work(ids)
-            return run
-
-    run = anyio.run(work)
+    run = _run_while(restart, server, ids, Policy(rate_per_s=400, concurrency=16))
     assert run.outcomes() == {Outcome.ACCEPTED: len(ids)}
     assert run.observed.breaker == [True, False]
     assert any("cannot connect" in error for error in run.observed.retries)
@@ -501,15 +509,7 @@ def test_a_handshake_that_breaks_off_in_mid_run_is_no_reason_to_stop(
                 await anyio.sleep(0.01)
         await server.listen()
 
-    async def work() -> Run:
-        async with server:
-            run = Run(server.base_url, Policy(rate_per_s=200, concurrency=4))
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(restart)
-                await run.work(ids)
-            return run
-
-    run = anyio.run(work)
+    run = _run_while(restart, server, ids, Policy(rate_per_s=200, concurrency=4))
     assert run.stop.reason is None
     assert run.outcomes() == {Outcome.ACCEPTED: len(ids)}
     assert run.observed.breaker[0] is True
