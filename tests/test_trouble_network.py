@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from email.utils import formatdate
 from pathlib import Path
 from typing import Any
@@ -54,7 +54,10 @@ def _run(server: FaultyServer, ids: list[str], policy: Policy, *, timeout_s: flo
 
 
 def _run_while(
-    something: Callable[[], Awaitable[None]], server: FaultyServer, ids: list[str], policy: Policy
+    something: Callable[[], Coroutine[Any, Any, None]],
+    server: FaultyServer,
+    ids: list[str],
+    policy: Policy,
 ) -> Run:
     """Run the engine while something happens to the server."""
 
