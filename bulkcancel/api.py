@@ -69,12 +69,13 @@ async def cancel_many(
     if isinstance(ids, str):
         raise UsageError("ids must be an iterable of IDs, not one string: pass [instance_id]")
     policy = Policy(rate_per_s=rate_per_s, concurrency=concurrency, attempts=attempts)
-    stop = Stop()
-    engine = Engine(client, policy, stats=Stats(), stop=stop, observer=_Silent())
+    stop, stats = Stop(), Stats()
+    engine = Engine(client, policy, stats=stats, stop=stop, observer=_Silent())
     into, out = anyio.create_memory_object_stream[CancelResult](0)
 
     async def forward(results: MemoryObjectReceiveStream[CancelResult]) -> None:
         async for result in results:
+            stats.count((result,))
             await into.send(result)
 
     # The work runs in a task of its own: a generator left early is closed by whichever task

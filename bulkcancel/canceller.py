@@ -94,10 +94,8 @@ class Canceller:
                 if wait.cancelled_caught:
                     return None
             sent_at = time.monotonic()
-            self._stats.sent += 1
             answer = await self._send(target, probe=probe)
             if isinstance(answer, NotSentError):
-                self._stats.sent -= 1
                 return None
             if isinstance(answer, Reply) and answer.instance is not None:
                 self._note_success(sent_at)
@@ -204,16 +202,18 @@ class Canceller:
         # At the start a name is looked up and connections are made: what stalls there must not
         # all be sent in one moment. Later there is a connection for each request.
         pace = None if self._guard.answered else self._keep_pace
+        is_first = target.instance_id not in stats.open_ids
+        stats.open_ids.add(target.instance_id)
         stats.requests += 1
         if stats.requests == 1:
             self._guard.on_first_request()
         stats.in_flight += 1
         try:
             return await self._client.cancel(target.instance_id, fresh=fresh, pace=pace)
-        except NotSentError as fault:
-            stats.requests -= 1
-            return fault
         except AttemptError as fault:
+            if is_first and not fault.ambiguous:  # nothing has reached the server
+                stats.open_ids.discard(target.instance_id)
+            stats.requests -= isinstance(fault, NotSentError)
             return fault
         except BaseException:
             self._breaker.on_abandoned(probe=probe)
@@ -248,16 +248,17 @@ class Canceller:
             self._note_success(sent_at)
             return
         decisive = probe and self._breaker.token_in_doubt
+        self._guard.on_attempt(verdict, reply, fault, decisive=decisive)
         if verdict.transient or (probe and verdict.throttled):
             hold = verdict.next is Next.UNAUTHORIZED
-            self._breaker.on_failure(sent_at, probe=probe, hold=hold)
+            if not (hold and self._stop.requested):  # there is nothing to wait for
+                self._breaker.on_failure(sent_at, probe=probe, hold=hold)
         elif reply is not None and verdict.next is Next.DONE:
             self._breaker.on_success(sent_at)
         else:
             self._breaker.on_abandoned(probe=probe)
         if reply is not None:
             self._note_pace(verdict, sent_at)
-        self._guard.on_attempt(verdict, reply, fault, decisive=decisive)
 
     def _note_success(self, sent_at: float) -> None:
         self._breaker.on_success(sent_at)

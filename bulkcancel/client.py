@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 import re
+import socket
 import ssl
 import time
 from datetime import UTC, datetime
@@ -266,6 +268,9 @@ def _text(error: Exception) -> str:
     if isinstance(error, aiohttp.ConnectionTimeoutError):
         return "no connection within the connect timeout"
     if isinstance(error, aiohttp.ClientConnectorError):
-        reason = error.os_error.strerror or str(error.os_error) or "the server hung up"
+        cause = error.os_error
+        reason = cause.strerror or str(cause) or "the server hung up"
+        if cause.errno and not isinstance(cause, (ssl.SSLError, socket.gaierror)):
+            reason = os.strerror(cause.errno)  # asyncio has words of its own
         return f"cannot connect to {error.host}:{error.port}: {reason}"
     return str(error) or type(error).__name__

@@ -7,12 +7,10 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from bulkcancel.models import Outcome
-
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from bulkcancel.models import CancelResult
+    from bulkcancel.models import CancelResult, Outcome
 
 
 _MOST_KINDS = 200
@@ -35,8 +33,8 @@ class Stats:
     retries: int = 0
     throttled: int = 0
     in_flight: int = 0
-    sent: int = 0
-    """IDs for which at least one request was sent."""
+    open_ids: set[str] = field(default_factory=set)
+    """IDs of which a request may have reached the server, and that have no row yet."""
 
     @property
     def done(self) -> int:
@@ -46,12 +44,13 @@ class Stats:
     @property
     def unanswered(self) -> int:
         """IDs sent that have no row: once the run is over, those without a final answer."""
-        return max(self.sent - (self.done - self.outcomes[Outcome.INVALID]), 0)
+        return len(self.open_ids)
 
     def count(self, results: Iterable[CancelResult]) -> None:
         """Add a group of results."""
         for result in results:
             self.outcomes[result.outcome] += 1
+            self.open_ids.discard(result.instance_id)
             if result.error and result.outcome not in self.ok:
                 self._count_error(result)
 

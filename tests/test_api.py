@@ -36,6 +36,7 @@ from bulkcancel import (
     UsageError,
     cancel_many,
 )
+from bulkcancel.stats import Stats
 from bulkcancel.system import loop_factory
 from tests import faulty_answers as answers
 from tests.faulty_answers import Answer
@@ -400,6 +401,7 @@ def test_every_public_name_is_there() -> None:
 _QUIET_SCRIPT = """
 import asyncio, gc, logging, sys
 from bulkcancel import DomoClient, TokenRefusedError, cancel_many
+from bulkcancel.stats import Stats
 from bulkcancel.system import loop_factory
 
 async def main(base_url, token, *ids):
@@ -540,5 +542,22 @@ def test_answers_in_flight_survive_a_source_that_fails(run: Run, server: FaultyS
             with pytest.raises(LookupError, match="no more"):
                 await keep(_work(failing(), client))
         assert sorted(seen) == sorted(server.times_seen)
+
+    run(main)
+
+
+def test_what_is_kept_of_ids_goes_with_their_results(
+    run: Run, server: FaultyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever cancels for days from one process does not pay for each ID for ever."""
+    stats = Stats()
+    monkeypatch.setattr("bulkcancel.api.Stats", lambda: stats)
+
+    async def main() -> None:
+        async with _client(server) as client:
+            async for _ in _work(IDS, client):
+                assert len(stats.open_ids) <= 2 * 16
+        assert stats.open_ids == set()
+        assert stats.done == len(IDS)
 
     run(main)

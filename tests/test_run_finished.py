@@ -143,7 +143,7 @@ def _printed(summary: Summary) -> str:
 
 def test_sent_without_a_final_answer_is_not_not_reached() -> None:
     """Whoever reads the summary must know that the server may have acted on those."""
-    stats = Stats(outcomes=Counter({Outcome.ACCEPTED: 40}), requests=55, sent=52)
+    stats = Stats(outcomes=Counter({Outcome.ACCEPTED: 40}), requests=55, open_ids=set(IDS[:12]))
     summary = _summary(stats, error=InterruptedRunError("SIGTERM", 15))
     assert (summary.results, summary.unanswered, summary.not_reached) == (60, 12, 13)
     _adds_up(summary)
@@ -156,7 +156,7 @@ def test_sent_without_a_final_answer_is_not_not_reached() -> None:
 def test_figures_add_up_whatever_came_late(rows: int) -> None:
     """Nothing is below zero where a row came after its ID was counted as unanswered."""
     done = max(min(rows - 35, 40), 0)
-    stats = Stats(outcomes=Counter({Outcome.ACCEPTED: done}), sent=done + 12)
+    stats = Stats(outcomes=Counter({Outcome.ACCEPTED: done}), open_ids=set(IDS[:12]))
     summary = _summary(stats, rows=rows)
     left = rows - 10 - 5 - 20 - done
     assert (summary.unanswered, summary.not_reached) == (min(12, left), max(left - 12, 0))
@@ -165,7 +165,7 @@ def test_figures_add_up_whatever_came_late(rows: int) -> None:
 
 def test_unanswered_alone_are_worth_a_resume() -> None:
     """All were sent; the one without an answer has no row yet."""
-    stats = Stats(outcomes=Counter({Outcome.ACCEPTED: 64}), requests=65, sent=65)
+    stats = Stats(outcomes=Counter({Outcome.ACCEPTED: 64}), requests=65, open_ids={IDS[0]})
     summary = _summary(stats, error=StoppedError("an outage"))
     assert summary.not_reached == 0
     assert "--resume" in summary.resume_command

@@ -200,6 +200,7 @@ def test_a_401_as_the_first_word_stops_at_once() -> None:
     assert isinstance(run.stop.reason, TokenRefusedError)
     assert len(server.requests) == 1
     assert [r.error for r in run.results] == ["unauthorized: HTTP 401: no"]
+    assert run.observed.breaker == []
 
 
 def test_a_refusal_that_was_not_the_last_word_fails_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
