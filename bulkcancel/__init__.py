@@ -12,8 +12,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from bulkcancel.api import cancel_many
-    from bulkcancel.client import DomoClient
+    from bulkcancel.domo import DomoClient
+    from bulkcancel.engine import cancel_many
     from bulkcancel.errors import (
         BulkcancelError,
         StoppedError,
@@ -36,12 +36,12 @@ __all__ = [
 _HOMES = {
     "BulkcancelError": "bulkcancel.errors",
     "CancelResult": "bulkcancel.models",
-    "DomoClient": "bulkcancel.client",
+    "DomoClient": "bulkcancel.domo",
     "Outcome": "bulkcancel.models",
     "StoppedError": "bulkcancel.errors",
     "TokenRefusedError": "bulkcancel.errors",
     "UsageError": "bulkcancel.errors",
-    "cancel_many": "bulkcancel.api",
+    "cancel_many": "bulkcancel.engine",
 }
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 
+from bulkcancel.cli import SIGNALS
 from bulkcancel.crash import CRASHED, fault_of
 from bulkcancel.errors import InterruptedRunError
-from bulkcancel.signals import SIGNALS
 
 
 def main() -> None:
@@ -15,7 +15,7 @@ def main() -> None:
     SIGNALS.install()
     try:
         # Loaded only now: a signal that comes while it loads must already find its handler.
-        cli = import_module("bulkcancel.cli")
+        cli = import_module("bulkcancel.cli.app")
         code = cli.run_cli(sys.argv[1:])
     except InterruptedRunError as stopped:  # before there was anything to stop
         code = stopped.exit_code

@@ -17,11 +17,11 @@ import anyio
 import pytest
 
 import bulkcancel as bulkcancel_package
-from bulkcancel.cli import run_cli
-from bulkcancel.sandbox import Sandbox, SandboxOptions
+from bulkcancel.cli.app import run_cli
+from bulkcancel.sandbox.server import Sandbox, SandboxOptions
 from tests.bench import __main__ as bench
-from tests.processes import bulkcancel, environment, write_ids
-from tests.runs import make_ids
+from tests.support.processes import bulkcancel, environment, write_ids
+from tests.support.runs import make_ids
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from tests.bench import endurance, limits, peers, reading, soak
 from tests.bench.measure import make_ids, median, server_options, table, write_csv
-from tests.nginx_server import nginx_server
+from tests.support.nginx_server import nginx_server
 
 
 def speed(count: int, rounds: int, only: list[str]) -> str:

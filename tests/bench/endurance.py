@@ -24,7 +24,7 @@ from tests.bench.measure import (
     write_csv,
 )
 from tests.bench.peers import HERE
-from tests.nginx_server import nginx_server
+from tests.support.nginx_server import nginx_server
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from tests.bench.measure import make_ids, table, write_csv
 from tests.bench.peers import HERE
-from tests.nginx_server import Limit, NginxOptions, NginxServer, nginx_server
+from tests.support.nginx_server import Limit, NginxOptions, NginxServer, nginx_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -12,7 +12,7 @@ import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tests.nginx_server import NginxOptions
+from tests.support.nginx_server import NginxOptions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

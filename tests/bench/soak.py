@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.bench.endurance import ENV, RUN
 from tests.bench.measure import make_ids, pinned, resident_mb, server_options, table, write_csv
-from tests.nginx_server import nginx_server
+from tests.support.nginx_server import nginx_server
 
 _COUNT = 40_000
 _REQUESTS_EACH = 20

@@ -1,0 +1,9 @@
+"""Flags to a run, a run to an exit code."""
+
+from __future__ import annotations
+
+from bulkcancel.cli.signals import SIGNALS
+
+__all__ = [
+    "SIGNALS",
+]

@@ -1,0 +1,102 @@
+"""The files that one command names: none is written over another."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bulkcancel.errors import UsageError
+from bulkcancel.results import descriptor_of, is_replaceable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bulkcancel.cli.settings import RunSettings
+
+    Place = str | int
+    """A path, or the number of an open descriptor."""
+
+_STREAM = "-"
+_STDIN, _STDOUT = 0, 1
+
+
+def check_files(inputs: Sequence[str], settings: RunSettings) -> None:
+    """Raise `UsageError` if a file to be written is also read, or written as something else.
+
+    Or if the summary, which is written at the end, could not be: hours would be lost. The log
+    and the summary may share a stream, such as `/dev/stdout`.
+    """
+    if settings.log_file == _STREAM:
+        raise UsageError("--log-file - : the log is on standard error without it; name a file")
+    taken: list[tuple[Place, str]] = [
+        (_STDIN if name == _STREAM else name, "an input") for name in inputs or [_STREAM]
+    ]
+    taken += [(settings.token_file or "", "the token file")]
+    taken += [(settings.config or "", "the settings file")]
+    for name, role in (
+        (settings.output, "the results file"),
+        (settings.log_file, "the log file"),
+        (settings.summary, "the summary"),
+    ):
+        if not name:
+            continue
+        place = _place(name)
+        shown = "standard output" if place == _STDOUT else name
+        if place == _STDOUT and sys.stdout is None and name != settings.output:
+            raise UsageError(f"{shown} is closed and cannot be {role}: name a file")
+        for other, other_role in taken:
+            if other != "" and _same(place, other):
+                raise UsageError(
+                    f"{shown} is {other_role} and cannot be {role} as well: name another file"
+                )
+        if isinstance(place, str) or name == settings.output:
+            taken.append((place, role))
+    if settings.summary and isinstance(_place(settings.summary), str):
+        _check_writable(Path(settings.summary))
+
+
+def _place(name: str) -> Place:
+    """Return what a name to be written to means: `-` and `/dev/stdout` are one descriptor."""
+    descriptor = _STDOUT if name == _STREAM else descriptor_of(Path(name))
+    return name if descriptor is None else descriptor
+
+
+def _check_writable(path: Path) -> None:
+    """Raise `UsageError` if the summary could not be put in the place of `path`, or into it."""
+    real = Path(os.path.realpath(path))
+    try:
+        mode = real.stat().st_mode
+    except OSError:  # not there yet
+        mode = None
+    if mode is not None and stat.S_ISDIR(mode):
+        raise UsageError(f"the summary {path} is a directory: name a file")
+    if mode is not None and not (stat.S_ISREG(mode) or stat.S_ISCHR(mode) or stat.S_ISFIFO(mode)):
+        raise UsageError(f"the summary {path} is no file that can be written: name another")
+    if not os.path.isdir(real.parent):  # noqa: PTH112 - pathlib's raises where nobody may look
+        raise UsageError(f"the summary {path}: there is no directory {real.parent}")
+    written = real.parent if mode is None or is_replaceable(path) else real
+    if not os.access(written, os.W_OK):
+        raise UsageError(f"the summary {path} cannot be written there: name another file")
+
+
+def _same(place: Place, other: Place) -> bool:
+    """Return whether two places are one file, which need not exist yet.
+
+    A terminal and `/dev/null` are no files: nothing in them can be overwritten.
+    """
+    if place == other:
+        return True
+    try:
+        here = os.stat(place)  # noqa: PTH116 - it may be a descriptor
+        if not (stat.S_ISREG(here.st_mode) or stat.S_ISFIFO(here.st_mode)):
+            return False
+        return os.path.samestat(here, os.stat(other))  # noqa: PTH116
+    except OSError:
+        return (
+            isinstance(place, str)
+            and isinstance(other, str)
+            and os.path.realpath(place) == os.path.realpath(other)
+        )

@@ -1,0 +1,287 @@
+"""`bulkcancel run`: settings in, exit code out; opens everything, wires it, closes it."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from contextlib import AsyncExitStack, ExitStack, suppress
+from datetime import UTC, datetime
+from importlib import import_module
+from typing import TYPE_CHECKING, Annotated
+
+import anyio
+import cyclopts
+from cyclopts import Parameter
+
+from bulkcancel.cli.files import check_files
+from bulkcancel.cli.mistakes import refuse_options
+from bulkcancel.cli.settings import RunSettings
+from bulkcancel.cli.settings_sources import from_environment_and_file
+from bulkcancel.cli.signals import SIGNALS
+from bulkcancel.cli.sources import Inputs, open_inputs
+from bulkcancel.cli.system import LoopFactory, loop_factory
+from bulkcancel.cli.token import SANDBOX_TOKEN, read_token
+from bulkcancel.cli.wiring import again_of, ok_of, plan_of, policy_of, summary_of
+from bulkcancel.domo import SANDBOX, DomoClient, base_url_of, host_of
+from bulkcancel.engine import Engine, Policy, Stats, Stop
+from bulkcancel.errors import (
+    BulkcancelError,
+    DeclinedError,
+    InputError,
+    InterruptedRunError,
+    OutputError,
+    StoppedError,
+    unwrapped,
+)
+from bulkcancel.quantities import parse_duration
+from bulkcancel.reporting import Display, Gauge, confirm, is_interactive
+from bulkcancel.results import Collector, Ledger, StreamLedger, format_of
+from bulkcancel.sandbox import SandboxOptions
+from bulkcancel.text import visible
+
+if TYPE_CHECKING:
+    from bulkcancel.reporting import Plan
+
+app = cyclopts.App(
+    name="run",
+    help="Cancel every instance listed in the inputs.",
+    help_epilogue="Every option can also be set in the environment (BULKCANCEL_RATE=5) or in a "
+    "TOML file (~/.config/bulkcancel/config.toml, or --config). Flag beats environment beats "
+    "file.",
+    config=from_environment_and_file,
+    result_action="return_value",
+)
+
+
+_ENDING_S = 1.8  # after the grace: rows are with the system, only the summary is still to come
+
+
+@app.default
+def run(
+    *inputs: Annotated[
+        str,
+        Parameter(
+            allow_leading_hyphen=True,
+            show_default=False,
+            help="Files of instance IDs: CSV, TSV, JSON Lines or one ID a line; or an ID, or an "
+            "executions page's address, itself. - for standard input, which is also read when "
+            "something is piped into it and no file is given.",
+        ),
+    ],
+    settings: Annotated[RunSettings, Parameter(name="*")] = RunSettings(),  # noqa: B008 - frozen
+) -> int:
+    """Cancel every instance listed in the inputs, and write one result row for each ID."""
+    SIGNALS.loaded()
+    refuse_options(inputs, RunSettings.model_fields)
+    with Display(settings) as display:
+        try:
+            check_files(inputs, settings)
+            display.open_log_file()
+            with ExitStack() as resources:
+                return RunCommand(inputs, settings, display, resources).run()
+        except Exception as error:  # noqa: BLE001 - all that ends it is told in one way
+            return display.failed(error)
+
+
+class RunCommand:
+    """One run of the command; `run` reads top to bottom as what happens."""
+
+    def __init__(
+        self,
+        inputs: tuple[str, ...],
+        settings: RunSettings,
+        display: Display,
+        resources: ExitStack,
+    ) -> None:
+        self._settings = settings
+        self._resources = resources
+        self._display = display
+        self._paths = inputs
+        self._stats = Stats(ok=ok_of(settings))
+        self._stop = Stop()
+        self._host = ""
+        self._notes_told = 0
+        self._start_clock()
+
+    def run(self) -> int:
+        """Do it all; return the exit code. Raises `BulkcancelError` for what prevents a start."""
+        settings = self._settings
+        new_loop = loop_factory(settings.loop)
+        self._host = SANDBOX if settings.sandbox else host_of(self._base_url())
+        with self._display.reading() as on_progress:
+            inputs = open_inputs(self._paths, settings, self._host, on_progress)
+        self._check_count(inputs)
+        token = SANDBOX_TOKEN  # where nothing is sent, or to nobody
+        if not settings.sandbox and inputs.to_cancel != 0:
+            token = read_token(settings.token_file, ask=not settings.dry_run)
+        ledger = self._reserve_ledger()
+        policy = policy_of(settings, inputs, ledger.resumed)
+        if ledger.resumed is not None:
+            inputs.skip(ledger.resumed)
+            inputs.notes.extend(ledger.resumed.notes)
+        if settings.dry_run:
+            self._display.plan(plan_of(settings, inputs, policy, self._host))
+            self._display.say("Dry run: nothing was sent.")
+            return 0
+        error = self._work(inputs, ledger, token, policy, new_loop)
+        return self._finish(inputs, ledger, error)
+
+    def _base_url(self) -> str:
+        return base_url_of(self._settings.instance, self._settings.base_url)
+
+    def _check_count(self, inputs: Inputs) -> None:
+        expected = self._settings.expect_count
+        if expected is not None and not inputs.is_open and inputs.listed != expected:
+            raise InputError(
+                f"the input lists {inputs.listed:,} distinct IDs, not the {expected:,} of "
+                "--expect-count: nothing was sent"
+            )
+
+    def _reserve_ledger(self) -> Ledger | StreamLedger:
+        settings = self._settings
+        ledger: Ledger | StreamLedger
+        if settings.output == "-":
+            if sys.stdout is None:
+                raise OutputError("standard output is closed: choose another -o")
+            form = format_of("-", settings.output_format)
+            ledger = StreamLedger(sys.stdout.fileno(), form=form)
+        else:
+            ledger = Ledger.reserve(
+                settings.output,
+                host=self._host,
+                resume=settings.resume,
+                overwrite=settings.overwrite,
+                form=settings.output_format,
+                again=again_of(settings),
+                dry_run=settings.dry_run,
+            )
+        self._resources.callback(ledger.close)
+        return ledger
+
+    def _work(
+        self,
+        inputs: Inputs,
+        ledger: Ledger | StreamLedger,
+        token: str,
+        policy: Policy,
+        new_loop: LoopFactory,
+    ) -> BulkcancelError | None:
+        """Show the plan, ask, and cancel; return why it ended early, if it did.
+
+        Whatever goes wrong once the plan may have been seen is a reason: all is accounted for.
+        """
+        try:
+            self._confirm(plan_of(self._settings, inputs, policy, self._host), inputs)
+            ledger.begin(inputs.sent_again)
+            self._start_clock()
+            anyio.run(
+                self._cancel_all,
+                inputs,
+                ledger,
+                token,
+                policy,
+                backend_options={"loop_factory": new_loop},
+            )
+            ledger.close()
+            reason = ledger.failure or self._stop.reason
+        except Exception as error:  # noqa: BLE001 - a reason like the others
+            reason = unwrapped(error)
+        finally:
+            SIGNALS.let_finish()
+        if reason is None or isinstance(reason, BulkcancelError):
+            return reason
+        self._display.observer.crashed(reason, token)
+        return StoppedError(
+            f"bulkcancel itself failed ({type(reason).__name__}): please report what the log says"
+        )
+
+    def _confirm(self, plan: Plan, inputs: Inputs) -> None:
+        """Show the plan and ask, if there is somebody to ask. Raises `DeclinedError`."""
+        self._display.plan(plan)
+        self._notes_told = len(inputs.notes)
+        if plan.to_cancel == 0 and not inputs.invalid:
+            self._display.say("Nothing to cancel.")
+        elif not self._settings.yes and is_interactive():
+            how_many = "the listed runs" if plan.to_cancel is None else f"{plan.to_cancel:,} runs"
+            if not confirm(f"Cancel {how_many} on {self._host}?"):
+                raise DeclinedError("not confirmed: nothing was sent")
+
+    def _start_clock(self) -> None:
+        self._started_at, self._began = datetime.now(UTC), time.monotonic()
+
+    def _finish(
+        self, inputs: Inputs, ledger: Ledger | StreamLedger, error: BulkcancelError | None
+    ) -> int:
+        """Tell what the run came to and return its exit code."""
+        summary = summary_of(
+            self._settings,
+            inputs,
+            self._stats,
+            ledger.resumed,
+            host=self._host,
+            error=error,
+            started_at=self._started_at,
+            seconds=time.monotonic() - self._began,
+        )
+        if inputs.is_open:
+            for note in inputs.notes[self._notes_told :]:  # a pipe's, known once it was read
+                self._display.say(visible(note))
+            if not summary.rows_in and not error:
+                self._display.say("Nothing to cancel.")
+        self._display.summary(summary)
+        return summary.exit_code
+
+    async def _cancel_all(
+        self,
+        inputs: Inputs,
+        ledger: Ledger | StreamLedger,
+        token: str,
+        policy: Policy,
+    ) -> None:
+        settings = self._settings
+        if policy.concurrency < settings.concurrency:
+            self._display.observer.out_of_descriptors()
+        stop = self._stop
+        loop = asyncio.get_running_loop()
+
+        def on_signal(reason: InterruptedRunError, second: bool) -> None:  # noqa: FBT001
+            with suppress(RuntimeError):  # the loop has just ended, and all with it
+                loop.call_soon_threadsafe(request, reason, second)
+
+        def request(reason: InterruptedRunError, second: bool) -> None:  # noqa: FBT001
+            self._display.observer.stopping(str(reason))
+            stop.request(reason, cut=second)
+
+        SIGNALS.hand_to(on_signal, within_s=policy.grace_s + _ENDING_S)
+        async with AsyncExitStack() as stack:
+            if settings.sandbox:
+                # Named by its place, as commands are: no other run pays for loading a server.
+                server = import_module("bulkcancel.sandbox")
+                sandbox = server.Sandbox(SandboxOptions(port=0))
+                base_url = (await stack.enter_async_context(sandbox)).base_url
+            else:
+                base_url = self._base_url()
+            client = DomoClient(
+                token=token,
+                base_url=base_url,
+                timeout_s=parse_duration(settings.timeout),
+                max_connections=policy.concurrency,
+            )
+            await stack.enter_async_context(client)
+            engine = Engine(
+                client,
+                policy,
+                stats=self._stats,
+                stop=stop,
+                observer=self._display.observer,
+                host=self._host,
+            )
+            gauge = Gauge(
+                self._stats,
+                total=inputs.to_write,
+                ceiling_per_s=policy.rate_per_s,
+                pace_per_s=lambda: engine.pacer.rate_per_s,
+            )
+            async with self._display.progress(gauge):
+                await engine.run(inputs.items(), Collector(ledger, self._stats).collect)

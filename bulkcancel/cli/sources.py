@@ -1,0 +1,298 @@
+"""The inputs of one run: files checked whole before anything is sent, a pipe as it comes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import stat
+import sys
+from contextlib import suppress
+from itertools import chain, islice
+from typing import TYPE_CHECKING, cast
+
+from bulkcancel.errors import UsageError
+from bulkcancel.ids import IdSet, pack, parse_instance_id
+from bulkcancel.inputs import (
+    Argument,
+    CheckedInput,
+    Condition,
+    InputOptions,
+    PageHost,
+    ThreadedIterator,
+    check_files,
+    listed,
+    read_chunks,
+    stream,
+)
+from bulkcancel.models import InvalidRow
+from bulkcancel.reporting import stream_is_terminal
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+    from io import BufferedReader
+
+    from bulkcancel.cli.settings import RunSettings
+    from bulkcancel.engine import Items
+    from bulkcancel.models import Target
+    from bulkcancel.results import Resumed
+
+STDIN = "-"
+_BREATH = 256
+_MOST_ARGUMENTS_SHOWN = 3
+
+
+class Inputs:
+    """What is to be cancelled: the checked files, then the pipe if there is one."""
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        checked: CheckedInput,
+        pipe: Iterator[Target | InvalidRow] | None,
+        *,
+        limit: int | None = None,
+        where: Sequence[Condition] = (),
+    ) -> None:
+        self.names = names
+        self.counts = checked.counts
+        self.notes = checked.notes
+        self.already_done = 0
+        self.sent_again: IdSet | None = None
+        """IDs that failed before and are sent by this run; `None` if nobody knows."""
+        self._done_ids = 0
+        self._limit = limit
+        self._where = where
+        self._checked = checked
+        self._pipe = pipe
+        self._resumed: Resumed | None = None
+        self._invalid = checked.invalid
+        if pipe is None:
+            self._note_if_all_are_left_out()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a pipe is among the inputs, so that nothing is known of the whole."""
+        return self._pipe is not None
+
+    @property
+    def invalid(self) -> Sequence[InvalidRow]:
+        """The files' rows without an instance ID that still get a result."""
+        return self._invalid
+
+    @property
+    def listed(self) -> int:
+        """Distinct instance IDs listed so far, whether or not `--limit` leaves them out."""
+        return self.counts.targets
+
+    @property
+    def to_cancel(self) -> int | None:
+        """How many IDs are to be sent; `None` while a pipe is open."""
+        return None if self.is_open else self._left - self.beyond_limit
+
+    @property
+    def beyond_limit(self) -> int:
+        """How many of the files' IDs `--limit` leaves for later."""
+        return 0 if self._limit is None else max(0, self._left - self._limit)
+
+    @property
+    def _left(self) -> int:
+        return len(self._checked) - self._done_ids
+
+    @property
+    def to_write(self) -> int | None:
+        """How many results there will be; `None` while a pipe is open."""
+        return None if self.to_cancel is None else self.to_cancel + len(self.invalid)
+
+    def skip(self, resumed: Resumed) -> None:
+        """Leave out what an earlier run has done, by ID and, for invalid rows, by their text."""
+        done = resumed.done
+        self._resumed = resumed
+        self._invalid = [row for row in self._invalid if not resumed.take_invalid(row.text)]
+        self.already_done = len(self._checked.invalid) - len(self._invalid)
+        if len(done):
+            self._done_ids = sum(pack(t.instance_id) in done for t in self._checked)
+        if len(resumed.again) and not self.is_open:
+            self._plan_again(resumed)
+        self.already_done += self._done_ids
+
+    def _plan_again(self, resumed: Resumed) -> None:
+        """Find out which IDs that failed before are sent by this run: the others keep their rows.
+
+        Those that `--limit` leaves for later are as good as done for now.
+        """
+        self.sent_again = IdSet()
+        for target in islice(self._due(), self._limit):
+            packed = pack(target.instance_id)
+            if packed in resumed.again:
+                self.sent_again.add(packed)
+        due = (pack(t.instance_id) for t in self._checked)
+        failed = sum(packed in resumed.again and packed not in resumed.done for packed in due)
+        self._done_ids += failed - len(self.sent_again)
+
+    def items(self) -> Items:
+        """Return all of it, in order, for the pipeline."""
+        return self._listed() if self._pipe is None else self._listed_and_piped(self._pipe)
+
+    def _listed(self) -> Iterator[Target | InvalidRow]:
+        yield from self._invalid
+        yield from islice(self._due(), self._limit)
+
+    def _due(self) -> Iterator[Target]:
+        """Yield the files' targets that have not been done."""
+        if self._resumed is None or not (len(self._resumed.done) or len(self._resumed.again)):
+            yield from self._checked
+            return
+        done, again = self._resumed.done, self._resumed.again
+        for target in self._checked:
+            packed = pack(target.instance_id)
+            if packed not in done and packed not in again:
+                yield target
+        # What has failed before comes last: it must not keep a run from ever getting further.
+        if len(again):
+            for target in self._checked:
+                packed = pack(target.instance_id)
+                if packed in again and packed not in done:
+                    yield target
+
+    async def _listed_and_piped(
+        self, pipe: Iterator[Target | InvalidRow]
+    ) -> AsyncIterator[Target | InvalidRow]:
+        left = sys.maxsize if self._limit is None else self._limit
+        for item in self._listed():
+            left -= not isinstance(item, InvalidRow)
+            yield item
+        # Under a limit, what has failed before waits until no other is left.
+        again = CheckedInput()
+        again.begin(STDIN)
+        passed = 0
+        async for item in ThreadedIterator(pipe):
+            if self._is_done(item):
+                self.already_done += 1
+            elif isinstance(item, InvalidRow):
+                yield item
+                continue
+            elif self._limit is not None and self._has_failed(item):
+                again.add(pack(item.instance_id), int(item.source.rpartition(":")[2]))
+            elif left > 0:
+                left -= 1
+                yield item
+                continue
+            passed += 1
+            if passed % _BREATH == 0:  # a long stretch of these must not hold the loop
+                await asyncio.sleep(0)
+        for target in islice(again, left):
+            yield target
+        self._note_if_all_are_left_out()
+
+    def _has_failed(self, target: Target) -> bool:
+        return self._resumed is not None and pack(target.instance_id) in self._resumed.again
+
+    def _note_if_all_are_left_out(self) -> None:
+        if self.counts.filtered and self.counts.filtered == self.counts.rows:
+            held = "; ".join(
+                f'"{condition.column}" holds {listed(condition.others)}'
+                for condition in self._where
+                if condition.others
+            )
+            self.notes.append(f"--where leaves out every row: {held}")
+
+    def _is_done(self, item: Target | InvalidRow) -> bool:
+        if self._resumed is None:
+            return False
+        if isinstance(item, InvalidRow):
+            return self._resumed.take_invalid(item.text)
+        return pack(item.instance_id) in self._resumed.done
+
+
+def open_inputs(
+    paths: Sequence[str],
+    settings: RunSettings,
+    host: str,
+    on_progress: Callable[[int, int], None] | None,
+) -> Inputs:
+    """Check every file and open the pipe. Raises `InputError` and `UsageError`.
+
+    A standard input that is redirected from a file is a file: it is checked whole as well. So is
+    a pipe where nothing will be sent anyway. `host` is the run's: pages of another instance of
+    Domo are refused.
+    """
+    names = _names(paths)
+    options = InputOptions(
+        column=settings.column,
+        format=settings.format,
+        encoding=settings.encoding,
+        where=tuple(Condition.parse(text) for text in settings.where),
+        pages=PageHost.of_run(host),
+    )
+    given: list[str | Argument] = [_file_or_id(*each) for each in enumerate(names, 1)]
+    by_name = [each for each in given if isinstance(each, str)]
+    count = len(given) - len(by_name)
+    if count and (options.where or options.column is not None):
+        raise UsageError("an ID that is itself an INPUT has no columns: no --column, no --where")
+    piped = STDIN in names and not (settings.dry_run or stat.S_ISREG(os.fstat(0).st_mode))
+    chunks = read_chunks(0) if piped else iter(())
+    if not paths:
+        chunks = _with_a_byte(chunks if piped else None)
+    checked = check_files(
+        [
+            (STDIN, sys.stdin.buffer) if each == STDIN else each
+            for each in given
+            if each != STDIN or not piped
+        ],
+        options,
+        on_progress=on_progress,
+    )
+    pipe = None
+    if piped:
+        pipe = stream(
+            chunks,
+            options,
+            name=STDIN,
+            counts=checked.counts,
+            seen=checked.seen,
+            notes=checked.notes,
+        )
+    if count > _MOST_ARGUMENTS_SHOWN:
+        names = [*by_name, f"{count} IDs as arguments"]
+    return Inputs(names, checked, pipe, limit=settings.limit, where=options.where)
+
+
+def _file_or_id(number: int, name: str) -> str | Argument:
+    if name == STDIN or os.path.lexists(name) or not parse_instance_id(name):
+        return name
+    return Argument(name, number)
+
+
+def _with_a_byte(chunks: Iterator[bytes] | None) -> Iterator[bytes]:
+    """Return the chunks of standard input (`None`: it is no pipe) unless they hold nothing.
+
+    Waits for the first. Raises `UsageError`.
+    """
+    if chunks is None:
+        first = b"?"
+        with suppress(OSError):  # what is wrong is said when it is read
+            first = cast("BufferedReader", sys.stdin.buffer).peek(1)
+    else:
+        first = next(chunks, b"")
+    if not first:
+        raise UsageError(
+            "no INPUT is named (is a variable empty?) and standard input is empty: name a file of "
+            "instance IDs, or - if it may be empty"
+        )
+    return iter(()) if chunks is None else chain([first], chunks)
+
+
+def _names(paths: Sequence[str]) -> list[str]:
+    if paths:
+        if not all(paths):
+            raise UsageError("an INPUT is an empty text (is a variable empty?): leave it out")
+        if STDIN in paths and sys.stdin is None:
+            raise UsageError("standard input is closed: name a file instead of -")
+        if paths.count(STDIN) > 1:
+            raise UsageError("standard input (-) is given twice: name it once")
+        return list(paths)
+    if sys.stdin is None or stream_is_terminal(sys.stdin):
+        raise UsageError(
+            "no input: name a file of instance IDs, or pipe them in (bulkcancel run runs.csv)"
+        )
+    return [STDIN]

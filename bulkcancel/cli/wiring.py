@@ -1,0 +1,173 @@
+"""The settings of one run as the engine's policy, its plan before and its summary after."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from bulkcancel.cli.finish import Finish, finish_command
+from bulkcancel.cli.settings_sources import settings_variables
+from bulkcancel.cli.system import fitting_concurrency
+from bulkcancel.engine import Limits, Policy
+from bulkcancel.errors import (
+    BulkcancelError,
+    DeclinedError,
+    InputError,
+    InterruptedRunError,
+    OutputError,
+    StoppedError,
+)
+from bulkcancel.models import SENT_AGAIN, SUCCESSES, Outcome
+from bulkcancel.quantities import (
+    parse_duration,
+    parse_failures,
+    parse_outcomes,
+    parse_rate,
+    share_of,
+)
+from bulkcancel.reporting import Plan, Summary
+from bulkcancel.results import timestamp
+from bulkcancel.version import VERSION
+
+if TYPE_CHECKING:
+    from bulkcancel.cli.settings import RunSettings
+    from bulkcancel.cli.sources import Inputs
+    from bulkcancel.engine import Stats
+    from bulkcancel.results import Resumed
+
+
+def plan_of(settings: RunSettings, inputs: Inputs, policy: Policy, host: str) -> Plan:
+    """Return what is known of the run before its first request."""
+    return Plan(
+        host=f"{host} (nothing is real)" if settings.sandbox else host,
+        inputs=", ".join(inputs.names),
+        to_cancel=inputs.to_cancel,
+        already_done=inputs.already_done,
+        duplicates=inputs.counts.duplicates,
+        filtered=inputs.counts.filtered,
+        beyond_limit=inputs.beyond_limit,
+        invalid=inputs.invalid,
+        rate_per_s=policy.rate_per_s,
+        concurrency=policy.concurrency,
+        output=settings.output,
+        notes=inputs.notes,
+    )
+
+
+def ok_of(settings: RunSettings) -> frozenset[Outcome]:
+    """Return the outcomes that `--ok` counts as success."""
+    return parse_outcomes(settings.ok) if settings.ok else frozenset()
+
+
+def again_of(settings: RunSettings) -> frozenset[Outcome]:
+    """Return the outcomes whose IDs `--resume` sends again."""
+    return parse_outcomes(settings.again) if settings.again else SENT_AGAIN
+
+
+def policy_of(settings: RunSettings, inputs: Inputs, resumed: Resumed | None) -> Policy:
+    """Return how fast and how stubborn the run is, fitted to this process's descriptors.
+
+    Raises the soft limit of descriptors (`ulimit -n`) where that is needed and allowed. A share
+    of failures is one of all that are listed up to --limit: call it before those that are done
+    are left out.
+    """
+    count, share = None, None
+    if settings.max_failures is not None:
+        count, share = parse_failures(settings.max_failures)
+        if share is not None and inputs.to_cancel is not None:
+            count, share = share_of(share, inputs.to_cancel), None
+    concurrency = fitting_concurrency(
+        settings.concurrency, sockets_each=2 if settings.sandbox else 1
+    )
+    return Policy(
+        rate_per_s=parse_rate(settings.rate),
+        burst=settings.burst,
+        concurrency=concurrency,
+        attempts=settings.attempts,
+        grace_s=parse_duration(settings.grace),
+        limits=Limits(
+            max_outage_s=parse_duration(settings.max_outage),
+            deadline_s=parse_duration(settings.deadline) if settings.deadline else None,
+            max_failures=count,
+            max_failure_share=share,
+        ),
+        ok=ok_of(settings),
+        succeeded_before=sum(resumed.outcomes[each] for each in SUCCESSES) if resumed else 0,
+    )
+
+
+def summary_of(
+    settings: RunSettings,
+    inputs: Inputs,
+    stats: Stats,
+    resumed: Resumed | None,
+    *,
+    host: str,
+    error: BulkcancelError | None,
+    started_at: datetime,
+    seconds: float,
+) -> Summary:
+    """Return what the run came to, its exit code and, if it ended early, how to finish it.
+
+    `stats.unanswered` may still count an ID whose row came after all: the figures add up.
+    """
+    counts = replace(inputs.counts)  # a pipe's thread may go on counting: this must add up
+    expected = settings.expect_count
+    if error is None and expected is not None and inputs.listed != expected:
+        error = BulkcancelError(
+            f"the input listed {inputs.listed:,} distinct IDs, not the {expected:,} of "
+            "--expect-count"
+        )
+    if isinstance(error, InputError) and stats.requests:
+        error = StoppedError(str(error))  # exit code 2 says that nothing was sent
+    fine = ok_of(settings)
+    kept_failures = resumed.kept_failures(fine) if resumed is not None else 0
+    ok = not (set(stats.outcomes) - SUCCESSES - fine or kept_failures)
+    without_row = counts.rows - counts.duplicates - counts.filtered
+    without_row -= inputs.already_done + stats.done
+    unanswered = min(stats.unanswered, without_row)
+    again = any(stats.outcomes[outcome] for outcome in again_of(settings))
+    finish = Finish("")
+    if _may_resume(error) and (without_row or again) and settings.output != "-":
+        finish = finish_command(sys.argv[1:], inputs.names, settings_variables())
+    return Summary(
+        version=VERSION,
+        host=host,
+        inputs=list(inputs.names),
+        output=settings.output,
+        exit_code=error.exit_code if error else 0 if ok else 1,
+        reason=_reason(error, stats),
+        rows_in=counts.rows,
+        duplicates=counts.duplicates,
+        filtered=counts.filtered,
+        unanswered=unanswered,
+        not_reached=without_row - unanswered,
+        results=stats.done + inputs.already_done,
+        already_done=inputs.already_done,
+        kept_failures=kept_failures,
+        outcomes={str(word): n for word, n in sorted(stats.outcomes.items())},
+        errors=stats.grouped_errors(),
+        requests=stats.requests,
+        retries=stats.retries,
+        throttled=stats.throttled,
+        started_at=timestamp(started_at),
+        ended_at=timestamp(datetime.now(UTC)),
+        seconds=seconds,
+        resume_command=finish.command,
+        resume_needs=finish.needs,
+        ok=sorted(fine),
+    )
+
+
+def _reason(error: BulkcancelError | None, stats: Stats) -> str:
+    """Return why the run ended early, in words; empty where it did not."""
+    if isinstance(error, InterruptedRunError) and not stats.requests:
+        return f"{error}: nothing was sent"
+    return str(error) if error else ""
+
+
+def _may_resume(error: BulkcancelError | None) -> bool:
+    """Return whether `--resume` goes on: not after a no, nor with a file that cannot be used."""
+    return error is not None and not isinstance(error, (DeclinedError, OutputError))

@@ -1,0 +1,149 @@
+"""The server's answers, checked where they enter."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from typing import Any, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from bulkcancel.domo.faults import UnreadableAnswerError
+from bulkcancel.ids import parse_instance_id
+from bulkcancel.text import redact
+
+MAX_BODY_BYTES = 64 * 1024
+"""The most that is read of an answer, on the wire and unpacked."""
+
+_INFLATED = frozenset({"gzip", "x-gzip", "deflate"})
+_GZIP_OR_ZLIB = zlib.MAX_WBITS | 32
+_RAW_DEFLATE = -zlib.MAX_WBITS
+_LEAST_READABLE = 10  # characters to each that is none: below that it is no text
+
+
+class InstanceBody(BaseModel):
+    """The documented answer to a cancel, as far as bulkcancel uses it.
+
+    Missing and new fields are tolerated, numbers stand for their text; what is of another type is
+    left out.
+    """
+
+    model_config = ConfigDict(extra="ignore", coerce_numbers_to_str=True)
+
+    id: str | None = Field(default=None, coerce_numbers_to_str=False)
+    status: str | None = Field(default=None, coerce_numbers_to_str=False)
+    modelId: str | None = None  # noqa: N815
+    modelName: str | None = None  # noqa: N815
+    modelVersion: str | None = None  # noqa: N815
+
+
+_validate_json = InstanceBody.model_validate_json
+
+
+def parse_instance(body: bytes, instance_id: str) -> InstanceBody | None:
+    """Return the object about `instance_id` (lower case) that `body` holds, or `None`.
+
+    Only its `id` tells: a gateway's own `{"status": "error"}` with a 200, or the answer about
+    another instance that a cache gives, is no word that this one was cancelled.
+    """
+    try:
+        instance = _validate_json(body)
+    except ValidationError:
+        instance = _what_is_readable(body)
+    return instance if instance.id is not None and instance.id.lower() == instance_id else None
+
+
+def _what_is_readable(body: bytes) -> InstanceBody:
+    """Return the fields of an object that are text, whatever is wrong with the others."""
+    try:
+        parsed = json.loads(body.decode("utf-8-sig", "replace"))
+    except (ValueError, RecursionError):
+        parsed = None
+    fields = parsed if isinstance(parsed, dict) else {}
+    values = ((name, fields.get(name)) for name in InstanceBody.model_fields)
+    known: dict[str, Any] = {name: v if isinstance(v, str) else None for name, v in values}
+    return InstanceBody.model_construct(**known)
+
+
+def redacted(instance: InstanceBody, secret: str) -> InstanceBody:
+    """Return `instance` without `secret` in any of its texts."""
+    texts = instance.model_dump(exclude_none=True)
+    return instance.model_copy(update={key: redact(text, secret) for key, text in texts.items()})
+
+
+def read_other(body: bytes, instance_id: str) -> tuple[str, bool]:
+    """Return what a person would read in an answer, and whether it is a JSON object.
+
+    What reads best is its message, else whom it is about if not `instance_id`, else the start
+    of its text.
+    """
+    text = body.decode("utf-8", "replace").strip()
+    try:
+        parsed = json.loads(text)
+    except (ValueError, RecursionError):
+        parsed = None
+    if isinstance(parsed, dict):
+        for key in ("message", "statusReason", "error", "detail", "title"):
+            value = parsed.get(key)
+            if isinstance(value, str) and value:
+                return value, True
+        other = parsed.get("id")
+        if isinstance(other, str) and parse_instance_id(other) not in {None, instance_id}:
+            return f"an answer about another instance, {other}", True
+        return json.dumps(parsed, ensure_ascii=False), True  # no secret is hidden by escapes
+    if text[:1] == "<":
+        return "an HTML page", False
+    if "\0" in text or text.count("\ufffd") > len(text) // _LEAST_READABLE:
+        return f"{len(body)} bytes that are no text", False
+    return text, False
+
+
+def unpacked(body: bytes, encoding: str) -> bytes:
+    """Return the plain body of an answer in a content encoding that nobody asked for.
+
+    gzip and deflate (RFC 9110, section 8.4.1) are read, with or without zlib's frame, to
+    `MAX_BODY_BYTES` of plain text. Raises `UnreadableAnswerError` for all else.
+    """
+    encoding = encoding.strip().lower()
+    if encoding in {"", "identity"}:
+        return body
+    if encoding not in _INFLATED:
+        raise UnreadableAnswerError("an answer in a content encoding that was not asked for")
+    plain = _inflate(body, _GZIP_OR_ZLIB)
+    if plain is None and encoding == "deflate":
+        plain = _inflate(body, _RAW_DEFLATE)
+    if plain is None:
+        raise UnreadableAnswerError(f"an answer that is not the {encoding} it claims to be")
+    if len(plain) > MAX_BODY_BYTES:
+        raise too_long()
+    return plain
+
+
+def too_long() -> UnreadableAnswerError:
+    """Return the fault of an answer that is longer than any of the API's."""
+    return UnreadableAnswerError(f"an answer of more than {MAX_BODY_BYTES // 1024} KiB")
+
+
+def _inflate(body: bytes, window_bits: int) -> bytes | None:
+    """Return what `body` unpacks to, one byte more than allowed at most; `None` if it is broken."""
+    inflater = zlib.decompressobj(window_bits)
+    try:
+        plain = inflater.decompress(body, MAX_BODY_BYTES + 1)
+    except zlib.error:
+        return None
+    return plain if inflater.eof or len(plain) > MAX_BODY_BYTES else None
+
+
+class Reply(NamedTuple):
+    """One answer of the server to one attempt."""
+
+    http_status: int
+    instance: InstanceBody | None
+    """The object about the instance asked for of a 2xx, `None` for every other answer."""
+    is_object: bool
+    """Whether the body is a JSON object, as all that the API itself says is."""
+    message: str
+    """What the server said where it did not name the instance, safe to show; else empty."""
+    retry_after_s: float | None
+    """For how long it asks to be left alone."""
+    latency_s: float

@@ -1,0 +1,20 @@
+"""Exactly one result for every target; knows no file, flag or screen."""
+
+from __future__ import annotations
+
+from bulkcancel.engine.engine import Engine, Policy
+from bulkcancel.engine.library import cancel_many
+from bulkcancel.engine.limits import Limits
+from bulkcancel.engine.pipeline import Items
+from bulkcancel.engine.stats import Stats
+from bulkcancel.engine.stop import Stop
+
+__all__ = [
+    "Engine",
+    "Items",
+    "Limits",
+    "Policy",
+    "Stats",
+    "Stop",
+    "cancel_many",
+]

@@ -1,0 +1,302 @@
+"""One ID to its end: admitted, paced, attempted, and attempted again where that makes sense."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import anyio
+
+from bulkcancel.domo import (
+    AttemptError,
+    Next,
+    NotSentError,
+    Reply,
+    Verdict,
+    judge_fault,
+    judge_reply,
+    outcome_of,
+)
+from bulkcancel.engine.result import bug_result, result_of
+from bulkcancel.engine.retries import History, Undecided
+from bulkcancel.errors import BulkcancelError
+from bulkcancel.pacing import full_jitter
+
+if TYPE_CHECKING:
+    import random
+
+    from bulkcancel.engine.events import Client, Reporter
+    from bulkcancel.engine.limits import Guard
+    from bulkcancel.engine.stats import Stats
+    from bulkcancel.engine.stop import Stop
+    from bulkcancel.models import CancelResult, Target
+    from bulkcancel.pacing import AdaptiveRate, Breaker, Pacer, RetryBudget
+
+_BASE_S = 0.2
+_THROTTLED_BASE_S = 1.0
+_CAP_S = 20.0
+_FREE_RETRIES = 3
+_LOCAL_WAIT_S = 0.5
+_FINAL = frozenset({Next.DONE, Next.STOP_TLS})
+
+
+class Canceller:
+    """Takes one target to its result; shared by all consumers.
+
+    `attempts` bounds the attempts that count (a throttled one, a stale connection and an
+    attempt made while the breaker is open do not). Back-off is full jitter (M. Brooker,
+    "Exponential Backoff And Jitter", 2015).
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        *,
+        host: str,
+        pacer: Pacer,
+        adaptive: AdaptiveRate,
+        breaker: Breaker,
+        budget: RetryBudget,
+        guard: Guard,
+        stats: Stats,
+        stop: Stop,
+        reporter: Reporter,
+        attempts: int,
+        rng: random.Random,
+    ) -> None:
+        self._client = client
+        self._pacer = pacer
+        self._adaptive = adaptive
+        self._breaker = breaker
+        self._budget = budget
+        self._guard = guard
+        self._stats = stats
+        self._stop = stop
+        self._reporter = reporter
+        self._attempts = attempts
+        self._rng = rng
+        self._host = host
+        self._undecided = Undecided(breaker, attempts=attempts)
+        self.leftover = self._undecided.next
+        self.given_up = self._undecided.given_up
+
+    async def cancel(self, target: Target) -> CancelResult | None:
+        """Return the target's result, or `None` when there is none yet.
+
+        Then a stop came before there was one, or the target is a `leftover`. Any fault but a
+        `BulkcancelError` becomes a result.
+        """
+        try:
+            if self._undecided and target in self._undecided:
+                return await self._take_up(target)
+            # The fast path: an ID that succeeds at the first attempt costs no history, no
+            # verdict and no await but the request's own, unless breaker or pace make it wait.
+            probe = False
+            if not (self._breaker.try_admit() and self._pacer.try_acquire()):
+                with self._stop.waiting() as wait:
+                    probe = await self._admit()
+                if wait.cancelled_caught:
+                    return None
+            sent_at = time.monotonic()
+            answer = await self._send(target, probe=probe)
+            if isinstance(answer, NotSentError):
+                return None
+            if isinstance(answer, Reply) and answer.instance is not None:
+                self._note_success(sent_at)
+                return result_of(target, answer, outcome_of(answer.instance.status), self._host)
+            result = await self._retry(target, answer, sent_at, History(), probe=probe)
+        except BulkcancelError:  # the client is not open: no ID's fault
+            raise
+        except Exception as error:  # noqa: BLE001 - one ID's fault must not take the others down
+            self._reporter.bug(target, error)
+            result = bug_result(target, error, self._host)
+        if result is not None:
+            self._guard.on_result(result)
+        return result
+
+    async def _take_up(self, target: Target) -> CancelResult | None:
+        """Go on with an ID that was kept back: it has failed, or it starts anew."""
+        result, past = self._undecided.decide(target)
+        if past is not None:
+            failed = False
+            try:
+                with self._stop.waiting() as wait:
+                    probe = await self._admit()
+                if wait.cancelled_caught:
+                    return None
+                sent_at = time.monotonic()
+                answer = await self._send(target, probe=probe)
+                self._stats.retries += 1
+                past.requests += 1
+                result = await self._retry(target, answer, sent_at, past, probe=probe)
+                failed = result is not None and not result.ok
+            finally:
+                self._undecided.settle(past, failed=failed)
+        if result is not None:
+            self._guard.on_result(result)
+        return result
+
+    async def _retry(
+        self,
+        target: Target,
+        answer: Reply | AttemptError,
+        sent_at: float,
+        past: History,
+        *,
+        probe: bool,
+    ) -> CancelResult | None:
+        """Go on with an ID whose first attempt was no plain success."""
+        while True:
+            verdict = self._judge(answer, past)
+            self._note(verdict, answer, sent_at, probe=probe)
+            known = verdict.next in _FINAL or past.refused >= self._attempts
+            if self._stop.requested:
+                known = known or verdict.next is Next.UNAUTHORIZED
+                if not known:
+                    return None
+            if known:
+                return self._result(target, answer, verdict, past)
+            if verdict.transient and self._breaker.open:
+                break
+            wait_s = self._charge(verdict.next, past)
+            if wait_s is None:
+                break
+            self._stats.retries += 1
+            self._reporter.retry_scheduled(target, verdict.error, past.requests, wait_s)
+            with self._stop.waiting() as wait:
+                await anyio.sleep(wait_s)
+                if verdict.transient and self._breaker.open:
+                    break
+                probe = await self._admit()
+            if wait.cancelled_caught:
+                return None
+            sent_at = time.monotonic()
+            answer = await self._send(target, probe=probe, fresh=verdict.next is Next.RETRY_FREE)
+            past.requests += 1
+        result = self._result(target, answer, verdict, past)
+        if verdict.transient and self._undecided.keep_back(target, result, past):
+            return None
+        return result
+
+    def _result(
+        self, target: Target, answer: Reply | AttemptError, verdict: Verdict, past: History
+    ) -> CancelResult:
+        return result_of(
+            target, answer, verdict.outcome, self._host, error=verdict.error, requests=past.requests
+        )
+
+    async def _admit(self) -> bool:
+        """Wait for breaker and pace; return whether the request is the breaker's probe."""
+        while True:
+            probe = await self._breaker.admit()
+            try:
+                await self._pacer.acquire()
+            except BaseException:
+                self._breaker.on_abandoned(probe=probe)
+                raise
+            if probe or self._breaker.try_admit():  # it may have opened during the wait
+                return probe
+
+    async def _send(
+        self, target: Target, *, probe: bool, fresh: bool = False
+    ) -> Reply | AttemptError:
+        stats = self._stats
+        if probe:
+            self._breaker.on_probe_sent()
+        # At the start a name is looked up and connections are made: what stalls there must not
+        # all be sent in one moment. Later there is a connection for each request.
+        pace = None if self._guard.answered else self._keep_pace
+        is_first = target.instance_id not in stats.open_ids
+        stats.open_ids.add(target.instance_id)
+        stats.requests += 1
+        if stats.requests == 1:
+            self._guard.on_first_request()
+        stats.in_flight += 1
+        try:
+            return await self._client.cancel(target.instance_id, fresh=fresh, pace=pace)
+        except AttemptError as fault:
+            if is_first and not fault.ambiguous:  # nothing has reached the server
+                stats.open_ids.discard(target.instance_id)
+            stats.requests -= isinstance(fault, NotSentError)
+            return fault
+        except BaseException:
+            self._breaker.on_abandoned(probe=probe)
+            raise
+        finally:
+            stats.in_flight -= 1
+
+    async def _keep_pace(self, stalled_s: float) -> None:
+        """Wait for a slot in the pace, unless one request at most was let go during the stall."""
+        if stalled_s * self._pacer.rate_per_s <= 1:
+            return
+        with self._stop.waiting() as wait:
+            await self._pacer.acquire()
+        if wait.cancelled_caught:
+            raise NotSentError("the run was stopped")
+
+    def _judge(self, answer: Reply | AttemptError, past: History) -> Verdict:
+        if isinstance(answer, AttemptError):
+            verdict = judge_fault(answer)
+        else:
+            verdict = judge_reply(answer, ambiguous_before=past.ambiguous)
+        past.ambiguous |= verdict.ambiguous
+        past.refused += verdict.next is Next.UNAUTHORIZED
+        return verdict
+
+    def _note(
+        self, verdict: Verdict, answer: Reply | AttemptError, sent_at: float, *, probe: bool
+    ) -> None:
+        """Tell breaker, pace and guard what came of an attempt."""
+        reply, fault = (None, answer) if isinstance(answer, AttemptError) else (answer, None)
+        if reply is not None and reply.instance is not None:
+            self._note_success(sent_at)
+            return
+        decisive = probe and self._breaker.token_in_doubt
+        self._guard.on_attempt(verdict, reply, fault, decisive=decisive)
+        if verdict.transient or (probe and verdict.throttled):
+            hold = verdict.next is Next.UNAUTHORIZED
+            if not (hold and self._stop.requested):  # there is nothing to wait for
+                self._breaker.on_failure(sent_at, probe=probe, hold=hold)
+        elif reply is not None and verdict.next is Next.DONE:
+            self._breaker.on_success(sent_at)
+        else:
+            self._breaker.on_abandoned(probe=probe)
+        if reply is not None:
+            self._note_pace(verdict, sent_at)
+
+    def _note_success(self, sent_at: float) -> None:
+        self._breaker.on_success(sent_at)
+        self._budget.deposit()
+        self._guard.on_success()
+        self._adaptive.on_success(sent_at, time.monotonic())
+
+    def _note_pace(self, verdict: Verdict, sent_at: float) -> None:
+        if verdict.throttled:
+            self._stats.throttled += 1
+            self._adaptive.on_throttled(
+                sent_at, time.monotonic(), verdict.pause_s, outage=self._breaker.open
+            )
+        else:
+            self._adaptive.on_success(sent_at, time.monotonic())
+
+    def _charge(self, step: Next, past: History) -> float | None:
+        """Count a failed attempt; return the seconds until the next, `None` if none is left."""
+        if step is Next.RETRY_FREE and past.free < _FREE_RETRIES:
+            past.free += 1
+            past.requests -= 1  # as far as can be told it never reached the server
+            return 0.0
+        if step is Next.THROTTLED:
+            past.throttles += 1
+            return full_jitter(
+                past.throttles - 1, base_s=_THROTTLED_BASE_S, cap_s=_CAP_S, rng=self._rng
+            )
+        if step is Next.WAIT_LOCAL:
+            self._reporter.out_of_descriptors()
+            return _LOCAL_WAIT_S * (1 + self._rng.random())
+        if not self._breaker.open:  # an outage is nobody's failure: its attempts do not count
+            past.counted += 1
+        if past.counted >= self._attempts:
+            return None
+        if not self._budget.try_spend():
+            return _CAP_S * self._rng.random()
+        return full_jitter(max(past.counted - 1, 0), base_s=_BASE_S, cap_s=_CAP_S, rng=self._rng)

@@ -1,0 +1,133 @@
+"""The library's face: cancel many instances from Python, results as they finish."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from typing import TYPE_CHECKING
+
+import anyio
+import anyio.lowlevel
+
+from bulkcancel.engine.engine import Engine, Policy
+from bulkcancel.engine.stats import Stats
+from bulkcancel.engine.stop import Stop
+from bulkcancel.errors import UsageError
+from bulkcancel.ids import IdSet, pack, page_host, parse_instance_id, why_no_id
+from bulkcancel.inputs import PageHost
+from bulkcancel.models import CancelResult, InvalidRow, Target
+from bulkcancel.text import shorten
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+
+    from bulkcancel.domo import DomoClient
+
+
+_BREATH = 256
+
+
+class _Silent:
+    """Nobody is told anything: a library prints nothing."""
+
+    def retry_scheduled(self, target: Target, error: str, attempt: int, wait_s: float) -> None:
+        pass
+
+    def out_of_descriptors(self) -> None:
+        pass
+
+    def pace_changed(self, rate_per_s: float, reason: str) -> None:
+        pass
+
+    def breaker_changed(self, *, opened: bool) -> None:
+        pass
+
+    def bug(self, target: Target, error: Exception) -> None:
+        pass
+
+
+async def cancel_many(
+    ids: Iterable[str] | AsyncIterable[str],
+    *,
+    client: DomoClient,
+    rate_per_s: float | None = 10.0,
+    concurrency: int = 16,
+    attempts: int = 5,
+) -> AsyncIterator[CancelResult]:
+    """Cancel every instance of `ids` and yield one result for each distinct ID as it finishes.
+
+    `rate_per_s` is a ceiling in requests a second, retries included; `None` searches for what
+    the server allows. What is no instance ID yields an `invalid` result and is never sent.
+    Leaving the loop early stops the work. Raises `TokenRefusedError` when the server refuses
+    the token or forbids the first 25; `StoppedError` when it cannot be reached, stays in trouble
+    or asks to be left alone for more than ten minutes, or when what answers is not Domo; and
+    whatever `ids` raises; results that came before are yielded first. Raises `UsageError`
+    for arguments that make no sense and a client that is not open.
+    """
+    if isinstance(ids, str):
+        raise UsageError("ids must be an iterable of IDs, not one string: pass [instance_id]")
+    policy = Policy(rate_per_s=rate_per_s, concurrency=concurrency, attempts=attempts)
+    stop, stats = Stop(), Stats()
+    engine = Engine(client, policy, stats=stats, stop=stop, observer=_Silent())
+    into, out = anyio.create_memory_object_stream[CancelResult](0)
+
+    async def forward(results: MemoryObjectReceiveStream[CancelResult]) -> None:
+        async for result in results:
+            stats.count((result,))
+            await into.send(result)
+
+    # The work runs in a task of its own: a generator left early is closed by whichever task
+    # comes by, and a task group must be left by the one that entered it.
+    work = asyncio.create_task(_run(engine, client.host, ids, forward, into))
+    try:
+        async for result in out:
+            yield result
+        await work
+        if stop.reason is not None:
+            raise stop.reason
+    finally:
+        work.cancel()
+        await asyncio.wait([work])
+        out.close()
+
+
+async def _run(
+    engine: Engine,
+    host: str,
+    ids: Iterable[str] | AsyncIterable[str],
+    forward: Callable[[MemoryObjectReceiveStream[CancelResult]], Awaitable[None]],
+    into: MemoryObjectSendStream[CancelResult],
+) -> None:
+    with into:
+        await engine.run(_targets(ids, PageHost.of_run(host)), forward)
+
+
+async def _targets(
+    ids: Iterable[str] | AsyncIterable[str], pages: PageHost
+) -> AsyncIterator[Target | InvalidRow]:
+    seen, seen_invalid = IdSet(), set[str]()
+    async for text in _each(ids):
+        if not isinstance(text, str):
+            raise UsageError(f"ids must be strings, not {type(text).__name__}: pass str(id)")
+        instance_id = parse_instance_id(text)
+        host = page_host(text)
+        refusal = host and pages.refusal(host)
+        if instance_id is not None and not refusal:
+            if seen.add(pack(instance_id)):
+                yield Target(instance_id, "")
+        elif text not in seen_invalid:
+            seen_invalid.add(text)
+            yield InvalidRow(shorten(text), "", refusal or why_no_id(text))
+
+
+async def _each(ids: Iterable[str] | AsyncIterable[str]) -> AsyncIterator[str]:
+    if isinstance(ids, AsyncIterable):
+        async for text in ids:
+            yield text
+    else:
+        for number, text in enumerate(ids, 1):
+            if number % _BREATH == 0:  # a long stretch of duplicates must not hold the loop
+                await anyio.lowlevel.checkpoint()
+            yield text

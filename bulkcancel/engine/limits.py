@@ -1,0 +1,251 @@
+"""When a run as a whole is not worth going on with."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import anyio
+
+from bulkcancel.domo import AttemptError, ConnectFailedError, Next, Verdict
+from bulkcancel.errors import StoppedError, TokenRefusedError
+from bulkcancel.models import SUCCESSES, Outcome
+
+if TYPE_CHECKING:
+    from bulkcancel.domo import Reply
+    from bulkcancel.engine.stop import Stop
+    from bulkcancel.models import CancelResult
+
+_TICK_S = 0.1
+_NEVER_ANSWERED_S = 29.0
+_STRANGERS_FROM_START_S = 30.0
+_FORBIDDEN_FROM_START = 25
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much trouble a run puts up with; seconds, counts, `None` for no limit."""
+
+    max_outage_s: float = 600.0
+    deadline_s: float | None = None
+    max_failures: int | None = None
+    max_failure_share: float | None = None
+    """Of the IDs finished so far, once there are a hundred: for inputs of unknown length."""
+
+
+class Guard:
+    """Watches every answer and every result, and asks the run to stop when a rule says so.
+
+    Outcomes in `ok` are no failures; `succeeded_before` are the successes of the runs that this
+    one goes on with.
+    """
+
+    def __init__(
+        self,
+        stop: Stop,
+        limits: Limits,
+        *,
+        host: str,
+        timeout_s: float = 0.0,
+        ok: frozenset[Outcome] = frozenset(),
+        succeeded_before: int = 0,
+    ) -> None:
+        self._stop = stop
+        self._limits = limits
+        self._host = host
+        self._never_answered_s = max(_NEVER_ANSWERED_S, timeout_s if timeout_s > 30 else 0.0)
+        self._ok = ok
+        self._succeeded_before = succeeded_before
+        self._began = time.monotonic()
+        self._answers = 0
+        self._successes = 0
+        self._tolerated = 0
+        self._failures = 0
+        self._forbidden = 0
+        self._token_accepted = False
+        """Whether the API has given its word on an ID, as it does not to whom it refuses."""
+        self._met_api = False
+        """Whether anything but strangers has answered."""
+        self._strangers_since: float | None = None
+        self._trouble_since: float | None = None
+        self._troubles = 0
+        self._last_trouble = ""
+        self._refused_once = False
+        """Whether all the trouble is that one request was put off."""
+
+    @property
+    def answered(self) -> bool:
+        """Whether the server has ever answered."""
+        return self._answers > 0
+
+    def on_attempt(
+        self,
+        verdict: Verdict,
+        reply: Reply | None,
+        fault: AttemptError | None,
+        *,
+        decisive: bool = False,
+    ) -> None:
+        """Record an attempt that was not a plain success; ask for a stop where a rule says so.
+
+        It is `decisive` if it is the one to tell whether an earlier 401 was meant.
+        """
+        if verdict.next is Next.UNAUTHORIZED:
+            if decisive or not (self._successes or self._token_accepted):
+                self._stop.request(
+                    TokenRefusedError(
+                        f"{self._host} refused the token ({verdict.error}): "
+                        "make a new one in Admin > Security > Access tokens"
+                    )
+                )
+        elif verdict.next is Next.STOP_TLS:
+            self._stop.request(
+                StoppedError(
+                    f"no trusted TLS connection to {self._host} ({verdict.error}): "
+                    "nothing was sent over it"
+                ),
+            )
+        elif self._answers == 0 and isinstance(fault, ConnectFailedError):
+            self._stop.request(
+                StoppedError(
+                    f"{fault.message}: check the instance name, the address and the network"
+                ),
+                cut=True,
+            )
+        elif self._answers == 0 and reply is not None and 300 <= reply.http_status < 400:
+            self._stop.request(
+                StoppedError(
+                    f"{self._host} answers with a redirect (HTTP {reply.http_status}), which is "
+                    "never followed: check the instance name or the base URL"
+                )
+            )
+        if reply is not None:
+            self._answers += 1
+            self._met_api = self._met_api or not verdict.stranger
+            if verdict.stranger and self._strangers_since is None:
+                self._strangers_since = time.monotonic()
+        self._note_trouble(verdict)
+
+    def on_success(self) -> None:
+        """Record an answer that names the instance; the only call on the plain path."""
+        self._answers += 1
+        self._successes += 1
+        self._trouble_since = None
+
+    def on_result(self, result: CancelResult) -> None:
+        """Count one finished ID; ask for a stop where there are too many failures."""
+        if result.outcome in SUCCESSES or result.outcome is Outcome.INVALID:
+            return
+        # In an outage no ID fails: they wait. And after this one there may be none for a while.
+        self._trouble_since = None
+        if result.outcome in self._ok:
+            self._tolerated += 1
+            return
+        self._failures += 1
+        if result.outcome is Outcome.FORBIDDEN:
+            self._forbidden += 1
+            allowed = self._successes or self._succeeded_before
+            if not allowed and self._forbidden >= _FORBIDDEN_FROM_START:
+                self._stop.request(
+                    TokenRefusedError(
+                        f"{self._host} forbade the first {self._forbidden} cancels and allowed "
+                        f"none: {result.error}"
+                    )
+                )
+        if self._too_many_failures():
+            self._stop.request(
+                StoppedError(f"{self._failures} failed, the limit of --max-failures")
+            )
+
+    def _too_many_failures(self) -> bool:
+        count, share = self._limits.max_failures, self._limits.max_failure_share
+        if count is not None and self._failures >= count:
+            return True
+        finished = self._failures + self._successes + self._tolerated
+        return share is not None and finished >= 100 and self._failures >= share * finished
+
+    async def watch(self) -> None:
+        """Stop the run at its deadline, or when trouble lasts too long; runs until cancelled."""
+        self._began = now = time.monotonic()
+        while not self._stop.requested:
+            slept_from = now
+            await anyio.sleep(_TICK_S)
+            now = time.monotonic()
+            if now - slept_from > 1 + _TICK_S:  # SIGSTOP, a suspended laptop
+                self._leave_out(now - slept_from)
+            deadline_s = self._limits.deadline_s
+            if deadline_s is not None and now - self._began >= deadline_s:
+                self._stop.request(StoppedError(f"the deadline of {deadline_s:g} s has passed"))
+            self._look_for_strangers(now)
+            self._look_for_outage(now)
+
+    def _leave_out(self, seconds: float) -> None:
+        """Let time in which this process did not run count as no trouble."""
+        if self._trouble_since is not None:
+            self._trouble_since += seconds
+        if self._strangers_since is not None:
+            self._strangers_since += seconds
+
+    def _look_for_strangers(self, now: float) -> None:
+        since = self._strangers_since
+        if since is None or self._met_api or self._successes:
+            return
+        if now - since >= _STRANGERS_FROM_START_S:
+            self._stop.request(
+                StoppedError(
+                    f"{self._host} has not answered once as Domo's Workflow API does "
+                    f"({self._last_trouble}): check the instance name or the base URL, and what "
+                    "stands in between"
+                )
+            )
+
+    def _look_for_outage(self, now: float) -> None:
+        if self._trouble_since is None:
+            return
+        trouble_s = now - self._trouble_since
+        if self._answers == 0 and trouble_s >= self._never_answered_s:
+            self._stop.request(
+                StoppedError(f"{self._host} has never answered ({self._last_trouble})"), cut=True
+            )
+        elif trouble_s >= self._limits.max_outage_s and not self._refused_once:
+            self._stop.request(
+                StoppedError(
+                    f"an outage of {trouble_s:.0f} s, the limit of --max-outage "
+                    f"({self._last_trouble})"
+                )
+            )
+
+    def on_first_request(self) -> None:
+        """Start the clock of a host that never answers."""
+        if self._trouble_since is None and self._answers == 0:
+            self._trouble_since = time.monotonic()
+            self._last_trouble = "the first request is still unanswered"
+
+    def _note_trouble(self, verdict: Verdict) -> None:
+        if verdict.next is Next.DONE:
+            self._token_accepted = True
+            self._trouble_since = None
+            return
+        now = time.monotonic()
+        self._last_trouble = verdict.error
+        if self._trouble_since is None:
+            self._trouble_since = now
+            self._troubles = 0
+        self._troubles += 1
+        self._refused_once = self._troubles == 1 and verdict.next is Next.THROTTLED
+        if verdict.pause_s is not None:
+            self._check_pause(verdict.pause_s, now - self._trouble_since, now - self._began)
+
+    def _check_pause(self, wait_s: float, trouble_s: float, run_s: float) -> None:
+        """Stop the run if the server wants to be left alone for longer than the run can wait."""
+        left_s, limit = self._limits.max_outage_s - trouble_s, "--max-outage"
+        if self._limits.deadline_s is not None and self._limits.deadline_s - run_s < left_s:
+            left_s, limit = self._limits.deadline_s - run_s, "--deadline"
+        if wait_s > left_s:
+            self._stop.request(
+                StoppedError(
+                    f"{self._host} asks to be left alone for {wait_s:.0f} s, longer than what is "
+                    f"left of {limit} ({max(left_s, 0):.0f} s; {self._last_trouble})"
+                )
+            )

@@ -1,0 +1,212 @@
+"""Inputs to targets: files read and checked whole, a pipe as it comes."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from bulkcancel.errors import InputError
+from bulkcancel.ids import (
+    IdSet,
+    pack,
+    page_host,
+    parse_instance_id,
+    unpack,
+    why_no_id,
+)
+from bulkcancel.inputs.columns import FILTERED, Condition, InputOptions
+from bulkcancel.inputs.encodings import check_encoding
+from bulkcancel.inputs.formats import open_rows
+from bulkcancel.inputs.lines import NumberedLines
+from bulkcancel.inputs.worklist import CheckedInput, InputCounts
+from bulkcancel.models import InvalidRow, Target
+from bulkcancel.text import shorten
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+__all__ = [
+    "Argument",
+    "CheckedInput",
+    "Condition",
+    "InputCounts",
+    "InputOptions",
+    "check_files",
+    "stream",
+]
+
+_CHUNK_BYTES = 64 * 1024  # what stays in a core's cache between decoding and splitting
+
+
+_PART_OF_A_UUID = re.compile(r"[0-9a-f]{4}-[0-9a-f]{4}", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Argument:
+    """An instance ID, or an executions page's address, that is itself the input `number`."""
+
+    text: str
+    number: int
+
+
+def check_files(
+    inputs: Sequence[str | tuple[str, BinaryIO] | Argument],
+    options: InputOptions,
+    *,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> CheckedInput:
+    """Read every input to its end and return its targets, before anything is sent.
+
+    An input is a path, a name with an open binary file (`-` with a redirected standard input),
+    which is not closed, or an ID by itself. `on_progress` is told the bytes read and the bytes
+    there are in all, as far as known. Raises `InputError` with file and line, `UsageError` for
+    an unknown encoding.
+    """
+    if options.encoding is not None:
+        check_encoding(options.encoding)
+    checked = CheckedInput()
+    progress = _Progress(sum(_size(i) for i in inputs), on_progress)
+    for item in inputs:
+        if isinstance(item, str):
+            with _open(item) as file:
+                _check(item, file, options, checked, progress)
+        elif isinstance(item, Argument):
+            _check_argument(item, options, checked)
+        else:
+            _check(*item, options, checked, progress)
+    return checked
+
+
+def stream(
+    chunks: Iterable[bytes],
+    options: InputOptions,
+    *,
+    name: str = "-",
+    counts: InputCounts,
+    seen: IdSet,
+    notes: list[str],
+) -> Iterator[Target | InvalidRow]:
+    """Yield what each record of a pipe is as soon as its line is complete.
+
+    `counts`, `seen` and `notes` are carried on, from the files read before if there were any.
+    Raises `InputError` at the first line that cannot be read; rows that came before it, except
+    some in the same chunk, have been yielded.
+    """
+    lines = NumberedLines(chunks, name=name, encoding=options.encoding, notes=notes)
+    for item in _taken(lines, options, counts, seen, look_ahead=False):
+        if isinstance(item, InvalidRow):
+            yield item
+        else:
+            line, packed = item
+            yield Target(unpack(packed), f"{name}:{line}")
+
+
+def _taken(
+    lines: NumberedLines,
+    options: InputOptions,
+    counts: InputCounts,
+    seen: IdSet,
+    *,
+    look_ahead: bool,
+) -> Iterator[tuple[int, bytes] | InvalidRow]:
+    """Yield the line and the packed ID of each row that names a new target, and invalid rows."""
+    from_hex, add = bytes.fromhex, seen.add  # hot: a million times a file
+    for line, text, problem in open_rows(lines, options, look_ahead=look_ahead):
+        if problem is None:
+            packed = from_hex(text.replace("-", ""))
+            if add(packed):
+                counts.targets += 1
+                yield line, packed
+            else:
+                counts.duplicates += 1
+        elif problem is FILTERED:
+            counts.filtered += 1
+        else:
+            if lines.guessed and not text.isascii():
+                raise lines.not_utf8(line, "the ID")
+            counts.invalid += 1
+            yield InvalidRow(shorten(_encodable(text)), f"{lines.name}:{line}", problem)
+
+
+def _encodable(text: str) -> str:
+    """Return `text` as UTF-8 can hold it: file names and JSON may have lone surrogates."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+class _Progress:
+    """Counts the bytes of all files."""
+
+    def __init__(self, total: int, on_progress: Callable[[int, int], None] | None) -> None:
+        self._read = 0
+        self._total = total
+        self._on_progress = on_progress
+
+    def chunks(self, name: str, file: BinaryIO) -> Iterator[bytes]:
+        while True:
+            try:
+                chunk = file.read(_CHUNK_BYTES)
+            except OSError as error:
+                raise InputError(f"cannot read {name}: {error.strerror or error}") from None
+            if not chunk:
+                return
+            self._read += len(chunk)
+            if self._on_progress is not None:
+                self._on_progress(self._read, max(self._read, self._total))
+            yield chunk
+
+
+def _check(
+    name: str, file: BinaryIO, options: InputOptions, checked: CheckedInput, progress: _Progress
+) -> None:
+    name = _encodable(name)
+    checked.begin(name)
+    lines = NumberedLines(
+        progress.chunks(name, file), name=name, encoding=options.encoding, notes=checked.notes
+    )
+    for item in _taken(lines, options, checked.counts, checked.seen, look_ahead=True):
+        if isinstance(item, InvalidRow):
+            checked.invalid.append(item)
+        else:
+            line, packed = item
+            checked.add(packed, line)
+
+
+def _check_argument(argument: Argument, options: InputOptions, checked: CheckedInput) -> None:
+    host, instance_id = page_host(argument.text), parse_instance_id(argument.text)
+    refusal = host and options.pages.refusal(host)
+    if refusal or instance_id is None:
+        raise InputError(f"{shorten(argument.text)}: {refusal or why_no_id(argument.text)}")
+    packed = pack(instance_id)
+    checked.begin("argument")
+    if checked.seen.add(packed):
+        checked.counts.targets += 1
+        checked.add(packed, argument.number)
+    else:
+        checked.counts.duplicates += 1
+
+
+def _open(path: str) -> BinaryIO:
+    try:
+        return Path(path).open("rb", buffering=0)
+    except OSError as error:
+        if os.path.isdir(path):  # noqa: PTH112 - pathlib's raises where nobody may look
+            raise InputError(f"cannot read {path}: it is a directory, name the file") from None
+        reason = why_no_id(path)
+        meant_as_id = reason != "not a UUID" or _PART_OF_A_UUID.search(path)
+        hint = f"; as an instance ID it is {reason}" if meant_as_id else ""
+        raise InputError(f"cannot read {path}: {error.strerror or error}{hint}") from None
+
+
+def _size(item: str | tuple[str, BinaryIO] | Argument) -> int:
+    """Return the bytes a regular file holds, 0 for anything else."""
+    if isinstance(item, Argument):
+        return 0
+    try:
+        status = Path(item).stat() if isinstance(item, str) else os.fstat(item[1].fileno())
+    except (OSError, ValueError):
+        return 0
+    return status.st_size if stat.S_ISREG(status.st_mode) else 0

@@ -1,0 +1,31 @@
+"""What a person, a log or a monitor sees; decides nothing."""
+
+from __future__ import annotations
+
+from bulkcancel.reporting.console import Display
+from bulkcancel.reporting.log import make_logger
+from bulkcancel.reporting.plan import Plan
+from bulkcancel.reporting.progress import Gauge
+from bulkcancel.reporting.summary import Summary
+from bulkcancel.reporting.terminal import (
+    confirm,
+    hold_standard_descriptors,
+    is_interactive,
+    logs_are_json,
+    stderr_console,
+    stream_is_terminal,
+)
+
+__all__ = [
+    "Display",
+    "Gauge",
+    "Plan",
+    "Summary",
+    "confirm",
+    "hold_standard_descriptors",
+    "is_interactive",
+    "logs_are_json",
+    "make_logger",
+    "stderr_console",
+    "stream_is_terminal",
+]

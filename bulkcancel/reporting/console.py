@@ -1,0 +1,171 @@
+"""All that a person or a log sees of a run: plan, bar, events, summary. Never results."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Self
+
+import anyio
+
+from bulkcancel.crash import CRASHED, fault_of
+from bulkcancel.errors import BulkcancelError, InterruptedRunError, UsageError
+from bulkcancel.reporting.log import check_log_file, close_log_file, make_logger, open_log_file
+from bulkcancel.reporting.plan import print_plan
+from bulkcancel.reporting.progress import Bar, Gauge, ReadingBar, log_progress
+from bulkcancel.reporting.reporter import LogObserver
+from bulkcancel.reporting.summary import print_summary, write_summary
+from bulkcancel.reporting.terminal import (
+    drawable,
+    logs_are_json,
+    stderr_console,
+    stream_is_terminal,
+)
+from bulkcancel.text import visible
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+    from types import TracebackType
+    from typing import TextIO
+
+    from structlog.typing import FilteringBoundLogger
+
+    from bulkcancel.cli.settings import RunSettings
+    from bulkcancel.reporting.plan import Plan
+    from bulkcancel.reporting.summary import Summary
+
+
+class Display:
+    """Chooses by the terminal and the settings what is drawn and what is logged.
+
+    Leaving it as a context closes the log file.
+    """
+
+    def __init__(self, settings: RunSettings) -> None:
+        self._settings = settings
+        self._console = stderr_console()
+        as_json = logs_are_json(settings.log_format)
+        self._summary_path = settings.summary
+        self._draws = not as_json and not settings.quiet
+        # Rows and a bar on one terminal would wipe each other out.
+        shared = settings.output == "-" and stream_is_terminal(sys.stdout)
+        self._bars = self._draws and drawable(self._console) and not shared
+        self._as_json = as_json
+        self._file: TextIO | None = None
+        self._begin_log()
+
+    def _begin_log(self) -> None:
+        self.log = self._logger(console=True)
+        self.observer = LogObserver(self.log)
+
+    def _logger(self, *, console: bool) -> FilteringBoundLogger:
+        settings = self._settings
+        default = "error" if settings.quiet else "warning" if self._draws else "info"
+        return make_logger(
+            console=self._write if console else None,
+            console_level=settings.log_level or default,
+            json_console=self._as_json,
+            file=self._file,
+            file_level=settings.log_level or "info",
+        )
+
+    def _write(self, line: str) -> None:
+        self._console.print(line, markup=False, soft_wrap=True)
+
+    def open_log_file(self) -> None:
+        """Write the log to its file as well; a dry run makes none, and only sees that it could.
+
+        Raises `UsageError`.
+        """
+        path = self._settings.log_file
+        if path and self._settings.dry_run:
+            check_log_file(path)
+        elif path:
+            self._file = open_log_file(path)
+            self._begin_log()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._file is not None:
+            close_log_file(self._file)
+
+    def failed(self, error: Exception) -> int:
+        """Tell why the command ends without a run, or without its end; return the exit code.
+
+        Where logs are JSON that is an event too, else a sentence.
+        """
+        code, text, name = CRASHED, fault_of(error), ""
+        if isinstance(error, BulkcancelError):
+            code, text, name = error.exit_code, str(error), "bulkcancel: "
+        if isinstance(error, InterruptedRunError):
+            text = f"{text}: nothing was sent"
+        event = "run.failed" if code in {3, 4, 5} else "run.refused"
+        self._logger(console=self._as_json).error(event, error=text, exit_code=code)
+        if not self._as_json:
+            self._write(f"{name}{visible(text)}")
+        return code
+
+    @contextmanager
+    def reading(self) -> Iterator[Callable[[int, int], None] | None]:
+        """Show how far the inputs are read; yields what to call with bytes read and in all."""
+        if not self._bars:
+            yield None
+            return
+        with ReadingBar(self._console) as bar:
+            yield bar.update
+
+    def plan(self, plan: Plan) -> None:
+        """Show what is about to be done."""
+        self.log.info(
+            "run.planned",
+            host=plan.host,
+            to_cancel=plan.to_cancel,
+            already_done=plan.already_done,
+            duplicates=plan.duplicates,
+            invalid=len(plan.invalid),
+            rate_per_s=plan.rate_per_s,
+            concurrency=plan.concurrency,
+            output=plan.output,
+            notes=list(plan.notes),
+        )
+        if self._draws:
+            print_plan(self._console, plan)
+
+    def say(self, text: str) -> None:
+        """Show one sentence."""
+        self.log.info("run.note", text=text)
+        if self._draws:
+            self._console.print(text, markup=False, soft_wrap=True)
+
+    @asynccontextmanager
+    async def progress(self, gauge: Gauge) -> AsyncIterator[None]:
+        """Show the run as it goes on."""
+        self.observer.gauge = gauge
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(log_progress, gauge, self.log)
+            if self._bars:
+                with Bar(self._console, gauge):
+                    yield
+            else:
+                yield
+            tasks.cancel_scope.cancel()
+
+    def summary(self, summary: Summary) -> None:
+        """Show what the run came to, and write it where `--summary` says."""
+        # What ended a run early is told even where little else is.
+        tell = self.log.error if summary.reason and not self._draws else self.log.info
+        tell("run.finished", **summary.as_event())
+        if self._draws:
+            print_summary(self._console, summary)
+        if self._summary_path:
+            try:
+                write_summary(self._summary_path, summary)
+            except UsageError as broken:  # the exit code is about the cancels
+                self.observer.summary_lost(str(broken))

@@ -1,0 +1,89 @@
+"""What happens on the way, told to the log and to the bar."""
+
+from __future__ import annotations
+
+import traceback
+from typing import TYPE_CHECKING
+
+from bulkcancel.text import redact
+
+if TYPE_CHECKING:
+    from structlog.typing import FilteringBoundLogger
+
+    from bulkcancel.models import Target
+    from bulkcancel.reporting.progress import Gauge
+
+
+class LogObserver:
+    """Turns what the engine reports into log events and into the bar's state."""
+
+    def __init__(self, log: FilteringBoundLogger) -> None:
+        self._log = log
+        self.gauge: Gauge | None = None
+        self._said_descriptors = False
+
+    def retry_scheduled(self, target: Target, error: str, attempt: int, wait_s: float) -> None:
+        """Log that an ID is sent again."""
+        self._log.debug(
+            "cancel.retry_scheduled",
+            instance_id=target.instance_id,
+            error=error,
+            attempt=attempt,
+            wait_s=round(wait_s, 3),
+        )
+
+    def out_of_descriptors(self) -> None:
+        """Say once that fewer requests than asked for can be in flight."""
+        if not self._said_descriptors:
+            self._said_descriptors = True
+            self._log.warning(
+                "concurrency.limited",
+                reason="this process may open no more connections: raise ulimit -n "
+                "or lower --concurrency",
+            )
+
+    def pace_changed(self, rate_per_s: float, reason: str) -> None:
+        """Log the new pace and show why it is another one."""
+        self._log.info("pace.changed", rate_per_s=round(rate_per_s, 2), reason=reason)
+        self._show(reason)
+
+    def breaker_changed(self, *, opened: bool) -> None:
+        """Log that requests stop, or go on, because of the server's trouble."""
+        if opened:
+            self._log.warning(
+                "breaker.opened", reason="nothing but trouble or refusals: probing the server"
+            )
+            self._show("trouble or refusals: probing the server")
+        else:
+            self._log.warning("breaker.closed", reason="the server answers again")
+            self._show("")
+
+    def bug(self, target: Target, error: Exception) -> None:
+        """Log a fault of bulkcancel itself, with where it happened but no values."""
+        self._log.error(
+            "bug", instance_id=target.instance_id, error=type(error).__name__, at=_where(error)
+        )
+
+    def crashed(self, error: Exception, secret: str) -> None:
+        """Log a fault of bulkcancel itself that has ended the run; `secret` is in no line of it."""
+        said = redact(f"{type(error).__name__}: {error}", secret)
+        self._log.error("bug", error=said, at=_where(error))
+
+    def stopping(self, reason: str) -> None:
+        """Log that the run is asked to end."""
+        self._log.warning("run.stopping", reason=reason)
+        self._show("stopping: waiting for requests in flight")
+
+    def summary_lost(self, reason: str) -> None:
+        """Log that the summary could not be written."""
+        self._log.error("summary.lost", reason=reason)
+
+    def _show(self, state: str) -> None:
+        if self.gauge is not None:
+            self.gauge.state = state
+
+
+def _where(error: Exception) -> list[str]:
+    """Return where it happened, innermost last; without values, which may be secret."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames[-5:]]

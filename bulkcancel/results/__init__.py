@@ -1,0 +1,29 @@
+"""The results file: whole, locked, resumable, readable."""
+
+from __future__ import annotations
+
+from bulkcancel.results.atomic import (
+    descriptor_of,
+    is_replaceable,
+    open_in_place,
+    replacing,
+    write_all,
+)
+from bulkcancel.results.codec import format_of, timestamp
+from bulkcancel.results.results_file import Ledger, StreamLedger
+from bulkcancel.results.resume import Resumed
+from bulkcancel.results.writer import Collector
+
+__all__ = [
+    "Collector",
+    "Ledger",
+    "Resumed",
+    "StreamLedger",
+    "descriptor_of",
+    "format_of",
+    "is_replaceable",
+    "open_in_place",
+    "replacing",
+    "timestamp",
+    "write_all",
+]

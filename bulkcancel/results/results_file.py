@@ -1,0 +1,282 @@
+"""The open results file: whole rows to the operating system, synced, never torn."""
+
+from __future__ import annotations
+
+import os
+import stat
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from bulkcancel.errors import OutputError, ResultsError, UsageError
+from bulkcancel.models import SENT_AGAIN
+from bulkcancel.results.atomic import is_mount, sync_directory, write_all
+from bulkcancel.results.codec import Format, encode, format_of
+from bulkcancel.results.lock import FileLock
+from bulkcancel.results.resume import Repair, Resumed, check_ours, read_back, repair
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bulkcancel.ids import IdSet
+    from bulkcancel.models import CancelResult, Outcome
+
+_FLAGS = os.O_WRONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+_FLAGS |= getattr(os, "O_BINARY", 0)
+
+
+class StreamLedger:
+    """Results on an open descriptor, such as standard output: nothing to resume or lock."""
+
+    _advice = "With -o FILE a run can be resumed"
+
+    def __init__(
+        self, descriptor: int, *, form: Format = Format.CSV, name: str = "standard output"
+    ) -> None:
+        self.resumed: Resumed | None = None
+        self._descriptor = descriptor
+        self._form = form
+        self._name = name
+        self.failure: ResultsError | None = None
+        """Why nothing more can be written, once that is so."""
+
+    def begin(self, sent: IdSet | None = None) -> None:
+        """Write the header. Raises `ResultsError`."""
+        self._put(self._form.header)
+
+    def write(self, results: Sequence[CancelResult]) -> None:
+        """Hand whole rows to the operating system. Raises `ResultsError`, then always the same."""
+        self._put(encode(results, self._form))
+
+    def sync(self) -> None:
+        """Check that writing still makes sense."""
+        if self.failure is not None:
+            raise self.failure
+
+    def close(self) -> None:
+        """Leave the stream as it is; it is not ours."""
+
+    def _put(self, data: bytes) -> None:
+        if self.failure is not None:
+            raise self.failure
+        try:
+            write_all(self._descriptor, data)
+        except OSError as error:
+            self._undo()
+            raise self._fail(error.strerror or str(error)) from None
+
+    def _undo(self) -> None:
+        """Take back a row that was written in part; a stream cannot."""
+
+    def _fail(self, reason: str) -> ResultsError:
+        self.failure = ResultsError(
+            f"cannot write the results to {self._name} ({reason}): nothing more was sent. "
+            f"{self._advice}"
+        )
+        return self.failure
+
+
+class Ledger(StreamLedger):
+    """A results file of its own, locked from before the first request to the end.
+
+    `Ledger.reserve` locks and checks it and changes nothing, so that there is still time to ask;
+    `begin` makes it ready to be written to. `write` and `sync` may run in different threads at
+    the same time.
+    """
+
+    _advice = "Put that right and run the same command with --resume"
+
+    def __init__(
+        self,
+        path: Path,
+        form: Format,
+        lock: FileLock | None,
+        resumed: Resumed | None,
+        needed: Repair,
+    ) -> None:
+        super().__init__(-1, form=form, name=str(path))
+        self.resumed = resumed
+        self._path = path
+        self._lock = lock
+        self._needed = needed
+        self._size = 0
+        self._syncing = threading.Lock()
+        self._closed = False
+
+    @classmethod
+    def reserve(
+        cls,
+        name: str,
+        *,
+        host: str,
+        resume: bool = False,
+        overwrite: bool = False,
+        form: str = "auto",
+        again: frozenset[Outcome] = SENT_AGAIN,
+        dry_run: bool = False,
+    ) -> Self:
+        """Lock a results file for a run against `host` and read back what it holds.
+
+        One that exists is refused unless it has no rows yet, `resume` goes on with it (with no
+        file yet, it will be made) or `overwrite` will replace it. A `dry_run` locks nothing,
+        and makes no file for it. Raises `BusyError`, `OutputError` and `UsageError`.
+        """
+        if resume and overwrite:
+            raise UsageError("--resume keeps the results file, --overwrite replaces it: give one")
+        path, written = Path(name), format_of(name, form)
+        _check_place(path)
+        if dry_run:
+            FileLock.check_free(path)
+        lock = None if dry_run else FileLock(path)
+        try:
+            resumed, needed = _look_into(
+                path, written, host, again=again if resume else None, overwrite=overwrite
+            )
+        except BaseException:
+            if lock is not None:
+                lock.release()
+            raise
+        return cls(path, written, lock, resumed, needed)
+
+    @classmethod
+    def open(cls, name: str, *, host: str, resume: bool = False, overwrite: bool = False) -> Self:
+        """Reserve a results file and begin at once."""
+        ledger = cls.reserve(name, host=host, resume=resume, overwrite=overwrite)
+        try:
+            ledger.begin()
+        except BaseException:
+            ledger.close()
+            raise
+        return ledger
+
+    def begin(self, sent: IdSet | None = None) -> None:
+        """Repair, replace or make the file (mode 0600), and make its name survive a power cut.
+
+        Earlier rows of the IDs that are `sent` again are taken out, or of all that may be. Raises
+        `OutputError` when it cannot be opened, `ResultsError` when the disk has no room.
+        """
+        if self.resumed is not None:
+            repair(self._path, self.resumed, self._needed, sent)
+        self._descriptor = _open(self._path, empty=self.resumed is None)
+        self._size = os.fstat(self._descriptor).st_size
+        if self._size == 0:
+            self._put(self._form.header)
+        try:
+            os.fsync(self._descriptor)
+            sync_directory(self._path.resolve().parent)
+        except OSError as error:
+            raise self._fail(error.strerror or str(error)) from None
+
+    def sync(self) -> None:
+        """Make what was written survive a power cut, and check that the file is still there.
+
+        Waits for the disk: call it in a thread. Raises `ResultsError`.
+        """
+        with self._syncing:
+            self._sync()
+
+    def _sync(self) -> None:
+        if self.failure is not None:
+            raise self.failure
+        if self._closed or self._descriptor < 0:
+            return
+        written = self._size  # before it is looked at: more is added meanwhile
+        try:
+            os.fsync(self._descriptor)
+            here = os.fstat(self._descriptor)
+            there = self._path.lstat()
+        except FileNotFoundError:
+            raise self._fail("the file was deleted") from None
+        except OSError as error:
+            raise self._fail(error.strerror or str(error)) from None
+        if not os.path.samestat(here, there):
+            raise self._fail("the file was replaced by another")
+        if here.st_size < written:
+            raise self._fail("the file was cut short by somebody else")
+
+    def close(self) -> None:
+        """Sync, close and unlock; harmless when called again.
+
+        Raises `ResultsError` when that fails; an earlier failure is in `failure`.
+        """
+        if self._closed:
+            return
+        try:
+            with self._syncing:  # one may be under way, with bad news that nobody waits for
+                if self.failure is None:
+                    self._sync()
+        finally:
+            self._closed = True
+            if self._descriptor >= 0:
+                os.close(self._descriptor)
+            if self._lock is not None:
+                self._lock.release()
+
+    def _put(self, data: bytes) -> None:
+        super()._put(data)
+        self._size += len(data)
+
+    def _undo(self) -> None:
+        try:
+            os.ftruncate(self._descriptor, self._size)
+        except OSError:
+            return  # `--resume` cuts it
+
+
+def _check_place(path: Path) -> None:
+    """Refuse what is no plain file in a directory that can be written to."""
+    parent = path.parent
+    if not os.path.isdir(parent):  # noqa: PTH112 - pathlib's raises where nobody may look
+        raise OutputError(f"{path}: there is no directory {parent}: make it, or choose another -o")
+    try:
+        mode = os.lstat(path).st_mode
+    except FileNotFoundError:
+        mode = None
+    except OSError as error:
+        raise OutputError(f"cannot use {path} ({error.strerror}): choose another -o") from None
+    if mode is not None and not stat.S_ISREG(mode):
+        kind = (
+            "a directory" if stat.S_ISDIR(mode) else "a link" if stat.S_ISLNK(mode) else "no file"
+        )
+        raise OutputError(f"{path} is {kind}: results go to a plain file of their own")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise OutputError(f"the directory {parent} is read-only: choose another -o")
+    if mode is not None and is_mount(path):
+        raise OutputError(
+            f"{path} is a mount of its own, which a resumed run cannot replace: mount its "
+            "directory instead, or choose another -o"
+        )
+    if mode is not None and not os.access(path, os.R_OK | os.W_OK):
+        raise OutputError(f"{path} cannot be read and written: choose another -o")
+
+
+def _look_into(
+    path: Path, form: Format, host: str, *, again: frozenset[Outcome] | None, overwrite: bool
+) -> tuple[Resumed | None, Repair]:
+    """Return what a file that exists holds if the run goes on with it; refuse it if it may not.
+
+    `again` is `None` where it does not go on with it.
+    """
+    if not path.exists():
+        return None, Repair()
+    if again is not None:
+        return read_back(path, form, host, again)
+    check_ours(path, form)
+    # Its header alone, whole or torn, is nothing that could be lost.
+    if path.stat().st_size > len(form.header) and not overwrite:
+        raise OutputError(
+            f"{path} exists: --resume goes on with it, --overwrite replaces it, or choose "
+            "another -o"
+        )
+    return None, Repair()
+
+
+def _open(path: Path, *, empty: bool) -> int:
+    flags = _FLAGS | os.O_CREAT | os.O_APPEND | (os.O_TRUNC if empty else 0)
+    try:
+        descriptor = os.open(path, flags, 0o600)
+    except OSError as error:
+        raise OutputError(f"cannot write {path} ({error.strerror}): choose another -o") from None
+    if hasattr(os, "fchmod"):
+        os.fchmod(descriptor, 0o600)
+    return descriptor

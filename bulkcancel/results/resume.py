@@ -1,0 +1,242 @@
+"""An earlier run's results file, read back and repaired."""
+
+from __future__ import annotations
+
+import json
+import os
+from array import array
+from collections import Counter
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from bulkcancel.errors import OutputError, ResultsError
+from bulkcancel.ids import IdSet
+from bulkcancel.models import SENT_AGAIN, SUCCESSES, Outcome
+from bulkcancel.results.atomic import replacing
+from bulkcancel.results.codec import Format, StoredRow, decode
+from bulkcancel.text import cell, shorten, visible
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from typing import BinaryIO
+
+_MOST_NOTES = 20
+_MOST_BROKEN_AT_THE_START = 1000
+_FIRST_KEY = b'{"instanceId": "'
+
+
+@dataclass(slots=True)
+class Resumed:
+    """What an earlier run has left: its IDs need not be sent again."""
+
+    form: Format
+    name: str
+    """The file's, for messages."""
+    done: IdSet = field(default_factory=IdSet)
+    invalid: Counter[str] = field(default_factory=Counter)
+    """`invalid` rows by the stored text of their ID cell, each to be matched once."""
+    outcomes: Counter[Outcome] = field(default_factory=Counter)
+    """Rows kept."""
+    again: IdSet = field(default_factory=IdSet)
+    """IDs that are sent again if they are in the input; their rows are then taken out."""
+    notes: list[str] = field(default_factory=list)
+
+    def kept_failures(self, ok: frozenset[Outcome] = frozenset()) -> int:
+        """Return the rows kept that are failures, but for those that are `ok`."""
+        fine = SUCCESSES | ok
+        return sum(n for outcome, n in self.outcomes.items() if outcome not in fine)
+
+    def take_invalid(self, text: str) -> bool:
+        """Return whether an invalid input row already has its row; each row counts for one.
+
+        Keyed by what the row held, not by its line: the input may have been reordered.
+        """
+        stored = cell(text) if self.form is Format.CSV else text
+        if self.invalid[stored] <= 0:
+            return False
+        self.invalid[stored] -= 1
+        return True
+
+
+@dataclass(slots=True)
+class Repair:
+    """What has to be done to a results file before rows can be added to it."""
+
+    whole: int = 0
+    """Bytes up to the end of its last whole row."""
+    dropped: array[int] = field(default_factory=lambda: array("Q"))
+    """Where the rows that go begin, in order."""
+
+
+def read_back(
+    path: Path, form: Format, host: str, again: frozenset[Outcome] = SENT_AGAIN
+) -> tuple[Resumed, Repair]:
+    """Read a results file; return what is done, and what `repair` is to do. Changes nothing.
+
+    A torn last row goes, and so do the rows whose outcome is one of `again` if their IDs are
+    sent again. Every row kept stays byte for byte.
+    Raises `OutputError` when the file is not this tool's or of another host.
+    """
+    resumed, needed = Resumed(form, str(path)), Repair()
+    with path.open("rb") as file:
+        needed.whole = at = _check_header(file, path, form)
+        for number, line in enumerate(file, 2 if form.header else 1):
+            if not line.endswith(b"\n"):
+                _note(resumed, f"{path}: cut {len(line)} bytes of a torn last row")
+                break
+            row = _read(line[:-1], number, resumed)
+            if row is not None and row.host != host:
+                raise OutputError(
+                    f"{path}:{number} holds a result of {visible(row.host)}, not of {host}: "
+                    "give another -o"
+                )
+            if row is None or not _keep(row, number, resumed, again):
+                needed.dropped.append(at)
+            at += len(line)
+            needed.whole = at
+    return resumed, needed
+
+
+def check_ours(path: Path, form: Format) -> None:
+    """Raise `OutputError` unless a file begins as this tool's results do."""
+    with path.open("rb") as file:
+        _check_header(file, path, form)
+
+
+def _check_header(file: BinaryIO, path: Path, form: Format) -> int:
+    """Return where the rows begin; 0 when there is nothing yet or the header itself is torn."""
+    header = form.header
+    if form is Format.JSONL:
+        if not _begins_with_a_row(file):
+            raise _not_ours(path)
+        file.seek(0)
+        return 0
+    start = file.read(len(header))
+    if start == header:
+        return len(header)
+    if header.startswith(start):
+        file.seek(0, os.SEEK_END)
+        return 0
+    raise _not_ours(path)
+
+
+def _begins_with_a_row(file: BinaryIO) -> bool:
+    """Return whether a JSON Lines file has a row of ours among its first, or nothing yet.
+
+    There is no header to know it by, so a file of which no row is ours is another program's.
+    """
+    for line in islice(file, _MOST_BROKEN_AT_THE_START):
+        try:
+            decode(line.removesuffix(b"\n"), Format.JSONL)
+        except (ValueError, RecursionError):
+            if not line.endswith(b"\n"):
+                return _is_torn(line)
+        else:
+            return True
+    return file.tell() == 0
+
+
+def _is_torn(line: bytes) -> bool:
+    """Return whether a line may be the beginning of a row of ours, and no more than that."""
+    start = _FIRST_KEY
+    if not (line.startswith(start) or start.startswith(line)):
+        return False
+    try:
+        json.loads(line)
+    except (ValueError, RecursionError):
+        return True
+    return False  # whole, and still no row of ours
+
+
+def _not_ours(path: Path) -> OutputError:
+    return OutputError(
+        f"{path} is not a results file of bulkcancel (its columns differ): give another -o"
+    )
+
+
+def _read(line: bytes, number: int, resumed: Resumed) -> StoredRow | None:
+    try:
+        return decode(line, resumed.form)
+    except (ValueError, RecursionError) as error:
+        said = shorten(visible(str(error)), 80)
+        _note(resumed, f"{resumed.name}:{number} does not parse ({said}): its ID is sent again")
+        return None
+
+
+def _keep(row: StoredRow, number: int, resumed: Resumed, again: frozenset[Outcome]) -> bool:
+    """Record what a row says of its ID; return whether it stays."""
+    if row.outcome in again:
+        if row.instance_id is not None:
+            resumed.again.add(row.instance_id)
+        return False
+    if row.instance_id is None:
+        resumed.invalid[row.text] += 1
+    elif not resumed.done.add(row.instance_id):
+        _note(resumed, f"{resumed.name}:{number} is a second row for {row.text}: taken out")
+        return False
+    resumed.outcomes[row.outcome] += 1
+    return True
+
+
+def _note(resumed: Resumed, text: str) -> None:
+    if len(resumed.notes) < _MOST_NOTES:
+        resumed.notes.append(text)
+
+
+def repair(path: Path, resumed: Resumed, needed: Repair, sent: IdSet | None) -> None:
+    """Make a results file ready for more rows; rewritten, atomically, only if one has to go.
+
+    Rows of IDs that might be sent again but are not among those `sent` (`None`: nobody knows)
+    stay, and are added to the outcomes kept. Raises `ResultsError` when it cannot be done, for
+    lack of room for example; the rows that were there then still are.
+    """
+    form = resumed.form
+    try:
+        if needed.dropped:
+            _rewrite(path, resumed, needed, sent)
+            return
+        with path.open("r+b") as file:
+            file.truncate(needed.whole)
+            if needed.whole == 0 and form.header:
+                file.write(form.header)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise ResultsError(
+            f"cannot repair {path} ({error.strerror or error}): make room or allow writing, and "
+            "run the same command again"
+        ) from None
+
+
+def _rewrite(path: Path, resumed: Resumed, needed: Repair, sent: IdSet | None) -> None:
+    dropped = iter(needed.dropped)
+    next_dropped = next(dropped)
+    kept = IdSet()
+    with replacing(path) as new, path.open("rb") as old:
+        at = 0
+        for line in old:
+            if at >= needed.whole:
+                break
+            if at == next_dropped:
+                next_dropped = next(dropped, -1)
+                if sent is not None and _stays(line, resumed, sent, kept):
+                    new.write(line)
+            else:
+                new.write(line)
+            at += len(line)
+
+
+def _stays(line: bytes, resumed: Resumed, sent: IdSet, kept: IdSet) -> bool:
+    """Return whether a row is that of an ID to be sent again some day, but not by this run."""
+    try:
+        row = decode(line[:-1], resumed.form)
+    except (ValueError, RecursionError):
+        return False
+    packed = row.instance_id
+    if packed is None or packed not in resumed.again or packed in sent or packed in resumed.done:
+        return False
+    if not kept.add(packed):
+        return False
+    resumed.outcomes[row.outcome] += 1
+    return True

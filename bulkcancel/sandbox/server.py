@@ -1,0 +1,209 @@
+"""A local stand-in for Domo's Workflow API, on loopback only, for rehearsals and tests."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+import socket
+import struct
+import sys
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Self
+
+from aiohttp import web
+
+from bulkcancel.errors import UsageError
+from bulkcancel.sandbox.api import Answer, WorkflowApi, problem, server_error
+from bulkcancel.sandbox.options import SandboxOptions
+from bulkcancel.sandbox.rules import RULES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["RULES", "Sandbox", "SandboxOptions", "SandboxStats"]
+
+_HOST: Final = "127.0.0.1"
+_TOKEN_HEADER: Final = "X-DOMO-Developer-Token"  # noqa: S105 - its name, not its value
+_SERVER_ERRORS: Final = (500, 502, 503, 504)
+_SHUTDOWN_S: Final = 0.05  # a rehearsal ends at once, whatever its clients still hold open
+_BURST_S: Final = 0.1
+# struct linger: on, with no seconds to linger.
+_ABORT_ON_CLOSE: Final = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
+
+
+@dataclass(slots=True)
+class SandboxStats:
+    """What the sandbox has done so far."""
+
+    requests: int = 0
+    unauthorized: int = 0
+    rate_limited: int = 0
+    errors: int = 0
+    resets: int = 0
+    canceled: int = 0
+    """Running instances it was told to cancel, each counted once."""
+
+
+class _Bucket:
+    """A token bucket (as ITU-T I.371's leaky bucket): a rate, and little at once."""
+
+    def __init__(self, rate_per_s: float, now: float) -> None:
+        self._rate_per_s = rate_per_s
+        self._size = max(1.0, rate_per_s * _BURST_S)
+        self._level = self._size
+        self._at = now
+
+    def take(self, now: float) -> bool:
+        self._level = min(self._size, self._level + (now - self._at) * self._rate_per_s)
+        self._at = now
+        if self._level < 1:
+            return False
+        self._level -= 1
+        return True
+
+
+_SILENT = logging.getLogger("bulkcancel.sandbox")
+"""The server's own: a client that is cut off in the middle is nothing to print."""
+_SILENT.addHandler(logging.NullHandler())
+_SILENT.propagate = False
+
+
+class Sandbox:
+    """Domo's Workflow API as far as bulkcancel uses it, on 127.0.0.1.
+
+    An async context manager. It lives in the event loop it is entered in, which may be that of
+    the run it serves. What it answers follows from its seed and the order of the requests.
+    `clock` counts seconds; it times the rate limit and the settling, not the latency. Entering
+    raises `UsageError` when the port is taken.
+    """
+
+    def __init__(
+        self, options: SandboxOptions, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.options = options
+        self.stats = SandboxStats()
+        self._clock = clock
+        self._api = WorkflowApi(options.settle_s, clock)
+        self._rng = random.Random(options.seed)
+        limit = options.rate_limit_per_s
+        self._bucket = None if limit is None else _Bucket(limit, clock())
+        self._jitter_s = min(options.jitter_s, options.latency_s)
+        self._trouble_rate = options.error_rate + options.reset_rate
+        self._runner: web.ServerRunner | None = None
+        self._port = 0
+
+    @property
+    def port(self) -> int:
+        """The port listened on; 0 before the start."""
+        return self._port
+
+    @property
+    def base_url(self) -> str:
+        """`http://127.0.0.1:PORT`."""
+        return f"http://{_HOST}:{self._port}"
+
+    @property
+    def requests(self) -> int:
+        """How many requests have come in."""
+        return self.stats.requests
+
+    async def start(self) -> None:
+        """Listen; connections are accepted once this returns."""
+        server = web.Server(self._handle, access_log=None, logger=_SILENT)
+        self._runner = web.ServerRunner(server, shutdown_timeout=_SHUTDOWN_S)
+        await self._runner.setup()
+        try:
+            await web.TCPSite(self._runner, _HOST, self.options.port, backlog=1024).start()
+        except OSError as error:
+            await self.stop()
+            raise UsageError(
+                f"the sandbox cannot listen on port {self.options.port} ({error.strerror}): "
+                "choose another port, or 0 for any free one"
+            ) from error
+        self._port = self._runner.addresses[0][1]
+
+    async def stop(self) -> None:
+        """Close every connection, idle or not; harmless when it is not running."""
+        runner, self._runner = self._runner, None
+        if runner is not None:
+            await runner.cleanup()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        self.stats.requests += 1
+        refusal = self._refusal(request)
+        if refusal is not None:
+            return _response(refusal)
+        # Every draw is made on arrival, so that the order of the requests alone decides.
+        fault = self._fault()
+        answer = None
+        if fault is None or self._rng.random() < 0.5:
+            answer = self._api.answer(request.method, request.raw_path)
+            self.stats.canceled = self._api.canceled
+        pause_s = self.options.latency_s
+        if self._jitter_s:
+            pause_s += self._rng.uniform(-self._jitter_s, self._jitter_s)
+        if pause_s > 0:
+            await asyncio.sleep(pause_s)
+        if fault:
+            self.stats.errors += 1
+            return _response(server_error(fault))
+        if fault == 0 or answer is None:
+            self.stats.resets += 1
+            _reset(request)
+            return web.Response()  # goes nowhere: the connection is gone
+        return _response(answer)
+
+    def _refusal(self, request: web.BaseRequest) -> Answer | None:
+        token = request.headers.get(_TOKEN_HEADER, "")
+        if not token or self.options.token not in {None, token}:
+            self.stats.unauthorized += 1
+            return problem(401, "the developer token is missing or wrong")
+        if self._bucket is not None and not self._bucket.take(self._clock()):
+            self.stats.rate_limited += 1
+            return problem(429, "too many requests: slow down", retry_after="1")
+        return None
+
+    def _fault(self) -> int | None:
+        """Draw what goes wrong: nothing (`None`), a reset (0) or a server error's status."""
+        if not self._trouble_rate:
+            return None
+        draw = self._rng.random()
+        if draw < self.options.error_rate:
+            return self._rng.choice(_SERVER_ERRORS)
+        return 0 if draw < self._trouble_rate else None
+
+
+def _response(answer: Answer) -> web.Response:
+    response = web.Response(
+        status=answer.status, body=answer.body, headers={"Content-Type": answer.content_type}
+    )
+    if answer.retry_after is not None:
+        response.headers["Retry-After"] = answer.retry_after
+    return response
+
+
+def _reset(request: web.BaseRequest) -> None:
+    """Drop the connection with a RST instead of a FIN (SO_LINGER with no time to linger)."""
+    transport = request.transport
+    if transport is None:
+        return
+    held = transport.get_extra_info("socket")
+    if held is not None:
+        # Through a duplicate: not every event loop's own socket object allows changes.
+        with contextlib.suppress(OSError), _duplicate(held) as duplicate:
+            duplicate.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _ABORT_ON_CLOSE)
+    transport.abort()
+
+
+def _duplicate(held: socket.socket) -> socket.socket:
+    return socket.fromfd(held.fileno(), held.family, held.type)

@@ -1,0 +1,163 @@
+"""`bulkcancel sandbox` as a process: what it prints, answers, and how it ends."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.processes import bulkcancel, command, environment, write_ids
+from tests.support.runs import make_ids
+
+IDS = make_ids(6)
+posix = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+
+
+class Served:
+    """A sandbox process that has said where it listens."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        assert process.stdout is not None
+        self.said = process.stdout.readline()
+        self.port = int(self.said.rpartition(":")[2])
+
+    def post(self, instance_id: str, token: str | None = "any-token") -> tuple[int, Any]:
+        """Send one cancel; return status and body."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        headers = {} if token is None else {"X-DOMO-Developer-Token": token}
+        try:
+            path = f"/api/workflow/v1/instances/{instance_id}/cancel"
+            connection.request("POST", path, headers=headers)
+            answer = connection.getresponse()
+            return answer.status, json.loads(answer.read())
+        finally:
+            connection.close()
+
+    def end(self, number: signal.Signals) -> int:
+        """Send a signal; return the exit code. Nothing more may have been printed."""
+        self.process.send_signal(number)
+        out, err = self.process.communicate(timeout=10)
+        assert (out, err) == ("", "")
+        return self.process.returncode
+
+
+@contextmanager
+def _serving(cwd: Path, *options: str) -> Iterator[Served]:
+    process = subprocess.Popen(
+        command("sandbox", "--port", "0", "--latency", "1ms", "--jitter", "0", *options),
+        cwd=cwd, env=environment(), text=True, stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        yield Served(process)
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@posix
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_it_says_where_it_listens_answers_and_ends_by_a_signal(
+    tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    """One line once it is ready; a cancel with a token is answered; the code names the signal."""
+    with _serving(tmp_path) as sandbox:
+        assert sandbox.said == f"listening on http://127.0.0.1:{sandbox.port}\n"
+        assert sandbox.port > 0
+        status, body = sandbox.post(IDS[0])
+        assert (status, body["id"]) == (200, IDS[0])
+        status, body = sandbox.post(IDS[0], token=None)
+        assert status == 401
+        assert "id" not in body
+        assert sandbox.end(number) == code
+        with pytest.raises(ConnectionRefusedError):
+            sandbox.post(IDS[0])
+
+
+def test_the_rule_of_the_last_digits(tmp_path: Path) -> None:
+    """What its help states is what it answers; with `--token` no other token will do."""
+    with _serving(tmp_path, "--token", "the-one") as sandbox:
+        assert sandbox.post(IDS[0], token="another")[0] == 401
+        said = {end: sandbox.post(IDS[0][:-3] + end, "the-one") for end in ENDS}
+    assert {end: status for end, (status, _) in said.items()} == {
+        "d0e": 200, "ca0": 200, "404": 404, "403": 403,
+    }  # fmt: skip
+    assert said["d0e"][1]["status"] == "COMPLETED"
+    assert said["ca0"][1]["status"] == "CANCELED"
+
+
+ENDS = ("d0e", "ca0", "404", "403")
+
+
+def test_help_states_the_rule_and_every_option(tmp_path: Path) -> None:
+    """Who rehearses must know which IDs fail, and how to make trouble."""
+    done = bulkcancel("sandbox", "--help", cwd=tmp_path)
+    assert (done.code, done.stderr) == (0, "")
+    words = " ".join(done.stdout.split())
+    assert "Every well-formed instance ID exists and is running, except by its last three" in words
+    for end, meaning in zip(ENDS, ("200, COMPLETED", "200, CANCELED", "404", "403"), strict=True):
+        (line,) = [each for each in done.stdout.splitlines() if f"...{end} " in each]
+        assert line.endswith(f" {meaning}")
+    options = (
+        "--port", "--token", "--latency", "--jitter", "--rate-limit", "--error-rate",
+        "--reset-rate", "--settle", "--seed",
+    )  # fmt: skip
+    assert [option for option in options if option not in words.split()] == []
+
+
+def test_a_taken_port_is_a_sentence(tmp_path: Path) -> None:
+    """Exit 2, naming the port, without a traceback and without a claim to listen."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = bulkcancel("sandbox", "--port", str(port), cwd=tmp_path)
+    assert (done.code, done.stdout) == (2, "")
+    assert done.stderr.startswith("bulkcancel: ")
+    assert f" port {port} " in done.stderr
+    assert "choose another port" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [("--latency", "soon", "500ms"), ("--error-rate", "2", "0 to 1")],
+)
+def test_an_option_that_makes_no_sense_is_a_sentence(
+    tmp_path: Path, option: str, value: str, said: str
+) -> None:
+    """Exit 2, saying what it may be; nothing is served."""
+    done = bulkcancel("sandbox", option, value, cwd=tmp_path)
+    assert (done.code, done.stdout) == (2, "")
+    assert done.stderr.startswith("bulkcancel: ")
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_run_against_it(tmp_path: Path) -> None:
+    """Its address is a `--base-url`: a rehearsal in two processes, with the trouble asked for."""
+    ids = write_ids(tmp_path / "ids.txt", [*IDS, IDS[0][:-3] + "404"])
+    options = ("--error-rate", "0.3", "--seed", "4", "--settle", "1h")
+    with _serving(tmp_path, *options) as sandbox:
+        target = (
+            "--base-url",
+            f"http://127.0.0.1:{sandbox.port}",
+            "--rate",
+            "200",
+            "--attempts",
+            "20",
+        )
+        done = bulkcancel("run", ids, *target, cwd=tmp_path)
+    assert done.code == 1, done.stderr
+    outcomes = {row["instanceId"]: row["outcome"] for row in done.rows()}
+    assert outcomes == dict.fromkeys(IDS, "accepted") | {IDS[0][:-3] + "404": "not_found"}
+    (finished,) = done.events("run.finished")
+    assert int(str(finished["retries"])) > 0

@@ -1,0 +1,98 @@
+"""What a server sees of the ceiling: never more than it, and nearly all of it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from bisect import bisect_left
+from pathlib import Path
+
+import pytest
+
+from tests.support import faulty_answers as answers
+from tests.support.faulty_answers import Answer
+from tests.support.faulty_server import FaultyServer, running_in_thread
+from tests.support.processes import bulkcancel, write_ids
+from tests.support.runs import make_ids
+
+pytestmark = pytest.mark.slow
+
+
+class _WatchedServer(FaultyServer):
+    """A server that knows for how long its own event loop stood still at most.
+
+    What arrives in such a time is seen late and all at once, however evenly it was sent.
+    """
+
+    stood_still_s = 0.0
+
+    async def listen(self) -> None:
+        await super().listen()
+        self._ticking = asyncio.create_task(self._tick())
+
+    async def refuse(self, *, drop: bool = True) -> None:
+        self._ticking.cancel()
+        await super().refuse(drop=drop)
+
+    async def _tick(self) -> None:
+        at = time.monotonic()
+        while True:
+            await asyncio.sleep(0.005)
+            at, before = time.monotonic(), at
+            self.stood_still_s = max(self.stood_still_s, at - before - 0.005)
+
+
+def _seen(directory: Path, rate: int, seconds: int) -> list[float]:
+    """When a server that was awake all the time sees the requests of a run of so many seconds.
+
+    Another run is made, up to five, where the server itself stood still.
+    """
+    for turn in range(5):
+        folder = directory / str(turn)
+        folder.mkdir()
+        write_ids(folder / "ids.txt", make_ids(rate * seconds))
+        server = _WatchedServer(lambda i, _n: Answer(answers.ok(i).data, delay_s=0.05))
+        with running_in_thread(server):
+            done = bulkcancel(
+                "run", "ids.txt", "--base-url", server.base_url, "--rate", str(rate),
+                "--concurrency", "96", cwd=folder,
+            )  # fmt: skip
+            at = sorted(seen.at for seen in server.requests)
+        assert done.code == 0, done.stderr
+        assert len(at) == rate * seconds
+        if server.stood_still_s < 0.01:
+            break
+    return at
+
+
+@pytest.mark.parametrize(("rate", "seconds"), [(20, 4), (200, 4), (1000, 4)])
+def test_the_server_sees_the_ceiling_and_no_more(tmp_path: Path, rate: int, seconds: int) -> None:
+    """With answers that take 50 ms: evenly spaced from the first on, no second above it."""
+    at = _seen(tmp_path, rate, seconds)
+    mean_per_s = (len(at) - 1) / (at[-1] - at[0])
+    assert 0.96 * rate <= mean_per_s <= 1.005 * rate
+    fullest = max(bisect_left(at, start + 1) - n for n, start in enumerate(at))
+    assert fullest <= max(rate + 1, 1.02 * rate)
+
+
+LOOK_UP_STALLS = """
+import socket, time
+real = socket.getaddrinfo
+def getaddrinfo(*arguments, **options):
+    time.sleep(1.5)
+    return real(*arguments, **options)
+socket.getaddrinfo = getaddrinfo
+"""
+
+
+def test_what_stalled_at_the_start_is_not_sent_in_one_moment(tmp_path: Path) -> None:
+    """While a name is looked up requests are let go one by one; they must not leave together."""
+    write_ids(tmp_path / "ids.txt", make_ids(50))
+    with running_in_thread(FaultyServer()) as server:
+        base_url = server.base_url.replace("127.0.0.1", "localhost")
+        options = ("--base-url", base_url, "--rate", "20", "--loop", "asyncio")
+        done = bulkcancel("run", "ids.txt", *options, cwd=tmp_path, fault=LOOK_UP_STALLS)
+        at = sorted(seen.at for seen in server.requests)
+    assert done.code == 0, done.stderr
+    assert len(at) == 50
+    assert max(bisect_left(at, start + 1) - n for n, start in enumerate(at)) <= 21

@@ -1,0 +1,66 @@
+"""The pace against a limiter that nobody here wrote: nginx's `limit_req`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import anyio
+import pytest
+
+from bulkcancel.engine.engine import Policy
+from bulkcancel.models import Outcome
+from tests.support.nginx_server import Limit, Logged, NginxOptions, NginxServer, nginx_server
+from tests.support.runs import Run, make_ids
+
+pytestmark = pytest.mark.slow
+
+POLICY = Policy(rate_per_s=1000, concurrency=16)
+
+
+def _limit(rate_per_s: int) -> Limit:
+    return Limit(rate_per_s, burst=10, nodelay=True)
+
+
+def _run(server: NginxServer, ids: list[str], changes: Sequence[tuple[float, int]] = ()) -> Run:
+    run = Run(server.base_url, POLICY)
+
+    async def change() -> None:
+        for after_s, rate_per_s in changes:
+            await anyio.sleep(after_s)
+            await anyio.to_thread.run_sync(server.reload, _limit(rate_per_s))
+
+    async def work() -> None:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(change)
+            await run.work(ids)
+            tasks.cancel_scope.cancel()
+
+    anyio.run(work)
+    assert run.outcomes() == {Outcome.ACCEPTED: len(ids)}
+    return run
+
+
+def _accepted_per_s(logged: list[Logged], from_s: float, to_s: float) -> float:
+    began = logged[0].at
+    return sum(from_s <= x.at - began < to_s for x in logged if x.status == 200) / (to_s - from_s)
+
+
+@pytest.mark.timeout(180)
+def test_an_unknown_limit_is_found_and_used() -> None:
+    """100 a second without a word of when to come back: nearly all of it, for few 429s."""
+    with nginx_server(NginxOptions(limit=_limit(100), access_log=True)) as server:
+        _run(server, make_ids(1500))
+        logged = server.logged()
+    assert _accepted_per_s(logged, 5, 13) >= 95
+    assert sum(x.status == 429 for x in logged) <= 0.02 * len(logged)
+
+
+@pytest.mark.timeout(180)
+def test_a_limit_that_falls_to_a_fifth_and_returns_is_followed() -> None:
+    """Slower at once, faster again: no ID is failed by it."""
+    with nginx_server(NginxOptions(limit=_limit(100), access_log=True)) as server:
+        _run(server, make_ids(1600), changes=[(5, 20), (10, 100)])
+        logged = server.logged()
+    assert 17 <= _accepted_per_s(logged, 9, 14) <= 21
+    assert _accepted_per_s(logged, 20, 23) >= 90
+    assert sum(x.status == 429 for x in logged) <= 0.03 * len(logged)

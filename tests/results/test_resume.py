@@ -1,0 +1,168 @@
+"""A results file read back and repaired, whatever has happened to it."""
+
+from __future__ import annotations
+
+import tracemalloc
+from pathlib import Path
+
+import pytest
+
+from bulkcancel.errors import OutputError
+from bulkcancel.ids import IdSet, pack
+from bulkcancel.models import CancelResult, Outcome
+from bulkcancel.results.codec import Format, encode
+from bulkcancel.results.resume import Resumed, read_back, repair
+from tests.support.results import HOST, content, result
+from tests.support.runs import make_ids
+
+IDS = make_ids(6)
+forms = pytest.mark.parametrize("form", list(Format))
+
+
+def _file(tmp_path: Path, form: Format, *results: CancelResult) -> Path:
+    path = tmp_path / f"r.{form}"
+    path.write_bytes(content(form, *results))
+    return path
+
+
+def _resume(path: Path, form: Format, sent: IdSet | None = None) -> Resumed:
+    """Read a file back, which changes nothing, and repair it."""
+    before = path.read_bytes()
+    resumed, needed = read_back(path, form, HOST)
+    assert path.read_bytes() == before
+    repair(path, resumed, needed, sent)
+    return resumed
+
+
+def _done(resumed: Resumed, ids: list[str]) -> list[str]:
+    return [each for each in ids if pack(each) in resumed.done]
+
+
+@forms
+def test_a_file_cut_at_any_byte_keeps_its_whole_rows(tmp_path: Path, form: Format) -> None:
+    """The torn row goes, every whole one stays as it was, and what it says is known."""
+    results = [
+        result(IDS[0]),
+        result(IDS[1], Outcome.NOT_FOUND),
+        result("../../x", Outcome.INVALID),
+        result(IDS[2], Outcome.COMPLETED),
+    ]
+    whole = content(form, *results)
+    path = tmp_path / f"r.{form}"
+    for size in range(len(whole) + 1):
+        path.write_bytes(whole[:size])
+        resumed = _resume(path, form)
+        left = path.read_bytes()
+        if size < len(form.header):
+            assert left == form.header
+        else:
+            assert left == whole[: whole[:size].rfind(b"\n") + 1]
+        rows = left.count(b"\n") - form.header.count(b"\n")
+        kept = [r.instance_id for r in results[:rows]]
+        assert _done(resumed, IDS) == [each for each in kept if each in IDS]
+        assert resumed.take_invalid("../../x") is ("../../x" in kept)
+        assert _resume(path, form).notes == []
+
+
+@forms
+def test_a_failure_that_is_not_sent_again_keeps_its_row(tmp_path: Path, form: Format) -> None:
+    """An ID beyond --limit, or of another input: one row stays, and counts as a failure."""
+    rows = [
+        result(IDS[0], Outcome.FAILED),
+        result(IDS[1], Outcome.FAILED),
+        result(IDS[2], Outcome.FORBIDDEN),
+        result(IDS[1], Outcome.FORBIDDEN),
+        result(IDS[3]),
+        result(IDS[3], Outcome.FAILED),
+    ]
+    path = _file(tmp_path, form, *rows)
+    sent = IdSet()
+    sent.add(pack(IDS[0]))
+    resumed = _resume(path, form, sent)
+    assert path.read_bytes() == content(form, rows[1], rows[2], rows[4])
+    assert resumed.kept_failures() == 2
+    assert _resume(path, form, IdSet()).kept_failures() == 2
+    assert path.read_bytes() == content(form, rows[1], rows[2], rows[4])
+
+
+@forms
+def test_a_row_that_does_not_parse_is_named_and_only_it_goes(tmp_path: Path, form: Format) -> None:
+    """Its ID is sent again; every other byte of the file stays."""
+    rows = [encode([result(each)], form) for each in IDS]
+    for damage in (b"garbage\n", b"\n", rows[2][:50] + b"\n", b"\xff\xfe\n", b"\0" * 60 + b"\n",
+                   b'{"instanceId": 1}\n', rows[2].replace(b"accepted", b"perhaps"),
+                   rows[2].replace(IDS[2].encode(), b"not-an-id")):  # fmt: skip
+        path = tmp_path / f"r.{form}"
+        path.write_bytes(form.header + b"".join((*rows[:2], damage, *rows[3:])))
+        resumed = _resume(path, form)
+        assert path.read_bytes() == form.header + b"".join((*rows[:2], *rows[3:]))
+        assert _done(resumed, IDS) == [*IDS[:2], *IDS[3:]]
+        (note,) = resumed.notes
+        assert f"{path}:{3 + form.header.count(10)} " in note
+        assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+@forms
+def test_rows_to_be_sent_again_are_taken_out(tmp_path: Path, form: Format) -> None:
+    """As the table of outcomes says; so there is one row for each ID at all times."""
+    outcomes = list(Outcome)
+    ids = make_ids(len(outcomes))
+    results = [result(each, word) for each, word in zip(ids, outcomes, strict=True)]
+    path = _file(tmp_path, form, *results)
+    resumed = _resume(path, form)
+    again = {Outcome.FORBIDDEN, Outcome.FAILED, Outcome.UNCONFIRMED}
+    assert path.read_bytes() == content(form, *(r for r in results if r.outcome not in again))
+    assert len(resumed.again) == 3
+    assert resumed.outcomes.total() == len(outcomes) - 3
+    assert resumed.kept_failures() == 3  # not_found, rejected, invalid
+    assert (path.stat().st_mode & 0o777) == 0o600
+
+
+@forms
+def test_a_second_row_for_an_id_is_taken_out(tmp_path: Path, form: Format) -> None:
+    """The first one counts, and the finding is told."""
+    path = _file(tmp_path, form, result(IDS[0]), result(IDS[1]), result(IDS[0]))
+    resumed = _resume(path, form)
+    assert path.read_bytes() == content(form, result(IDS[0]), result(IDS[1]))
+    assert "second row" in resumed.notes[0]
+
+
+@forms
+def test_a_file_of_another_host_is_refused_untouched(tmp_path: Path, form: Format) -> None:
+    """Those IDs were cancelled elsewhere; the message says where and which row."""
+    path = _file(tmp_path, form, result(IDS[0]), result(IDS[1], host="other.domo.com"))
+    before = path.read_bytes()
+    with pytest.raises(OutputError, match=rf"{path.name}:{2 + form.header.count(10)} .*other"):
+        read_back(path, form, HOST)
+    assert path.read_bytes() == before
+
+
+@forms
+def test_a_file_with_nothing_in_it_yet_is_a_start(tmp_path: Path, form: Format) -> None:
+    """Empty, or a header alone: what a run leaves that was killed at once."""
+    path = tmp_path / f"r.{form}"
+    for start in (b"", form.header):
+        path.write_bytes(start)
+        resumed = _resume(path, form)
+        assert (len(resumed.done), resumed.notes) == (0, [])
+        assert path.read_bytes() == form.header
+
+
+def test_each_invalid_row_counts_for_one(tmp_path: Path) -> None:
+    """Two input rows with the same bad text need two rows; it is the stored text that matters."""
+    path = _file(tmp_path, Format.CSV, *2 * [result("=x\x1b", Outcome.INVALID)])
+    resumed = _resume(path, Format.CSV)
+    assert [resumed.take_invalid("=x\x1b") for _ in range(3)] == [True, True, False]
+
+
+@pytest.mark.parametrize("outcome", [Outcome.ACCEPTED, Outcome.FAILED])
+def test_ids_read_back_are_small(tmp_path: Path, outcome: Outcome) -> None:
+    """At most 100 bytes each, so that a million fit a small container."""
+    count = 100_000
+    path = _file(tmp_path, Format.CSV, *(result(each, outcome) for each in make_ids(count)))
+    tracemalloc.start()
+    resumed, needed = read_back(path, Format.CSV, HOST)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(resumed.done) + len(needed.dropped) == count
+    assert peak < 100 * count
