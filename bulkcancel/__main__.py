@@ -6,8 +6,7 @@ import sys
 from importlib import import_module
 
 from bulkcancel.cli import SIGNALS
-from bulkcancel.crash import CRASHED, fault_of
-from bulkcancel.errors import InterruptedRunError
+from bulkcancel.errors import CRASHED, InterruptedRunError, fault_of
 
 
 def main() -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from bulkcancel.text import shorten
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,6 +23,7 @@ _PAGE = re.compile(
     re.IGNORECASE,
 )
 _HEX_ALONE = re.compile(rf"{_HEX}{{32}}")
+_DOMAIN = ".domo.com"
 _OUTER_SPACE = " \t\r\n\ufeff\xa0"
 
 is_plain_id = _ID.fullmatch
@@ -48,6 +52,34 @@ def page_host(text: str) -> str | None:
     """
     page = _PAGE.fullmatch(text.strip(_OUTER_SPACE))
     return page[1].lower().removesuffix(":443") if page else None
+
+
+@dataclass(slots=True)
+class PageHost:
+    """The host whose executions pages stand for the run's instances.
+
+    Where it is not known, as behind a gateway, it is that of the first page: instances of two
+    hosts cannot be meant by one run.
+    """
+
+    name: str | None = None
+
+    @classmethod
+    def of_run(cls, host: str) -> PageHost:
+        """Return that of a run against `host`: known if it is one of Domo's own."""
+        name = host.partition("/")[0].partition(":")[0]
+        return cls(name if name.endswith(_DOMAIN) else None)
+
+    def refusal(self, host: str) -> str | None:
+        """Return why a page on `host` does not belong to this run, `None` if it does."""
+        if self.name is None:
+            self.name = host
+        if host == self.name:
+            return None
+        return (
+            f"this is a page on {shorten(host, 80)}, the run is about {self.name}: cancel each "
+            "instance of Domo in a run of its own"
+        )
 
 
 def why_no_id(text: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bulkcancel.cli.signals import SIGNALS
+from bulkcancel.cli.process import SIGNALS
 
 __all__ = [
     "SIGNALS",

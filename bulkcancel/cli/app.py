@@ -10,8 +10,7 @@ import cyclopts
 
 from bulkcancel.cli.mistakes import sentence_of
 from bulkcancel.cli.settings_sources import PREFIX
-from bulkcancel.crash import CRASHED, fault_of
-from bulkcancel.errors import BulkcancelError, InterruptedRunError
+from bulkcancel.errors import CRASHED, BulkcancelError, InterruptedRunError, fault_of
 from bulkcancel.reporting import (
     hold_standard_descriptors,
     logs_are_json,

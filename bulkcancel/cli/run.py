@@ -16,13 +16,19 @@ from cyclopts import Parameter
 
 from bulkcancel.cli.files import check_files
 from bulkcancel.cli.mistakes import refuse_options
+from bulkcancel.cli.process import SIGNALS, loop_options
 from bulkcancel.cli.settings import RunSettings
 from bulkcancel.cli.settings_sources import from_environment_and_file
-from bulkcancel.cli.signals import SIGNALS
 from bulkcancel.cli.sources import Inputs, open_inputs
-from bulkcancel.cli.system import LoopFactory, loop_factory
 from bulkcancel.cli.token import SANDBOX_TOKEN, read_token
-from bulkcancel.cli.wiring import again_of, ok_of, plan_of, policy_of, summary_of
+from bulkcancel.cli.wiring import (
+    again_of,
+    display_options_of,
+    ok_of,
+    plan_of,
+    policy_of,
+    summary_of,
+)
 from bulkcancel.domo import SANDBOX, DomoClient, base_url_of, host_of
 from bulkcancel.engine import Engine, Policy, Stats, Stop
 from bulkcancel.errors import (
@@ -36,7 +42,7 @@ from bulkcancel.errors import (
 )
 from bulkcancel.quantities import parse_duration
 from bulkcancel.reporting import Display, Gauge, confirm, is_interactive
-from bulkcancel.results import Collector, Ledger, StreamLedger, format_of
+from bulkcancel.results import ResultsFile, ResultsStream, ResultsWriter, format_of
 from bulkcancel.sandbox import SandboxOptions
 from bulkcancel.text import visible
 
@@ -74,7 +80,7 @@ def run(
     """Cancel every instance listed in the inputs, and write one result row for each ID."""
     SIGNALS.loaded()
     refuse_options(inputs, RunSettings.model_fields)
-    with Display(settings) as display:
+    with Display(display_options_of(settings)) as display:
         try:
             check_files(inputs, settings)
             display.open_log_file()
@@ -107,7 +113,7 @@ class RunCommand:
     def run(self) -> int:
         """Do it all; return the exit code. Raises `BulkcancelError` for what prevents a start."""
         settings = self._settings
-        new_loop = loop_factory(settings.loop)
+        loop = loop_options(settings.loop)
         self._host = SANDBOX if settings.sandbox else host_of(self._base_url())
         with self._display.reading() as on_progress:
             inputs = open_inputs(self._paths, settings, self._host, on_progress)
@@ -115,17 +121,17 @@ class RunCommand:
         token = SANDBOX_TOKEN  # where nothing is sent, or to nobody
         if not settings.sandbox and inputs.to_cancel != 0:
             token = read_token(settings.token_file, ask=not settings.dry_run)
-        ledger = self._reserve_ledger()
-        policy = policy_of(settings, inputs, ledger.resumed)
-        if ledger.resumed is not None:
-            inputs.skip(ledger.resumed)
-            inputs.notes.extend(ledger.resumed.notes)
+        results = self._reserve_results()
+        policy = policy_of(settings, inputs, results.resumed)
+        if results.resumed is not None:
+            inputs.skip(results.resumed)
+            inputs.notes.extend(results.resumed.notes)
         if settings.dry_run:
             self._display.plan(plan_of(settings, inputs, policy, self._host))
             self._display.say("Dry run: nothing was sent.")
             return 0
-        error = self._work(inputs, ledger, token, policy, new_loop)
-        return self._finish(inputs, ledger, error)
+        error = self._work(inputs, results, token, policy, loop)
+        return self._finish(inputs, results, error)
 
     def _base_url(self) -> str:
         return base_url_of(self._settings.instance, self._settings.base_url)
@@ -138,16 +144,16 @@ class RunCommand:
                 "--expect-count: nothing was sent"
             )
 
-    def _reserve_ledger(self) -> Ledger | StreamLedger:
+    def _reserve_results(self) -> ResultsFile | ResultsStream:
         settings = self._settings
-        ledger: Ledger | StreamLedger
+        results: ResultsFile | ResultsStream
         if settings.output == "-":
             if sys.stdout is None:
                 raise OutputError("standard output is closed: choose another -o")
             form = format_of("-", settings.output_format)
-            ledger = StreamLedger(sys.stdout.fileno(), form=form)
+            results = ResultsStream(sys.stdout.fileno(), form=form)
         else:
-            ledger = Ledger.reserve(
+            results = ResultsFile.reserve(
                 settings.output,
                 host=self._host,
                 resume=settings.resume,
@@ -156,16 +162,16 @@ class RunCommand:
                 again=again_of(settings),
                 dry_run=settings.dry_run,
             )
-        self._resources.callback(ledger.close)
-        return ledger
+        self._resources.callback(results.close)
+        return results
 
     def _work(
         self,
         inputs: Inputs,
-        ledger: Ledger | StreamLedger,
+        results: ResultsFile | ResultsStream,
         token: str,
         policy: Policy,
-        new_loop: LoopFactory,
+        loop: dict[str, bool],
     ) -> BulkcancelError | None:
         """Show the plan, ask, and cancel; return why it ended early, if it did.
 
@@ -173,18 +179,18 @@ class RunCommand:
         """
         try:
             self._confirm(plan_of(self._settings, inputs, policy, self._host), inputs)
-            ledger.begin(inputs.sent_again)
+            results.begin(inputs.sent_again)
             self._start_clock()
             anyio.run(
                 self._cancel_all,
                 inputs,
-                ledger,
+                results,
                 token,
                 policy,
-                backend_options={"loop_factory": new_loop},
+                backend_options=loop,
             )
-            ledger.close()
-            reason = ledger.failure or self._stop.reason
+            results.close()
+            reason = results.failure or self._stop.reason
         except Exception as error:  # noqa: BLE001 - a reason like the others
             reason = unwrapped(error)
         finally:
@@ -211,14 +217,14 @@ class RunCommand:
         self._started_at, self._began = datetime.now(UTC), time.monotonic()
 
     def _finish(
-        self, inputs: Inputs, ledger: Ledger | StreamLedger, error: BulkcancelError | None
+        self, inputs: Inputs, results: ResultsFile | ResultsStream, error: BulkcancelError | None
     ) -> int:
         """Tell what the run came to and return its exit code."""
         summary = summary_of(
             self._settings,
             inputs,
             self._stats,
-            ledger.resumed,
+            results.resumed,
             host=self._host,
             error=error,
             started_at=self._started_at,
@@ -235,7 +241,7 @@ class RunCommand:
     async def _cancel_all(
         self,
         inputs: Inputs,
-        ledger: Ledger | StreamLedger,
+        results: ResultsFile | ResultsStream,
         token: str,
         policy: Policy,
     ) -> None:
@@ -284,4 +290,4 @@ class RunCommand:
                 pace_per_s=lambda: engine.pacer.rate_per_s,
             )
             async with self._display.progress(gauge):
-                await engine.run(inputs.items(), Collector(ledger, self._stats).collect)
+                await engine.run(inputs.items(), ResultsWriter(results, self._stats.count).collect)

@@ -8,8 +8,7 @@ from contextlib import suppress
 import anyio
 import cyclopts
 
-from bulkcancel.cli.signals import SIGNALS
-from bulkcancel.cli.system import loop_factory
+from bulkcancel.cli.process import SIGNALS, loop_options
 from bulkcancel.errors import InterruptedRunError, UsageError
 from bulkcancel.quantities import parse_duration
 from bulkcancel.sandbox import RULES, Sandbox, SandboxOptions
@@ -77,7 +76,7 @@ def sandbox(
         )
     except ValueError as error:
         raise UsageError(str(error)) from None
-    return anyio.run(_serve, options, backend_options={"loop_factory": loop_factory("auto")})
+    return anyio.run(_serve, options, backend_options=loop_options("auto"))
 
 
 async def _serve(options: SandboxOptions) -> int:

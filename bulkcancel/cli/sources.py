@@ -11,13 +11,12 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING, cast
 
 from bulkcancel.errors import UsageError
-from bulkcancel.ids import IdSet, pack, parse_instance_id
+from bulkcancel.ids import IdSet, PageHost, pack, parse_instance_id
 from bulkcancel.inputs import (
     Argument,
     CheckedInput,
     Condition,
     InputOptions,
-    PageHost,
     ThreadedIterator,
     check_files,
     listed,

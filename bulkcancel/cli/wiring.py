@@ -7,9 +7,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from bulkcancel.cli.finish import Finish, finish_command
+from bulkcancel.cli.process import fitting_concurrency
 from bulkcancel.cli.settings_sources import settings_variables
-from bulkcancel.cli.system import fitting_concurrency
 from bulkcancel.engine import Limits, Policy
 from bulkcancel.errors import (
     BulkcancelError,
@@ -27,7 +26,7 @@ from bulkcancel.quantities import (
     parse_rate,
     share_of,
 )
-from bulkcancel.reporting import Plan, Summary
+from bulkcancel.reporting import DisplayOptions, Finish, Plan, Summary, finish_command
 from bulkcancel.results import timestamp
 from bulkcancel.version import VERSION
 
@@ -53,6 +52,19 @@ def plan_of(settings: RunSettings, inputs: Inputs, policy: Policy, host: str) ->
         concurrency=policy.concurrency,
         output=settings.output,
         notes=inputs.notes,
+    )
+
+
+def display_options_of(settings: RunSettings) -> DisplayOptions:
+    """Return what of the run is to be seen."""
+    return DisplayOptions(
+        log_format=settings.log_format,
+        log_level=settings.log_level,
+        log_file=settings.log_file,
+        quiet=settings.quiet,
+        summary=settings.summary,
+        rows_on_stdout=settings.output == "-",
+        dry_run=settings.dry_run,
     )
 
 

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from bulkcancel.domo.address import SANDBOX, base_url_of, host_of
-from bulkcancel.domo.answers import Reply
+from bulkcancel.domo.answers import Answer
 from bulkcancel.domo.client import DomoClient
 from bulkcancel.domo.faults import AttemptError, ConnectFailedError, NotSentError
-from bulkcancel.domo.verdict import Next, Verdict, judge_fault, judge_reply, outcome_of
+from bulkcancel.domo.verdict import Next, Verdict, judge_answer, judge_fault, outcome_of
 
 __all__ = [
     "SANDBOX",
+    "Answer",
     "AttemptError",
     "ConnectFailedError",
     "DomoClient",
     "Next",
     "NotSentError",
-    "Reply",
     "Verdict",
     "base_url_of",
     "host_of",
+    "judge_answer",
     "judge_fault",
-    "judge_reply",
     "outcome_of",
 ]

@@ -134,7 +134,7 @@ def _inflate(body: bytes, window_bits: int) -> bytes | None:
     return plain if inflater.eof or len(plain) > MAX_BODY_BYTES else None
 
 
-class Reply(NamedTuple):
+class Answer(NamedTuple):
     """One answer of the server to one attempt."""
 
     http_status: int

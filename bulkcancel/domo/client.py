@@ -21,7 +21,7 @@ from yarl import URL
 from bulkcancel.domo.address import base_url_of, host_of
 from bulkcancel.domo.answers import (
     MAX_BODY_BYTES,
-    Reply,
+    Answer,
     parse_instance,
     read_other,
     redacted,
@@ -156,7 +156,7 @@ class DomoClient:
 
     async def cancel(
         self, instance_id: str, *, fresh: bool = False, pace: Pace | None = None
-    ) -> Reply:
+    ) -> Answer:
         """Send one cancel for a valid, lower-case ID and return the server's answer.
 
         `fresh` has it sent on a connection of its own instead of a kept-alive one; `pace` is
@@ -201,12 +201,12 @@ class DomoClient:
             if instance is not None:
                 if self._token_bytes in body or b"\\" in body:  # a gateway may echo it
                     instance = redacted(instance, self._token)
-                return Reply(status, instance, True, "", None, latency_s)  # noqa: FBT003
+                return Answer(status, instance, True, "", None, latency_s)  # noqa: FBT003
         said, is_object = read_other(body, instance_id)
         if not making.fresh and _gives_up_idle_connection(response, is_object=is_object):
             raise IdleConnectionClosedError("the server gave up an idle connection")
         message = shorten(visible(redact(said, self._token)))
-        return Reply(status, None, is_object, message, _retry_after_s(response.headers), latency_s)
+        return Answer(status, None, is_object, message, _retry_after_s(response.headers), latency_s)
 
     @staticmethod
     async def _read(response: aiohttp.ClientResponse) -> bytes:

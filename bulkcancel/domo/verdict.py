@@ -16,7 +16,7 @@ from bulkcancel.domo.faults import (
 from bulkcancel.models import ErrorCode, Outcome
 
 if TYPE_CHECKING:
-    from bulkcancel.domo.answers import Reply
+    from bulkcancel.domo.answers import Answer
 
 _RETRIED = frozenset({408, 425})
 _ANSWER_LOST = frozenset({502, 504})  # a gateway had none, or none in time
@@ -74,7 +74,7 @@ def outcome_of(status: str | None) -> Outcome:
     return _OUTCOMES.get(status.upper(), Outcome.ACCEPTED) if status else Outcome.ACCEPTED
 
 
-def judge_reply(reply: Reply, *, ambiguous_before: bool) -> Verdict:
+def judge_answer(reply: Answer, *, ambiguous_before: bool) -> Verdict:
     """Return what an answer means; `ambiguous_before`: an earlier attempt may have been applied.
 
     Only a JSON object is the API's word on one instance. Any other answer comes from somewhere
@@ -97,7 +97,7 @@ def judge_reply(reply: Reply, *, ambiguous_before: bool) -> Verdict:
     return _final(Outcome.REJECTED, ErrorCode.REJECTED, reply, hint)
 
 
-def _trouble(reply: Reply) -> Verdict | None:
+def _trouble(reply: Answer) -> Verdict | None:
     """Return what an answer means that is no word on this instance, `None` for one that is."""
     status, pause_s = reply.http_status, reply.retry_after_s
     if status == 401:
@@ -136,7 +136,7 @@ def judge_fault(fault: AttemptError) -> Verdict:
 
 def _again(
     code: ErrorCode,
-    reply: Reply,
+    reply: Answer,
     hint: str = "",
     *,
     step: Next = Next.RETRY,
@@ -152,10 +152,10 @@ def _again(
     )
 
 
-def _final(outcome: Outcome, code: ErrorCode, reply: Reply, hint: str) -> Verdict:
+def _final(outcome: Outcome, code: ErrorCode, reply: Answer, hint: str) -> Verdict:
     return Verdict(Next.DONE, outcome, _error(code, reply) + hint)
 
 
-def _error(code: ErrorCode, reply: Reply) -> str:
+def _error(code: ErrorCode, reply: Answer) -> str:
     said = f"{code}: HTTP {reply.http_status}"
     return f"{said}: {reply.message}" if reply.message else said

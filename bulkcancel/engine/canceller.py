@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 import anyio
 
 from bulkcancel.domo import (
+    Answer,
     AttemptError,
     Next,
     NotSentError,
-    Reply,
     Verdict,
+    judge_answer,
     judge_fault,
-    judge_reply,
     outcome_of,
 )
 from bulkcancel.engine.result import bug_result, result_of
-from bulkcancel.engine.retries import History, Undecided
+from bulkcancel.engine.retries import HeldBack, History
 from bulkcancel.errors import BulkcancelError
 from bulkcancel.pacing import full_jitter
 
@@ -76,9 +76,9 @@ class Canceller:
         self._attempts = attempts
         self._rng = rng
         self._host = host
-        self._undecided = Undecided(breaker, attempts=attempts)
-        self.leftover = self._undecided.next
-        self.given_up = self._undecided.given_up
+        self._held_back = HeldBack(breaker, attempts=attempts)
+        self.leftover = self._held_back.next
+        self.given_up = self._held_back.given_up
 
     async def cancel(self, target: Target) -> CancelResult | None:
         """Return the target's result, or `None` when there is none yet.
@@ -87,7 +87,7 @@ class Canceller:
         `BulkcancelError` becomes a result.
         """
         try:
-            if self._undecided and target in self._undecided:
+            if self._held_back and target in self._held_back:
                 return await self._take_up(target)
             # The fast path: an ID that succeeds at the first attempt costs no history, no
             # verdict and no await but the request's own, unless breaker or pace make it wait.
@@ -101,7 +101,7 @@ class Canceller:
             answer = await self._send(target, probe=probe)
             if isinstance(answer, NotSentError):
                 return None
-            if isinstance(answer, Reply) and answer.instance is not None:
+            if isinstance(answer, Answer) and answer.instance is not None:
                 self._note_success(sent_at)
                 return result_of(target, answer, outcome_of(answer.instance.status), self._host)
             result = await self._retry(target, answer, sent_at, History(), probe=probe)
@@ -116,7 +116,7 @@ class Canceller:
 
     async def _take_up(self, target: Target) -> CancelResult | None:
         """Go on with an ID that was kept back: it has failed, or it starts anew."""
-        result, past = self._undecided.decide(target)
+        result, past = self._held_back.decide(target)
         if past is not None:
             failed = False
             try:
@@ -131,7 +131,7 @@ class Canceller:
                 result = await self._retry(target, answer, sent_at, past, probe=probe)
                 failed = result is not None and not result.ok
             finally:
-                self._undecided.settle(past, failed=failed)
+                self._held_back.settle(past, failed=failed)
         if result is not None:
             self._guard.on_result(result)
         return result
@@ -139,7 +139,7 @@ class Canceller:
     async def _retry(
         self,
         target: Target,
-        answer: Reply | AttemptError,
+        answer: Answer | AttemptError,
         sent_at: float,
         past: History,
         *,
@@ -174,12 +174,12 @@ class Canceller:
             answer = await self._send(target, probe=probe, fresh=verdict.next is Next.RETRY_FREE)
             past.requests += 1
         result = self._result(target, answer, verdict, past)
-        if verdict.transient and self._undecided.keep_back(target, result, past):
+        if verdict.transient and self._held_back.keep_back(target, result, past):
             return None
         return result
 
     def _result(
-        self, target: Target, answer: Reply | AttemptError, verdict: Verdict, past: History
+        self, target: Target, answer: Answer | AttemptError, verdict: Verdict, past: History
     ) -> CancelResult:
         return result_of(
             target, answer, verdict.outcome, self._host, error=verdict.error, requests=past.requests
@@ -199,7 +199,7 @@ class Canceller:
 
     async def _send(
         self, target: Target, *, probe: bool, fresh: bool = False
-    ) -> Reply | AttemptError:
+    ) -> Answer | AttemptError:
         stats = self._stats
         if probe:
             self._breaker.on_probe_sent()
@@ -234,17 +234,17 @@ class Canceller:
         if wait.cancelled_caught:
             raise NotSentError("the run was stopped")
 
-    def _judge(self, answer: Reply | AttemptError, past: History) -> Verdict:
+    def _judge(self, answer: Answer | AttemptError, past: History) -> Verdict:
         if isinstance(answer, AttemptError):
             verdict = judge_fault(answer)
         else:
-            verdict = judge_reply(answer, ambiguous_before=past.ambiguous)
+            verdict = judge_answer(answer, ambiguous_before=past.ambiguous)
         past.ambiguous |= verdict.ambiguous
         past.refused += verdict.next is Next.UNAUTHORIZED
         return verdict
 
     def _note(
-        self, verdict: Verdict, answer: Reply | AttemptError, sent_at: float, *, probe: bool
+        self, verdict: Verdict, answer: Answer | AttemptError, sent_at: float, *, probe: bool
     ) -> None:
         """Tell breaker, pace and guard what came of an attempt."""
         reply, fault = (None, answer) if isinstance(answer, AttemptError) else (answer, None)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from bulkcancel.domo import Reply
+    from bulkcancel.domo import Answer
     from bulkcancel.models import Target
 
 
@@ -28,7 +28,7 @@ class Client(Protocol):
         *,
         fresh: bool = False,
         pace: Callable[[float], Awaitable[None]] | None = None,
-    ) -> Reply:
+    ) -> Answer:
         """Send one cancel; on a new connection if `fresh`; not before `pace` if that took long."""
 
 

@@ -13,8 +13,7 @@ from bulkcancel.engine.engine import Engine, Policy
 from bulkcancel.engine.stats import Stats
 from bulkcancel.engine.stop import Stop
 from bulkcancel.errors import UsageError
-from bulkcancel.ids import IdSet, pack, page_host, parse_instance_id, why_no_id
-from bulkcancel.inputs import PageHost
+from bulkcancel.ids import IdSet, PageHost, pack, page_host, parse_instance_id, why_no_id
 from bulkcancel.models import CancelResult, InvalidRow, Target
 from bulkcancel.text import shorten
 

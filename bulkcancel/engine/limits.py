@@ -13,7 +13,7 @@ from bulkcancel.errors import StoppedError, TokenRefusedError
 from bulkcancel.models import SUCCESSES, Outcome
 
 if TYPE_CHECKING:
-    from bulkcancel.domo import Reply
+    from bulkcancel.domo import Answer
     from bulkcancel.engine.stop import Stop
     from bulkcancel.models import CancelResult
 
@@ -82,7 +82,7 @@ class Guard:
     def on_attempt(
         self,
         verdict: Verdict,
-        reply: Reply | None,
+        reply: Answer | None,
         fault: AttemptError | None,
         *,
         decisive: bool = False,

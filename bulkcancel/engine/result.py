@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from bulkcancel.domo import Reply
+from bulkcancel.domo import Answer
 from bulkcancel.models import CancelResult, ErrorCode, Outcome
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def result_of(
     target: Target,
-    answer: Reply | AttemptError,
+    answer: Answer | AttemptError,
     outcome: Outcome,
     host: str,
     *,
@@ -23,7 +23,7 @@ def result_of(
     requests: int = 1,
 ) -> CancelResult:
     """Return what the last of so many `requests` came to, finished now."""
-    if isinstance(answer, Reply):
+    if isinstance(answer, Answer):
         status, instance = answer.http_status, answer.instance
         if instance is not None:
             return CancelResult(

@@ -38,7 +38,7 @@ class _Case:
     """Of the breaker, before the outage that may be to blame."""
 
 
-class Undecided:
+class HeldBack:
     """Keeps IDs back whose failures may turn out to be the server's.
 
     While the breaker is open, an ID that fails makes room for another: the next probe is that of

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bulkcancel.inputs.columns import Condition, InputOptions, PageHost, listed
+from bulkcancel.inputs.columns import Condition, InputOptions, listed
 from bulkcancel.inputs.pipe import ThreadedIterator, read_chunks
 from bulkcancel.inputs.reader import Argument, check_files, stream
 from bulkcancel.inputs.worklist import CheckedInput
@@ -12,7 +12,6 @@ __all__ = [
     "CheckedInput",
     "Condition",
     "InputOptions",
-    "PageHost",
     "ThreadedIterator",
     "check_files",
     "listed",

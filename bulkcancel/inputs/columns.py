@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from bulkcancel.errors import UsageError
-from bulkcancel.ids import UUID, is_plain_id, page_host, parse_instance_id, why_no_id
+from bulkcancel.ids import UUID, PageHost, is_plain_id, page_host, parse_instance_id, why_no_id
 from bulkcancel.text import shorten
 
 if TYPE_CHECKING:
@@ -52,7 +52,6 @@ Format = Literal["auto", "csv", "tsv", "jsonl", "lines"]
 _MOST_LISTED = 20
 _MOST_OTHERS = 10
 _LONGEST_NAME = 100
-_DOMAIN = ".domo.com"
 _STUCK = re.compile(rf"{UUID}\ufeff?(?=\w*[g-zG-Z_])\w{{3,}}.*")
 _RELATED = ("parent", "root", "caller")
 _ELSE = (
@@ -98,34 +97,6 @@ class Condition:
         if len(self.others) < _MOST_OTHERS and (short := shorten(value, 40)) not in self.others:
             self.others.append(short)
         return False
-
-
-@dataclass(slots=True)
-class PageHost:
-    """The host whose executions pages stand for the run's instances.
-
-    Where it is not known, as behind a gateway, it is that of the first page: instances of two
-    hosts cannot be meant by one run.
-    """
-
-    name: str | None = None
-
-    @classmethod
-    def of_run(cls, host: str) -> PageHost:
-        """Return that of a run against `host`: known if it is one of Domo's own."""
-        name = host.partition("/")[0].partition(":")[0]
-        return cls(name if name.endswith(_DOMAIN) else None)
-
-    def refusal(self, host: str) -> str | None:
-        """Return why a page on `host` does not belong to this run, `None` if it does."""
-        if self.name is None:
-            self.name = host
-        if host == self.name:
-            return None
-        return (
-            f"this is a page on {shorten(host, 80)}, the run is about {self.name}: cancel each "
-            "instance of Domo in a run of its own"
-        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,9 +19,8 @@ from bulkcancel.ids import (
     why_no_id,
 )
 from bulkcancel.inputs.columns import FILTERED, Condition, InputOptions
-from bulkcancel.inputs.encodings import check_encoding
 from bulkcancel.inputs.formats import open_rows
-from bulkcancel.inputs.lines import NumberedLines
+from bulkcancel.inputs.lines import NumberedLines, check_encoding
 from bulkcancel.inputs.worklist import CheckedInput, InputCounts
 from bulkcancel.models import InvalidRow, Target
 from bulkcancel.text import shorten

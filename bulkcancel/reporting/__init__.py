@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from bulkcancel.reporting.console import Display
+from bulkcancel.reporting.display import Display, DisplayOptions
+from bulkcancel.reporting.finish import Finish, finish_command
 from bulkcancel.reporting.log import make_logger
 from bulkcancel.reporting.plan import Plan
 from bulkcancel.reporting.progress import Gauge
@@ -18,10 +19,13 @@ from bulkcancel.reporting.terminal import (
 
 __all__ = [
     "Display",
+    "DisplayOptions",
+    "Finish",
     "Gauge",
     "Plan",
     "Summary",
     "confirm",
+    "finish_command",
     "hold_standard_descriptors",
     "is_interactive",
     "logs_are_json",

@@ -10,15 +10,15 @@ from bulkcancel.results.atomic import (
     write_all,
 )
 from bulkcancel.results.codec import format_of, timestamp
-from bulkcancel.results.results_file import Ledger, StreamLedger
+from bulkcancel.results.results_file import ResultsFile, ResultsStream
 from bulkcancel.results.resume import Resumed
-from bulkcancel.results.writer import Collector
+from bulkcancel.results.writer import ResultsWriter
 
 __all__ = [
-    "Collector",
-    "Ledger",
+    "ResultsFile",
+    "ResultsStream",
+    "ResultsWriter",
     "Resumed",
-    "StreamLedger",
     "descriptor_of",
     "format_of",
     "is_replaceable",

@@ -25,7 +25,7 @@ _FLAGS = os.O_WRONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0
 _FLAGS |= getattr(os, "O_BINARY", 0)
 
 
-class StreamLedger:
+class ResultsStream:
     """Results on an open descriptor, such as standard output: nothing to resume or lock."""
 
     _advice = "With -o FILE a run can be resumed"
@@ -76,12 +76,12 @@ class StreamLedger:
         return self.failure
 
 
-class Ledger(StreamLedger):
+class ResultsFile(ResultsStream):
     """A results file of its own, locked from before the first request to the end.
 
-    `Ledger.reserve` locks and checks it and changes nothing, so that there is still time to ask;
-    `begin` makes it ready to be written to. `write` and `sync` may run in different threads at
-    the same time.
+    `reserve` locks and checks it and changes nothing, so that there is still time to ask; `begin`
+    makes it ready to be written to. `write` and `sync` may run in different threads at the same
+    time.
     """
 
     _advice = "Put that right and run the same command with --resume"
@@ -141,13 +141,13 @@ class Ledger(StreamLedger):
     @classmethod
     def open(cls, name: str, *, host: str, resume: bool = False, overwrite: bool = False) -> Self:
         """Reserve a results file and begin at once."""
-        ledger = cls.reserve(name, host=host, resume=resume, overwrite=overwrite)
+        opened = cls.reserve(name, host=host, resume=resume, overwrite=overwrite)
         try:
-            ledger.begin()
+            opened.begin()
         except BaseException:
-            ledger.close()
+            opened.close()
             raise
-        return ledger
+        return opened
 
     def begin(self, sent: IdSet | None = None) -> None:
         """Repair, replace or make the file (mode 0600), and make its name survive a power cut.

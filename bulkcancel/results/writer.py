@@ -1,4 +1,4 @@
-"""Results from the stream to the ledger: whole rows, in small groups, synced in time."""
+"""Results from the stream to the results file: whole rows, in small groups, synced in time."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ import anyio
 from anyio import EndOfStream, WouldBlock
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from anyio.streams.memory import MemoryObjectReceiveStream
 
-    from bulkcancel.engine import Stats
     from bulkcancel.models import CancelResult
 
 _GROUP_S = 0.02
@@ -31,16 +30,17 @@ class Rows(Protocol):
         """Make what was written survive a power cut, and check that the file is still there."""
 
 
-class Collector:
+class ResultsWriter:
     """Writes every result within 100 ms of its answer and syncs every second or 1,000 rows.
 
     Rows are gathered for 20 ms and written in one go: a write for each costs the event loop
-    more than the cancels. Syncing waits for the disk and runs in a thread.
+    more than the cancels; `on_written` is told of each group. Syncing waits for the disk and runs
+    in a thread.
     """
 
-    def __init__(self, rows: Rows, stats: Stats) -> None:
+    def __init__(self, rows: Rows, on_written: Callable[[Sequence[CancelResult]], None]) -> None:
         self._rows = rows
-        self._stats = stats
+        self._on_written = on_written
         self._unsynced = 0
         self._due = anyio.Event()
 
@@ -58,7 +58,7 @@ class Collector:
                 except (WouldBlock, EndOfStream):
                     pass
                 self._rows.write(group)
-                self._stats.count(group)
+                self._on_written(group)
                 self._unsynced += len(group)
                 if self._unsynced >= _SYNC_ROWS:
                     self._due.set()

@@ -13,7 +13,7 @@ import pytest
 import trustme
 
 from bulkcancel.domo import faults
-from bulkcancel.domo.answers import Reply
+from bulkcancel.domo.answers import Answer as Read
 from bulkcancel.domo.client import DomoClient
 from bulkcancel.errors import UsageError
 from tests.support import faulty_answers as answers
@@ -24,7 +24,7 @@ TOKEN = "DDCI-canary-0123456789abcdef"
 ID = "2052e10a-d142-4391-a731-2be1ab1c0188"
 
 
-async def _attempt(answer: Answer, timeout_s: float = 5.0) -> Reply:
+async def _attempt(answer: Answer, timeout_s: float = 5.0) -> Read:
     async with (
         FaultyServer(lambda _id, _nth: answer) as server,
         DomoClient(base_url=server.base_url, token=TOKEN, timeout_s=timeout_s) as client,

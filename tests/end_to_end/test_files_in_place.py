@@ -17,7 +17,7 @@ from bulkcancel.errors import OutputError, ResultsError
 from bulkcancel.models import Outcome
 from bulkcancel.results.atomic import is_mount, replacing, sync_directory
 from bulkcancel.results.codec import Format
-from bulkcancel.results.results_file import Ledger
+from bulkcancel.results.results_file import ResultsFile
 from tests.support.faulty_server import FaultyServer, running_in_thread
 from tests.support.processes import Finished, bulkcancel, command, environment, write_ids
 from tests.support.results import HOST, content, result
@@ -230,7 +230,7 @@ def test_a_directory_that_cannot_be_synced_does_not_matter(
     monkeypatch.setattr(os, "fsync", refuses_directories)
     path = tmp_path / "results.csv"
     path.write_bytes(content(Format.CSV, result(IDS[0], Outcome.FAILED)))
-    Ledger.open(str(path), host=HOST, resume=True).close()
+    ResultsFile.open(str(path), host=HOST, resume=True).close()
     assert path.read_bytes() == Format.CSV.header
 
 
@@ -307,7 +307,7 @@ def test_a_mount_met_only_when_replacing(tmp_path: Path, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(Path, "replace", busy)
     with pytest.raises((OutputError, ResultsError), match="mount its directory instead"):
-        Ledger.open(str(path), host=HOST, resume=True)
+        ResultsFile.open(str(path), host=HOST, resume=True)
     assert path.read_bytes() == before
     assert [each.name for each in tmp_path.iterdir()] == ["results.csv"]
     with pytest.raises(OSError, match="mount its directory"), replacing(path) as file:

@@ -8,7 +8,7 @@ import pytest
 
 from bulkcancel.domo.address import base_url_of, host_of
 from bulkcancel.errors import UsageError
-from bulkcancel.inputs.columns import PageHost
+from bulkcancel.ids import PageHost
 from bulkcancel.results.codec import Format
 from tests.support.faulty_server import FaultyServer, running_in_thread
 from tests.support.processes import bulkcancel, write_ids

@@ -33,19 +33,19 @@ posix = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 BROKEN_BEGIN = """
 import os, signal
 from bulkcancel import errors
-from bulkcancel.results import results_file as ledger
+from bulkcancel.results import results_file
 def begin(self, *_):
     {fault}
-ledger.Ledger.begin = begin
+results_file.ResultsFile.begin = begin
 """
 BROKEN_WRITE = """
-from bulkcancel.results import results_file as ledger
+from bulkcancel.results import results_file
 def write(self, results):
     raise self._fail("the disk is gone")
-ledger.Ledger.write = write
+results_file.ResultsFile.write = write
 """
 BROKEN_PLAN = """
-from bulkcancel.reporting import console as display
+from bulkcancel.reporting import display
 def print_plan(console, plan):
     raise RuntimeError("a bug")
 display.print_plan = print_plan

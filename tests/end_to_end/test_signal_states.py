@@ -113,14 +113,14 @@ def test_a_signal_ends_each_kind_of_waiting(
 
 LAST_SYNC_IS_SLOW = """
 import os, time
-from bulkcancel.results import results_file as ledger
-real = ledger.Ledger.close
+from bulkcancel.results import results_file
+real = results_file.ResultsFile.close
 def close(self):
     if not self._closed:
         print("closing", flush=True)
         time.sleep({seconds})
     real(self)
-ledger.Ledger.close = close
+results_file.ResultsFile.close = close
 """
 
 

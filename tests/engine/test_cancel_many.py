@@ -36,7 +36,7 @@ from bulkcancel import (
     UsageError,
     cancel_many,
 )
-from bulkcancel.cli.system import loop_factory
+from bulkcancel.cli.process import loop_options
 from bulkcancel.engine.stats import Stats
 from tests.support import faulty_answers as answers
 from tests.support.faulty_answers import Answer
@@ -57,7 +57,7 @@ def run(request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture) -> Ite
         pytest.importorskip("uvloop")
 
     def run_there(main: Callable[[], Coroutine[object, object, None]]) -> None:
-        anyio.run(main, backend_options={"loop_factory": loop_factory(request.param)})
+        anyio.run(main, backend_options=loop_options(request.param))
 
     with caplog.at_level(logging.DEBUG):
         yield run_there
@@ -402,7 +402,7 @@ _QUIET_SCRIPT = """
 import asyncio, gc, logging, sys
 from bulkcancel import DomoClient, TokenRefusedError, cancel_many
 from bulkcancel.engine.stats import Stats
-from bulkcancel.cli.system import loop_factory
+from uvloop import new_event_loop
 
 async def main(base_url, token, *ids):
     async with DomoClient(base_url=base_url, token=token) as client:
@@ -425,7 +425,8 @@ async def main(base_url, token, *ids):
         assert not ids
     gc.collect()
 
-with asyncio.Runner(loop_factory=loop_factory(sys.argv[1]), debug=True) as runner:
+factory = new_event_loop if sys.argv[1] == 'uvloop' else None
+with asyncio.Runner(loop_factory=factory, debug=True) as runner:
     runner.run(main(*sys.argv[2:]))
 assert not logging.getLogger().handlers
 ours = [n for n in logging.root.manager.loggerDict if n.startswith("bulkcancel")]

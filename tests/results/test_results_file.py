@@ -13,7 +13,7 @@ import pytest
 
 from bulkcancel.errors import BusyError, OutputError, UsageError
 from bulkcancel.results.codec import Format, encode
-from bulkcancel.results.results_file import Ledger
+from bulkcancel.results.results_file import ResultsFile
 from tests.results.test_codec import a_result
 from tests.support.runs import make_ids
 
@@ -32,17 +32,17 @@ def _names() -> list[str]:
 
 
 @contextmanager
-def _opened(name: str = "results.csv", **options: bool) -> Iterator[Ledger]:
-    ledger = Ledger.open(name, host=HOST, **options)
+def _opened(name: str = "results.csv", **options: bool) -> Iterator[ResultsFile]:
+    file = ResultsFile.open(name, host=HOST, **options)
     try:
-        yield ledger
+        yield file
     finally:
-        ledger.close()
+        file.close()
 
 
 def _written(name: str, ids: list[str]) -> bytes:
-    with _opened(name) as ledger:
-        ledger.write([a_result(each) for each in ids])
+    with _opened(name) as file:
+        file.write([a_result(each) for each in ids])
     return Path(name).read_bytes()
 
 
@@ -74,7 +74,7 @@ def test_an_existing_file_is_refused(name: str) -> None:
     """Results are neither appended to nor replaced unless asked; nothing is left beside them."""
     before = _written(name, make_ids(2))
     with pytest.raises(OutputError, match=r"--resume.*--overwrite"):
-        Ledger.open(name, host=HOST)
+        ResultsFile.open(name, host=HOST)
     assert Path(name).read_bytes() == before
     assert _names() == [name]
 
@@ -84,9 +84,9 @@ def test_overwrite_replaces(name: str) -> None:
     """The old rows are gone, the new ones stand alone."""
     one, other = make_ids(2)
     _written(name, [one])
-    with _opened(name, overwrite=True) as ledger:
-        ledger.write([a_result(other)])
-        assert ledger.resumed is None
+    with _opened(name, overwrite=True) as file:
+        file.write([a_result(other)])
+        assert file.resumed is None
     form = Format(name.split(".")[1])
     assert Path(name).read_bytes() == form.header + encode([a_result(other)], form)
 
@@ -110,7 +110,7 @@ def test_another_programs_file_is_never_touched(
     """`-o` may be a slip of the hand: the input itself, say."""
     Path(name).write_text(text, encoding="utf-8")
     with pytest.raises(OutputError):
-        Ledger.open(name, host=HOST, **options)
+        ResultsFile.open(name, host=HOST, **options)
     assert Path(name).read_text(encoding="utf-8") == text
     assert _names() == [name]
 
@@ -118,7 +118,7 @@ def test_another_programs_file_is_never_touched(
 def test_resume_and_overwrite_contradict() -> None:
     """One keeps the file, the other does not."""
     with pytest.raises(UsageError):
-        Ledger.open("results.csv", host=HOST, resume=True, overwrite=True)
+        ResultsFile.open("results.csv", host=HOST, resume=True, overwrite=True)
     assert _names() == []
 
 
@@ -144,7 +144,7 @@ def test_only_a_plain_file_will_do(kind: str, options: dict[str, bool], tmp_path
             except OSError:
                 pytest.skip("making a device is not permitted here")
     with pytest.raises(OutputError) as caught:
-        Ledger.open("results.csv", host=HOST, **options)
+        ResultsFile.open("results.csv", host=HOST, **options)
     assert caught.value.exit_code == 2
     assert _names() == ["other.csv", "results.csv"]
     assert (tmp_path / "other.csv").read_bytes() == Format.CSV.header
@@ -153,28 +153,28 @@ def test_only_a_plain_file_will_do(kind: str, options: dict[str, bool], tmp_path
 def test_the_directory_must_be_there() -> None:
     """A missing directory is not made: it may be a mount that failed."""
     with pytest.raises(OutputError, match="no directory"):
-        Ledger.open("missing/results.csv", host=HOST)
+        ResultsFile.open("missing/results.csv", host=HOST)
     Path("file").touch()
     with pytest.raises(OutputError, match="no directory"):
-        Ledger.open("file/results.csv", host=HOST)
+        ResultsFile.open("file/results.csv", host=HOST)
     assert _names() == ["file"]
 
 
 def test_closing_again_is_harmless_and_lets_go() -> None:
     """A second run is refused while the file is open, and welcome after."""
-    ledger = Ledger.open("results.csv", host=HOST)
+    file = ResultsFile.open("results.csv", host=HOST)
     with pytest.raises(BusyError):
-        Ledger.open("results.csv", host=HOST, resume=True)
-    ledger.close()
-    ledger.close()
+        ResultsFile.open("results.csv", host=HOST, resume=True)
+    file.close()
+    file.close()
     with _opened(resume=True):
         pass
 
 
 def test_reserving_changes_nothing() -> None:
     """Who answers no to the question finds no file; a second run is refused meanwhile."""
-    ledger = Ledger.reserve("results.csv", host=HOST)
+    file = ResultsFile.reserve("results.csv", host=HOST)
     with pytest.raises(BusyError):
-        Ledger.reserve("results.csv", host=HOST)
-    ledger.close()
+        ResultsFile.reserve("results.csv", host=HOST)
+    file.close()
     assert _names() == []

@@ -12,7 +12,7 @@ import pytest
 from bulkcancel.errors import OutputError, ResultsError
 from bulkcancel.models import Outcome
 from bulkcancel.results.codec import Format, encode
-from bulkcancel.results.results_file import Ledger
+from bulkcancel.results.results_file import ResultsFile
 from tests.results.test_codec import a_result
 from tests.support.runs import make_ids
 
@@ -29,8 +29,8 @@ def results(tmp_path: Path) -> Path:
 def test_a_file_taken_away_is_noticed(results: Path, fault: str) -> None:
     """Rows written to a file that nobody can open any more would be lost in silence."""
     elsewhere = results.with_name("elsewhere.csv")
-    ledger = Ledger.open(str(results), host=HOST)
-    ledger.sync()
+    file = ResultsFile.open(str(results), host=HOST)
+    file.sync()
     results.rename(elsewhere)
     if fault == "replaced":
         results.touch()
@@ -39,24 +39,24 @@ def test_a_file_taken_away_is_noticed(results: Path, fault: str) -> None:
     with pytest.raises(
         ResultsError, match="deleted" if fault == "deleted" else "replaced"
     ) as first:
-        ledger.sync()
+        file.sync()
     with pytest.raises(ResultsError) as again:
-        ledger.write([a_result()])
+        file.write([a_result()])
     assert again.value is first.value
-    ledger.close()
+    file.close()
     assert elsewhere.read_bytes() == Format.CSV.header
 
 
 @pytest.mark.parametrize("size", [0, 10, -1])
 def test_a_file_cut_short_is_noticed(results: Path, size: int) -> None:
     """As `> results.csv` or a log rotation does: rows that were written are gone."""
-    ledger = Ledger.open(str(results), host=HOST)
-    ledger.write([a_result()])
-    ledger.sync()
+    file = ResultsFile.open(str(results), host=HOST)
+    file.write([a_result()])
+    file.sync()
     os.truncate(results, size if size >= 0 else results.stat().st_size + size)
     with pytest.raises(ResultsError, match="cut short"):
-        ledger.sync()
-    ledger.close()
+        file.sync()
+    file.close()
 
 
 @pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC, errno.EDQUOT])
@@ -69,15 +69,15 @@ def test_an_fsync_error_is_final(results: Path, monkeypatch: pytest.MonkeyPatch,
         if len(calls) == 1:
             raise OSError(code, os.strerror(code))
 
-    ledger = Ledger.open(str(results), host=HOST)
+    file = ResultsFile.open(str(results), host=HOST)
     monkeypatch.setattr(os, "fsync", fails_once)
     with pytest.raises(ResultsError, match=os.strerror(code)) as first:
-        ledger.sync()
-    for call in (ledger.sync, lambda: ledger.write([a_result()])):
+        file.sync()
+    for call in (file.sync, lambda: file.write([a_result()])):
         with pytest.raises(ResultsError) as again:
             call()
         assert again.value is first.value
-    ledger.close()
+    file.close()
     assert len(calls) == 1
     assert results.read_bytes() == Format.CSV.header
 
@@ -86,8 +86,8 @@ def test_a_short_write_leaves_whole_rows(results: Path, monkeypatch: pytest.Monk
     """Half a row that went through before the disk was full is taken back."""
     one, other = make_ids(2)
     real_write, room = os.write, 50
-    ledger = Ledger.open(str(results), host=HOST)
-    ledger.write([a_result(one)])
+    file = ResultsFile.open(str(results), host=HOST)
+    file.write([a_result(one)])
     before = results.read_bytes()
 
     def until_full(descriptor: int, data: bytes) -> int:
@@ -99,18 +99,18 @@ def test_a_short_write_leaves_whole_rows(results: Path, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(os, "write", until_full)
     with pytest.raises(ResultsError, match=r"No space.*--resume"):
-        ledger.write([a_result(other)])
-    ledger.close()
+        file.write([a_result(other)])
+    file.close()
     assert results.read_bytes() == before
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write it")
 def test_a_read_only_file_is_refused(results: Path) -> None:
     """A mode that forbids writing is meant."""
-    Ledger.open(str(results), host=HOST).close()
+    ResultsFile.open(str(results), host=HOST).close()
     results.chmod(0o400)
     with pytest.raises(OutputError, match="cannot be read and written"):
-        Ledger.open(str(results), host=HOST, resume=True)
+        ResultsFile.open(str(results), host=HOST, resume=True)
 
 
 @pytest.mark.parametrize("form", Format)
@@ -122,13 +122,13 @@ def test_rows_follow_a_tail_torn_at_any_byte(tmp_path: Path, form: Format) -> No
     path = tmp_path / f"results.{form}"
     for size in range(len(whole) + 1):
         path.write_bytes(whole[:size])
-        ledger = Ledger.open(str(path), host=HOST, resume=True)
-        ledger.write([new])
-        ledger.close()
+        file = ResultsFile.open(str(path), host=HOST, resume=True)
+        file.write([new])
+        file.close()
         kept = max((end for end in ends if end <= size), default=len(form.header))
         assert path.read_bytes() == whole[:kept] + encode([new], form)
-        assert ledger.resumed is not None
-        assert len(ledger.resumed.done) == max(ends.index(kept), 0)
+        assert file.resumed is not None
+        assert len(file.resumed.done) == max(ends.index(kept), 0)
 
 
 @pytest.mark.parametrize("call", ["fsync", "replace"])
@@ -147,8 +147,8 @@ def test_a_repair_that_fails_changes_nothing(
     with monkeypatch.context() as broken:
         broken.setattr(os if call == "fsync" else Path, call, fails)
         with pytest.raises(ResultsError, match=r"cannot repair.*No space"):
-            Ledger.open(str(results), host=HOST, resume=True)
+            ResultsFile.open(str(results), host=HOST, resume=True)
     assert results.read_bytes() == before
     assert list(results.parent.iterdir()) == [results]
-    Ledger.open(str(results), host=HOST, resume=True).close()
+    ResultsFile.open(str(results), host=HOST, resume=True).close()
     assert results.read_bytes() == Format.CSV.header + encode(rows[1:], Format.CSV)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import uuid
 from typing import TYPE_CHECKING
 
-from bulkcancel.inputs.columns import Condition, InputOptions, PageHost
+from bulkcancel.ids import PageHost
+from bulkcancel.inputs.columns import Condition, InputOptions
 from bulkcancel.inputs.reader import check_files
 from bulkcancel.inputs.worklist import CheckedInput
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from bulkcancel.cli.finish import finish_command
+from bulkcancel.reporting.finish import finish_command
 from tests.support.faulty_server import FaultyServer, running_in_thread
 from tests.support.processes import Finished, bulkcancel, command, environment, write_ids
 from tests.support.runs import make_ids

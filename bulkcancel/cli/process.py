@@ -1,22 +1,30 @@
-"""SIGINT, SIGTERM and SIGHUP, from the first moment to the last."""
+"""What this process has of its system: signals, from the first moment on; loops, descriptors."""
 
 from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
+from contextlib import suppress
+from importlib import import_module
 from typing import TYPE_CHECKING
 
-from bulkcancel.errors import InterruptedRunError
+from bulkcancel.errors import InterruptedRunError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
 
+if sys.platform != "win32":
+    import resource
+
 
 _PATIENCE_S = 0.8
 _ONE_EVENT_S = 0.2
+# Descriptors that are not connections: standard streams, results, log, lock, event loop, DNS.
+_RESERVED = 24
 _HANGUP = getattr(signal, "SIGHUP", None)
 """Windows has none."""
 
@@ -111,3 +119,36 @@ def _ignore(_reason: InterruptedRunError, _second: bool) -> None:  # noqa: FBT00
 
 SIGNALS = Signals()
 """Those of this process: the one thing here that is global, because signals are."""
+
+
+def loop_options(name: str) -> dict[str, bool]:
+    """Return anyio's options for the event loop called `auto`, `asyncio` or `uvloop`.
+
+    Raises `UsageError` where uvloop is asked for and not installed, as on Windows.
+    """
+    works = False
+    with suppress(ImportError):
+        import_module("uvloop")
+        works = True
+    if name == "uvloop" and not works:
+        raise UsageError("--loop uvloop: uvloop is not installed here; use --loop asyncio")
+    return {"use_uvloop": works and name != "asyncio"}
+
+
+def fitting_concurrency(asked: int, *, sockets_each: int = 1) -> int:
+    """Return how many requests can be in flight, at most `asked`, given `ulimit -n`.
+
+    The soft limit is raised towards the hard one where that is enough or helps.
+    """
+    if sys.platform == "win32":
+        return asked
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = asked * sockets_each + _RESERVED
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        return asked
+    raised = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (raised, hard))
+    except (OSError, ValueError):
+        raised = soft
+    return max(1, min(asked, (raised - _RESERVED) // sockets_each))

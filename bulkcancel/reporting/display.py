@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 import anyio
 
-from bulkcancel.crash import CRASHED, fault_of
-from bulkcancel.errors import BulkcancelError, InterruptedRunError, UsageError
+from bulkcancel.errors import CRASHED, BulkcancelError, InterruptedRunError, UsageError, fault_of
 from bulkcancel.reporting.log import check_log_file, close_log_file, make_logger, open_log_file
 from bulkcancel.reporting.plan import print_plan
 from bulkcancel.reporting.progress import Bar, Gauge, ReadingBar, log_progress
@@ -30,9 +30,24 @@ if TYPE_CHECKING:
 
     from structlog.typing import FilteringBoundLogger
 
-    from bulkcancel.cli.settings import RunSettings
     from bulkcancel.reporting.plan import Plan
     from bulkcancel.reporting.summary import Summary
+
+
+@dataclass(frozen=True, slots=True)
+class DisplayOptions:
+    """What of a run is to be seen, and where."""
+
+    log_format: str = "auto"
+    """`console`, `json`, or `auto`: as standard error is a terminal or not."""
+    log_level: str | None = None
+    """`None`: whatever suits the format."""
+    log_file: str | None = None
+    quiet: bool = False
+    summary: str | None = None
+    """Where the summary goes as JSON; `-` is standard output."""
+    rows_on_stdout: bool = False
+    dry_run: bool = False
 
 
 class Display:
@@ -41,14 +56,13 @@ class Display:
     Leaving it as a context closes the log file.
     """
 
-    def __init__(self, settings: RunSettings) -> None:
-        self._settings = settings
+    def __init__(self, options: DisplayOptions) -> None:
+        self._options = options
         self._console = stderr_console()
-        as_json = logs_are_json(settings.log_format)
-        self._summary_path = settings.summary
-        self._draws = not as_json and not settings.quiet
+        as_json = logs_are_json(options.log_format)
+        self._draws = not as_json and not options.quiet
         # Rows and a bar on one terminal would wipe each other out.
-        shared = settings.output == "-" and stream_is_terminal(sys.stdout)
+        shared = options.rows_on_stdout and stream_is_terminal(sys.stdout)
         self._bars = self._draws and drawable(self._console) and not shared
         self._as_json = as_json
         self._file: TextIO | None = None
@@ -59,14 +73,14 @@ class Display:
         self.observer = LogObserver(self.log)
 
     def _logger(self, *, console: bool) -> FilteringBoundLogger:
-        settings = self._settings
-        default = "error" if settings.quiet else "warning" if self._draws else "info"
+        options = self._options
+        default = "error" if options.quiet else "warning" if self._draws else "info"
         return make_logger(
             console=self._write if console else None,
-            console_level=settings.log_level or default,
+            console_level=options.log_level or default,
             json_console=self._as_json,
             file=self._file,
-            file_level=settings.log_level or "info",
+            file_level=options.log_level or "info",
         )
 
     def _write(self, line: str) -> None:
@@ -77,8 +91,8 @@ class Display:
 
         Raises `UsageError`.
         """
-        path = self._settings.log_file
-        if path and self._settings.dry_run:
+        path = self._options.log_file
+        if path and self._options.dry_run:
             check_log_file(path)
         elif path:
             self._file = open_log_file(path)
@@ -164,8 +178,8 @@ class Display:
         tell("run.finished", **summary.as_event())
         if self._draws:
             print_summary(self._console, summary)
-        if self._summary_path:
+        if self._options.summary:
             try:
-                write_summary(self._summary_path, summary)
+                write_summary(self._options.summary, summary)
             except UsageError as broken:  # the exit code is about the cancels
                 self.observer.summary_lost(str(broken))
