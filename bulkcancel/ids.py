@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 _HEX = "[0-9a-fA-F]"
 UUID = f"{_HEX}{{8}}-{_HEX}{{4}}-{_HEX}{{4}}-{_HEX}{{4}}-{_HEX}{{12}}"
 """The pattern of one: ASCII, 8-4-4-4-12."""
-_ID = re.compile(UUID)
+ANY_ID = re.compile(UUID)
+"""Finds IDs within a text."""
 # An executions page's address: .../workflows/instances/{modelId}/{version}/{instanceId}
 _PAGE = re.compile(
     r"https://([a-z0-9.-]+(?::[0-9]+)?)/(?:[^\s?#]+/)?workflows/instances/[^\s?#]+/"
@@ -26,7 +27,7 @@ _HEX_ALONE = re.compile(rf"{_HEX}{{32}}")
 _DOMAIN = ".domo.com"
 _OUTER_SPACE = " \t\r\n\ufeff\xa0"
 
-is_plain_id = _ID.fullmatch
+is_plain_id = ANY_ID.fullmatch
 """Whether a text is an ID and nothing else: most are, a million times a file."""
 
 
@@ -39,19 +40,15 @@ def parse_instance_id(text: str) -> str | None:
     never put into a URL.
     """
     text = text.strip(_OUTER_SPACE)
-    if _ID.fullmatch(text):
+    if is_plain_id(text):
         return text.lower()
     page = _PAGE.fullmatch(text)
     return page[2].lower() if page else None
 
 
-def page_host(text: str) -> str | None:
-    """Return the lower-case host of the executions page that `text` is the address of, if any.
-
-    With its port, unless that is the one of https.
-    """
-    page = _PAGE.fullmatch(text.strip(_OUTER_SPACE))
-    return page[1].lower().removesuffix(":443") if page else None
+def is_page(text: str) -> bool:
+    """Return whether `text` is the address of an executions page that ends in an instance ID."""
+    return _PAGE.fullmatch(text.strip(_OUTER_SPACE)) is not None
 
 
 @dataclass(slots=True)
@@ -70,13 +67,21 @@ class PageHost:
         name = host.partition("/")[0].partition(":")[0]
         return cls(name if name.endswith(_DOMAIN) else None)
 
-    def refusal(self, host: str) -> str | None:
-        """Return why a page on `host` does not belong to this run, `None` if it does."""
+    def read(self, text: str) -> tuple[str, str | None]:
+        """Return the ID that `text` is and `None`, or what stands there and why it is not taken.
+
+        What stands there is `text` itself, or the ID of a page that is of another host.
+        """
+        page = _PAGE.fullmatch(text.strip(_OUTER_SPACE))
+        if page is None:
+            instance_id = parse_instance_id(text)
+            return (text, why_no_id(text)) if instance_id is None else (instance_id, None)
+        instance_id, host = page[2].lower(), page[1].lower().removesuffix(":443")
         if self.name is None:
             self.name = host
         if host == self.name:
-            return None
-        return (
+            return instance_id, None
+        return instance_id, (
             f"this is a page on {shorten(host, 80)}, the run is about {self.name}: cancel each "
             "instance of Domo in a run of its own"
         )

@@ -13,7 +13,7 @@ from bulkcancel.engine.engine import Engine, Policy
 from bulkcancel.engine.stats import Stats
 from bulkcancel.engine.stop import Stop
 from bulkcancel.errors import UsageError
-from bulkcancel.ids import IdSet, PageHost, pack, page_host, parse_instance_id, why_no_id
+from bulkcancel.ids import IdSet, PageHost, pack
 from bulkcancel.models import CancelResult, InvalidRow, Target
 from bulkcancel.text import shorten
 
@@ -110,15 +110,13 @@ async def _targets(
     async for text in _each(ids):
         if not isinstance(text, str):
             raise UsageError(f"ids must be strings, not {type(text).__name__}: pass str(id)")
-        instance_id = parse_instance_id(text)
-        host = page_host(text)
-        refusal = host and pages.refusal(host)
-        if instance_id is not None and not refusal:
+        instance_id, problem = pages.read(text)
+        if problem is None:
             if seen.add(pack(instance_id)):
                 yield Target(instance_id, "")
         elif text not in seen_invalid:
             seen_invalid.add(text)
-            yield InvalidRow(shorten(text), "", refusal or why_no_id(text))
+            yield InvalidRow(shorten(text), "", problem)
 
 
 async def _each(ids: Iterable[str] | AsyncIterable[str]) -> AsyncIterator[str]:

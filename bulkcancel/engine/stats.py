@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from bulkcancel.ids import ANY_ID
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
 
 
 _MOST_KINDS = 200
-_ID_IN_TEXT = re.compile("[0-9a-f]{8}-[0-9a-f-]{27}", re.IGNORECASE)
 
 
 @dataclass(slots=True)
@@ -62,7 +62,7 @@ class Stats:
         ]
 
     def _count_error(self, result: CancelResult) -> None:
-        kind = _ID_IN_TEXT.sub("…", result.error)
+        kind = ANY_ID.sub("…", result.error)
         if kind not in self.errors and len(self.errors) >= _MOST_KINDS:
             kind = kind.partition(":")[0]  # a server may say something else to every ID
         self.errors[kind] += 1

@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from bulkcancel.errors import UsageError
-from bulkcancel.ids import UUID, PageHost, is_plain_id, page_host, parse_instance_id, why_no_id
+from bulkcancel.ids import UUID, PageHost, is_plain_id
 from bulkcancel.text import shorten
 
 if TYPE_CHECKING:
@@ -184,16 +184,12 @@ def row_of(line: int, text: str, lines: NumberedLines, options: InputOptions) ->
     """
     if is_plain_id(text):
         return line, text, None
-    instance_id = parse_instance_id(text)
-    if instance_id is None:
-        if _STUCK.fullmatch(text):
-            raise lines.error(line, _NO_LINE_END)
-        return line, text, why_no_id(text)
-    host = page_host(text)
-    refusal = host and options.pages.refusal(host)
-    if refusal:
-        raise lines.error(line, refusal)
-    return line, instance_id, None
+    if _STUCK.fullmatch(text):
+        raise lines.error(line, _NO_LINE_END)
+    found, problem = options.pages.read(text)
+    if problem is not None and is_plain_id(found):
+        raise lines.error(line, problem)
+    return line, found, problem
 
 
 def listed(names: Sequence[str]) -> str:

@@ -6,7 +6,7 @@ import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from bulkcancel.ids import UUID, page_host, parse_instance_id
+from bulkcancel.ids import ANY_ID, is_page, parse_instance_id
 from bulkcancel.inputs.columns import (
     ID_NAMES,
     find_named,
@@ -26,7 +26,6 @@ _RELATED = re.compile(
     "retr|replac|depend|predecess|success|^source|ec2|by$"
 )
 _SIGNS_OF_A_MESSAGE = frozenset({"specversion", "detailtype"})
-ANY_ID = re.compile(UUID)
 _LISTS = re.compile(r".*(instances|executions|runs)")
 
 
@@ -90,7 +89,7 @@ def others_in(value: object, own: str, path: str = "") -> Iterator[str]:
         for inner in value:
             yield from others_in(inner, own, f"{path}[]")
     elif isinstance(value, str) and parse_instance_id(value) != own:
-        inside = "." in path or "[" in path or says_run(path) or page_host(value) is not None
+        inside = "." in path or "[" in path or says_run(path) or is_page(value)
         if inside and any(each.lower() != own for each in ANY_ID.findall(value)):
             yield path
 

@@ -6,9 +6,9 @@ import json
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from bulkcancel.ids import parse_instance_id
+from bulkcancel.ids import ANY_ID, parse_instance_id
 from bulkcancel.inputs.columns import FILTERED, LONGEST_CELL, find_named, listed, row_of
-from bulkcancel.inputs.json_keys import ANY_ID, Object, find_ids, flat, list_of_instances, others_in
+from bulkcancel.inputs.json_keys import Object, find_ids, flat, list_of_instances, others_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

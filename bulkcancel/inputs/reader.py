@@ -10,14 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from bulkcancel.errors import InputError
-from bulkcancel.ids import (
-    IdSet,
-    pack,
-    page_host,
-    parse_instance_id,
-    unpack,
-    why_no_id,
-)
+from bulkcancel.ids import IdSet, pack, unpack, why_no_id
 from bulkcancel.inputs.columns import FILTERED, Condition, InputOptions
 from bulkcancel.inputs.formats import open_rows
 from bulkcancel.inputs.lines import NumberedLines, check_encoding
@@ -175,10 +168,9 @@ def _check(
 
 
 def _check_argument(argument: Argument, options: InputOptions, checked: CheckedInput) -> None:
-    host, instance_id = page_host(argument.text), parse_instance_id(argument.text)
-    refusal = host and options.pages.refusal(host)
-    if refusal or instance_id is None:
-        raise InputError(f"{shorten(argument.text)}: {refusal or why_no_id(argument.text)}")
+    instance_id, problem = options.pages.read(argument.text)
+    if problem is not None:
+        raise InputError(f"{shorten(argument.text)}: {problem}")
     packed = pack(instance_id)
     checked.begin("argument")
     if checked.seen.add(packed):
