@@ -158,16 +158,19 @@ def names_ids(text: str) -> bool:
 def looks_like_header(cells: Sequence[str], id_index: int = 0) -> bool:
     """Return whether cells without an ID among them are names of columns, some of them of IDs.
 
-    The one where the IDs are is such a name; or half of them are and all are single words, also
-    where another delimiter stands between them.
+    That in the place of the ID is one of IDs; or half of them are and all are single words, also
+    where another delimiter stands between them. (A table's own names are known better: see
+    `is_header_again`.)
     """
+    in_place = cells[id_index] if id_index < len(cells) else ""
+    if names_ids(in_place):
+        return True
     names = [name.strip() for cell in cells for name in _DELIMITER.split(cell) if name.strip()]
     if not names or not all(_NAME.fullmatch(name) for name in names):
         return False
-    if id_index < len(cells) and _tells_of_ids(cells[id_index]):
-        return True
     telling = sum(map(_tells_of_ids, names))
-    return 2 * telling >= len(names) and not any(" " in name for name in names)
+    all_single = not any(" " in name for name in names)
+    return _tells_of_ids(in_place) or (all_single and 2 * telling >= len(names))
 
 
 def _tells_of_ids(name: str) -> bool:

@@ -180,7 +180,7 @@ def _line_rows(
         if not without or without.isspace():
             continue
         row = row_of(line, without, lines, options)
-        if row[2] is None or is_first or not (names_ids(without) or looks_like_header([without])):
+        if row[2] is None or is_first or not looks_like_header([without]):
             yield row
         elif normalise(without) in ID_NAMES:
             lines.note_header_again(line)

@@ -119,8 +119,6 @@ def is_header_again(record: Record, layout: Layout, lines: NumberedLines) -> boo
     names = tuple(normalise(cell[:_LONGEST_NAME]) for cell in cells)
     if names == layout.names:
         return True
-    if looks_like_header(cells, layout.id_index):
-        raise lines.error(line, ANOTHER_TABLE)
     if any(parse_instance_id(cell) for cell in cells[: layout.width]):
         # A row, unless a header is stuck to it because the line end between them is missing.
         stuck = [name for name in names[layout.width :] if name]
@@ -133,7 +131,7 @@ def is_header_again(record: Record, layout: Layout, lines: NumberedLines) -> boo
         given = [name for name in names if name]
         is_other = (
             any(name in known for name in given)
-            or names_ids(cells[layout.id_index] if layout.id_index < len(cells) else "")
+            or looks_like_header(cells, layout.id_index)
             or sum(name in layout.names for name in given) >= max(2, len(given) / 2)
         )
     if is_other:
