@@ -82,7 +82,7 @@ def _refuse_others(
     for record in records:
         line, cells, _ = record
         for i in layout.others:
-            if i < len(cells) and len(cells[i]) >= _ID_CHARS:
+            if max(i, layout.id_index) < len(cells) and len(cells[i]) >= _ID_CHARS:
                 other = parse_instance_id(cells[i])
                 if other is not None and other != parse_instance_id(cells[layout.id_index]):
                     raise lines.error(

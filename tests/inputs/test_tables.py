@@ -297,6 +297,14 @@ def test_an_id_beside_something_elses_is_read(tmp_path: Path, name: str) -> None
     assert ids(check(tmp_path, f'id,{name}\n{A},"{cell}"\n')) == [A]
 
 
+def test_a_row_that_ends_before_its_id_is_invalid_whatever_it_holds(tmp_path: Path) -> None:
+    """Where another column holds an ID too: there is no second one to be unclear about."""
+    checked = check(tmp_path, f"Reference,id\n{B}\nx,{A}\n")
+    assert ids(checked) == [A]
+    (row,) = checked.invalid
+    assert row.reason == "row has 1 cells, the header 2: it ends before the ID"
+
+
 @pytest.mark.parametrize(
     ("header", "advice"),
     [
