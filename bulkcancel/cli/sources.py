@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, cast
 from bulkcancel.errors import UsageError
 from bulkcancel.ids import IdSet, PageHost, pack, parse_instance_id
 from bulkcancel.inputs import (
+    STDIN,
     Argument,
     CheckedInput,
     Condition,
     InputOptions,
     ThreadedIterator,
     check_files,
-    listed,
+    quoted,
     read_chunks,
     stream,
 )
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from bulkcancel.models import Target
     from bulkcancel.results import Resumed
 
-STDIN = "-"
 _BREATH = 256
 _MOST_ARGUMENTS_SHOWN = 3
 
@@ -189,9 +189,9 @@ class Inputs:
     def _note_if_all_are_left_out(self) -> None:
         if self.counts.filtered and self.counts.filtered == self.counts.rows:
             held = "; ".join(
-                f'"{condition.column}" holds {listed(condition.others)}'
+                f'"{condition.column}" holds {quoted(condition.misses)}'
                 for condition in self._where
-                if condition.others
+                if condition.misses
             )
             self.notes.append(f"--where leaves out every row: {held}")
 
@@ -234,7 +234,7 @@ def open_inputs(
         chunks = _with_a_byte(chunks if piped else None)
     checked = check_files(
         [
-            (STDIN, sys.stdin.buffer) if each == STDIN else each
+            sys.stdin.buffer if each == STDIN else each
             for each in given
             if each != STDIN or not piped
         ],
@@ -243,14 +243,7 @@ def open_inputs(
     )
     pipe = None
     if piped:
-        pipe = stream(
-            chunks,
-            options,
-            name=STDIN,
-            counts=checked.counts,
-            seen=checked.seen,
-            notes=checked.notes,
-        )
+        pipe = stream(chunks, options, checked)
     if count > _MOST_ARGUMENTS_SHOWN:
         names = [*by_name, f"{count} IDs as arguments"]
     return Inputs(names, checked, pipe, limit=settings.limit, where=options.where)

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from bulkcancel.inputs.columns import Condition, InputOptions, listed
+from bulkcancel.inputs.columns import Condition, InputOptions, quoted
+from bulkcancel.inputs.lines import STDIN
 from bulkcancel.inputs.pipe import ThreadedIterator, read_chunks
 from bulkcancel.inputs.reader import Argument, check_files, stream
 from bulkcancel.inputs.worklist import CheckedInput
 
 __all__ = [
+    "STDIN",
     "Argument",
     "CheckedInput",
     "Condition",
     "InputOptions",
     "ThreadedIterator",
     "check_files",
-    "listed",
+    "quoted",
     "read_chunks",
     "stream",
 ]

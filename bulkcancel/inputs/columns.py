@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from bulkcancel.errors import UsageError
 from bulkcancel.ids import UUID, PageHost, is_plain_id
+from bulkcancel.inputs.lines import check_encoding
 from bulkcancel.text import shorten
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ Format = Literal["auto", "csv", "tsv", "jsonl", "lines"]
 """What an input can be said to be."""
 
 _MOST_LISTED = 20
-_MOST_OTHERS = 10
+_MOST_MISSES = 10
 _LONGEST_NAME = 100
 _STUCK = re.compile(rf"{UUID}\ufeff?(?=\w*[g-zG-Z_])\w{{3,}}.*")
 _RELATED = ("parent", "root", "caller")
@@ -76,7 +77,7 @@ class Condition:
     column: str
     value: str
     negated: bool
-    others: list[str] = field(default_factory=list, compare=False, repr=False)
+    misses: list[str] = field(default_factory=list, compare=False, repr=False)
     """The first few different values for which it did not hold."""
 
     @classmethod
@@ -94,20 +95,24 @@ class Condition:
         value = value.strip()
         if (value == self.value) is not self.negated:
             return True
-        if len(self.others) < _MOST_OTHERS and (short := shorten(value, 40)) not in self.others:
-            self.others.append(short)
+        if len(self.misses) < _MOST_MISSES and (short := shorten(value, 40)) not in self.misses:
+            self.misses.append(short)
         return False
 
 
 @dataclass(frozen=True, slots=True)
 class InputOptions:
-    """What is said about the inputs."""
+    """What is said about the inputs. Raises `UsageError` for an encoding that is not known."""
 
     column: str | None = None
     format: Format = "auto"
     encoding: str | None = None
     where: tuple[Condition, ...] = ()
     pages: PageHost = field(default_factory=PageHost)
+
+    def __post_init__(self) -> None:
+        if self.encoding is not None:
+            check_encoding(self.encoding)
 
 
 @lru_cache(4096)
@@ -195,8 +200,8 @@ def row_of(line: int, text: str, lines: NumberedLines, options: InputOptions) ->
     return line, found, problem
 
 
-def listed(names: Sequence[str]) -> str:
-    """Return column names as a message shows them."""
+def quoted(names: Sequence[str]) -> str:
+    """Return the names of columns in quotes, as a message shows them: the first 20."""
     shown = ", ".join(f'"{shorten(name, 60)}"' for name in names[:_MOST_LISTED])
     more = len(names) - _MOST_LISTED
     return f"{shown} and {more} more" if more > 0 else shown

@@ -20,7 +20,7 @@ from bulkcancel.inputs.columns import (
     normalise,
     row_of,
 )
-from bulkcancel.inputs.json_lines import array_error, json_rows
+from bulkcancel.inputs.json_lines import ARRAY, json_rows
 from bulkcancel.inputs.tables import split_once, table_rows
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def open_rows(lines: NumberedLines, options: InputOptions, *, look_ahead: bool) 
         yield from _line_rows(numbered, lines, options)
     elif kind == "jsonl":
         if text.lstrip().startswith("["):
-            raise array_error(line, lines)
+            raise lines.error(line, ARRAY)
         yield from json_rows(numbered, lines, options)
     else:
         delimiter = separator or _delimiter(text, lines.name, options) or ","

@@ -7,7 +7,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from bulkcancel.ids import ANY_ID, parse_instance_id
-from bulkcancel.inputs.columns import FILTERED, LONGEST_CELL, find_named, listed, row_of
+from bulkcancel.inputs.columns import FILTERED, LONGEST_CELL, find_named, quoted, row_of
 from bulkcancel.inputs.json_keys import Object, find_ids, flat, list_of_instances, others_in
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class _Number(str):
 # `Any` is what JSON is; `_text` and `_scalar` narrow it.
 _DECODER = json.JSONDecoder(object_pairs_hook=Object, parse_int=_Number, parse_float=_Number)
 _CONSTANTS = {True: "true", False: "false", None: ""}
-_ARRAY = "is a JSON array: give one object a line, as jq -c '.[]' does"
+ARRAY = "is a JSON array: give one object a line, as jq -c '.[]' does"
 _ONE_A_LINE = (
     "give one object a line, as jq -c . does, or jq -c '.NAME[]' for what an object lists under "
     "NAME"
@@ -51,11 +51,6 @@ def json_rows(
             yield reader.row(line, text)
 
 
-def array_error(line: int, lines: NumberedLines) -> InputError:
-    """Return the error for a file that is one JSON array."""
-    return lines.error(line, _ARRAY)
-
-
 def _decode(line: int, text: str, lines: NumberedLines) -> object:
     if len(text) > LONGEST_CELL:
         raise lines.error(line, f"is over 128 KiB: {_ONE_A_LINE}")
@@ -63,11 +58,11 @@ def _decode(line: int, text: str, lines: NumberedLines) -> object:
         value: object = _DECODER.decode(text.strip(" \t\r\n\ufeff"))
     except (ValueError, RecursionError) as error:
         if text.lstrip().startswith("["):
-            raise array_error(line, lines) from None
+            raise lines.error(line, ARRAY) from None
         reason = error.msg if isinstance(error, json.JSONDecodeError) else "too deep or too long"
         raise lines.error(line, f"is not JSON ({reason}): {_ONE_A_LINE}") from None
     if isinstance(value, list) and not isinstance(value, Object):
-        raise array_error(line, lines)
+        raise lines.error(line, ARRAY)
     return value
 
 
@@ -106,7 +101,7 @@ class _Reader:
             return line, "", FILTERED
         if not found or (is_bare and self._named):
             wanted = options.column or next(iter(self._named), "instanceId")
-            return line, "", f'no "{wanted}" in this object; its keys are {listed(names) or "none"}'
+            return line, "", f'no "{wanted}" in this object; its keys are {quoted(names) or "none"}'
         if is_bare and len(found) == 1:
             self._refuse_envelope(line, text, value, pairs[found[0]])
         return self._chosen(line, [pairs[i] for i in found], is_bare=is_bare)
@@ -149,12 +144,12 @@ class _Reader:
 
     def _unclear(self, line: int, names: list[str]) -> InputError:
         return self._lines.error(
-            line, f"it is not clear which ID is the instance's: {listed(names)}: use --column NAME"
+            line, f"it is not clear which ID is the instance's: {quoted(names)}: use --column NAME"
         )
 
     def _check_names(self, line: int, names: tuple[str, ...], found: list[int]) -> None:
         """Raise if the first object has no key that was named: it is misspelt."""
-        keys = f"in the first object; its keys are {listed(names) or 'none'}"
+        keys = f"in the first object; its keys are {quoted(names) or 'none'}"
         if self._options.column is not None and not found:
             raise self._lines.error(line, f'there is no "{self._options.column}" {keys}')
         for condition in self._options.where:

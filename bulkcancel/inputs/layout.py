@@ -14,10 +14,10 @@ from bulkcancel.inputs.columns import (
     find_named,
     is_number,
     is_of_something_else,
-    listed,
     looks_like_header,
     names_ids,
     normalise,
+    quoted,
 )
 
 if TYPE_CHECKING:
@@ -39,11 +39,11 @@ class Layout(NamedTuple):
     conditions: tuple[tuple[int, Condition], ...]
     model: str
     """What set the width, for messages."""
-    rivals: bool = False
+    from_first_row: bool = False
     """Whether it is only from the first row that the column is known."""
     names: tuple[str, ...] = ()
     """The header's, normalised; none without one."""
-    others: tuple[int, ...] = ()
+    rivals: tuple[int, ...] = ()
     """Columns that would rather hold the IDs than one called just `id`, should they hold any."""
 
 
@@ -67,7 +67,7 @@ def headless_layout(first: Record, lines: NumberedLines, options: InputOptions) 
         )
     if len(cells) > 1:
         lines.note(f"there is no header: IDs are read from column {held[0] + 1}")
-    return Layout(len(cells), held[0], (), "the first row", rivals=column is None)
+    return Layout(len(cells), held[0], (), "the first row", from_first_row=column is None)
 
 
 def headed_layout(
@@ -94,18 +94,18 @@ def headed_layout(
         if len(at) != 1:
             problem = "there is no column" if not at else "several columns are called"
             raise lines.error(
-                line, f'--where: {problem} "{condition.column}"; the columns are {listed(names)}'
+                line, f'--where: {problem} "{condition.column}"; the columns are {quoted(names)}'
             )
         conditions.append((at[0], condition))
     lines.note(f'IDs are read from column "{names[found[0]]}"')
     normalised = tuple(normalise(name) for name in names)
-    others: tuple[int, ...] = ()
+    rivals: tuple[int, ...] = ()
     if options.column is None and normalised[found[0]] == "id":
-        others = tuple(
+        rivals = tuple(
             i for i, name in enumerate(names) if i != found[0] and not is_of_something_else(name)
         )
     return Layout(
-        len(names), found[0], tuple(conditions), "the header", names=normalised, others=others
+        len(names), found[0], tuple(conditions), "the header", names=normalised, rivals=rivals
     )
 
 
@@ -141,14 +141,14 @@ def is_header_again(record: Record, layout: Layout, lines: NumberedLines) -> boo
 
 def _no_id_column(names: list[str], following: Iterator[Record], column: str | None) -> str:
     wanted = "column of instance IDs" if column is None else f'column "{column}"'
-    message = f"there is no {wanted}; the columns are {listed(names)}"
+    message = f"there is no {wanted}; the columns are {quoted(names)}"
     _, cells, _ = next(following, (0, [], False))
     row = zip(names, cells, strict=False)
     holding = [n for n, cell in row if parse_instance_id(cell) and not is_of_something_else(n)]
     if len(holding) == 1:
         return f'{message}: "{holding[0]}" holds an ID, so try --column "{holding[0]}"'
     if holding:
-        return f"{message}: {listed(holding)} hold IDs: use --column with that of the instances"
+        return f"{message}: {quoted(holding)} hold IDs: use --column with that of the instances"
     if column is not None and any(parse_instance_id(name) for name in names):
         return f"{message}: there is no header, so give the column's number, as in --column 1"
     if column is None:

@@ -12,6 +12,8 @@ from bulkcancel.errors import InputError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+STDIN = "-"
+"""The name of standard input."""
 _MAX_LINE_CHARS = 8 * 1024 * 1024
 _LONGEST_BOM = 4
 _BOMS = (
@@ -109,8 +111,6 @@ class NumberedLines:
     def __init__(
         self, chunks: Iterable[bytes], *, name: str, encoding: str | None, notes: list[str]
     ) -> None:
-        if encoding is not None:
-            check_encoding(encoding)
         self.name = name
         self._chunks = chunks
         self._encoding = encoding
@@ -133,7 +133,7 @@ class NumberedLines:
     @property
     def shown_name(self) -> str:
         """The input as messages call it."""
-        return "standard input" if self.name == "-" else self.name
+        return "standard input" if self.name == STDIN else self.name
 
     def note(self, text: str) -> None:
         """Add a fact about the inputs that the user should see, once."""

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _CHUNK_BYTES = 64 * 1024
+_AHEAD = 256
 
 
 def read_chunks(descriptor: int) -> Iterator[bytes]:
@@ -41,15 +42,15 @@ class _End:
 
 
 class ThreadedIterator(Generic[T]):
-    """Iterates over `items` in a thread of its own, at most `ahead` items ahead of the loop.
+    """Iterates over `items` in a thread of its own, at most 256 items ahead of the loop.
 
     The thread is a daemon: one that waits for a line nobody will type, or for room nobody will
-    make, ends with the process. What `items` raises is raised to whoever iterates.
+    make, ends with the process. What `items` raises is raised again in the loop.
     """
 
-    def __init__(self, items: Iterable[T], *, ahead: int = 256) -> None:
+    def __init__(self, items: Iterable[T]) -> None:
         self._items = items
-        self._queue: queue.Queue[T | _End] = queue.Queue(ahead)
+        self._queue: queue.Queue[T | _End] = queue.Queue(_AHEAD)
         self._starved = False
 
     async def __aiter__(self) -> AsyncIterator[T]:

@@ -10,30 +10,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from bulkcancel.errors import InputError
-from bulkcancel.ids import IdSet, pack, unpack, why_no_id
-from bulkcancel.inputs.columns import FILTERED, Condition, InputOptions
+from bulkcancel.ids import pack, unpack, why_no_id
+from bulkcancel.inputs.columns import FILTERED
 from bulkcancel.inputs.formats import open_rows
-from bulkcancel.inputs.lines import NumberedLines, check_encoding
-from bulkcancel.inputs.worklist import CheckedInput, InputCounts
+from bulkcancel.inputs.lines import STDIN, NumberedLines
+from bulkcancel.inputs.worklist import CheckedInput
 from bulkcancel.models import InvalidRow, Target
 from bulkcancel.text import shorten
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-__all__ = [
-    "Argument",
-    "CheckedInput",
-    "Condition",
-    "InputCounts",
-    "InputOptions",
-    "check_files",
-    "stream",
-]
+    from bulkcancel.inputs.columns import InputOptions
 
 _CHUNK_BYTES = 64 * 1024  # what stays in a core's cache between decoding and splitting
-
-
 _PART_OF_A_UUID = re.compile(r"[0-9a-f]{4}-[0-9a-f]{4}", re.IGNORECASE)
 
 
@@ -46,20 +36,17 @@ class Argument:
 
 
 def check_files(
-    inputs: Sequence[str | tuple[str, BinaryIO] | Argument],
+    inputs: Sequence[str | BinaryIO | Argument],
     options: InputOptions,
     *,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> CheckedInput:
     """Read every input to its end and return its targets, before anything is sent.
 
-    An input is a path, a name with an open binary file (`-` with a redirected standard input),
-    which is not closed, or an ID by itself. `on_progress` is told the bytes read and the bytes
-    there are in all, as far as known. Raises `InputError` with file and line, `UsageError` for
-    an unknown encoding.
+    An input is a path, a redirected standard input, which is not closed, or an ID by itself.
+    `on_progress` is told the bytes read and the bytes
+    there are in all, as far as known. Raises `InputError` with file and line.
     """
-    if options.encoding is not None:
-        check_encoding(options.encoding)
     checked = CheckedInput()
     progress = _Progress(sum(_size(i) for i in inputs), on_progress)
     for item in inputs:
@@ -69,44 +56,34 @@ def check_files(
         elif isinstance(item, Argument):
             _check_argument(item, options, checked)
         else:
-            _check(*item, options, checked, progress)
+            _check(STDIN, item, options, checked, progress)
     return checked
 
 
 def stream(
-    chunks: Iterable[bytes],
-    options: InputOptions,
-    *,
-    name: str = "-",
-    counts: InputCounts,
-    seen: IdSet,
-    notes: list[str],
+    chunks: Iterable[bytes], options: InputOptions, checked: CheckedInput
 ) -> Iterator[Target | InvalidRow]:
-    """Yield what each record of a pipe is as soon as its line is complete.
+    """Yield what each record of standard input is as soon as its line is complete.
 
-    `counts`, `seen` and `notes` are carried on, from the files read before if there were any.
+    It goes on with the counts, the notes and the IDs seen of `checked`, the files read before.
     Raises `InputError` at the first line that cannot be read; rows that came before it, except
     some in the same chunk, have been yielded.
     """
-    lines = NumberedLines(chunks, name=name, encoding=options.encoding, notes=notes)
-    for item in _taken(lines, options, counts, seen, look_ahead=False):
+    lines = NumberedLines(chunks, name=STDIN, encoding=options.encoding, notes=checked.notes)
+    for item in _distinct(lines, options, checked, look_ahead=False):
         if isinstance(item, InvalidRow):
             yield item
         else:
             line, packed = item
-            yield Target(unpack(packed), f"{name}:{line}")
+            yield Target(unpack(packed), f"{STDIN}:{line}")
 
 
-def _taken(
-    lines: NumberedLines,
-    options: InputOptions,
-    counts: InputCounts,
-    seen: IdSet,
-    *,
-    look_ahead: bool,
+def _distinct(
+    lines: NumberedLines, options: InputOptions, checked: CheckedInput, *, look_ahead: bool
 ) -> Iterator[tuple[int, bytes] | InvalidRow]:
     """Yield the line and the packed ID of each row that names a new target, and invalid rows."""
-    from_hex, add = bytes.fromhex, seen.add  # hot: a million times a file
+    # Hot: a million times a file.
+    counts, from_hex, add = checked.counts, bytes.fromhex, checked.seen.add
     for line, text, problem in open_rows(lines, options, look_ahead=look_ahead):
         if problem is None:
             packed = from_hex(text.replace("-", ""))
@@ -159,7 +136,7 @@ def _check(
     lines = NumberedLines(
         progress.chunks(name, file), name=name, encoding=options.encoding, notes=checked.notes
     )
-    for item in _taken(lines, options, checked.counts, checked.seen, look_ahead=True):
+    for item in _distinct(lines, options, checked, look_ahead=True):
         if isinstance(item, InvalidRow):
             checked.invalid.append(item)
         else:
@@ -192,12 +169,12 @@ def _open(path: str) -> BinaryIO:
         raise InputError(f"cannot read {path}: {error.strerror or error}{hint}") from None
 
 
-def _size(item: str | tuple[str, BinaryIO] | Argument) -> int:
+def _size(item: str | BinaryIO | Argument) -> int:
     """Return the bytes a regular file holds, 0 for anything else."""
     if isinstance(item, Argument):
         return 0
     try:
-        status = Path(item).stat() if isinstance(item, str) else os.fstat(item[1].fileno())
+        status = Path(item).stat() if isinstance(item, str) else os.fstat(item.fileno())
     except (OSError, ValueError):
         return 0
     return status.st_size if stat.S_ISREG(status.st_mode) else 0

@@ -41,11 +41,11 @@ def table_rows(
         records = chain([first], records)
     else:
         layout = headed_layout(first, records if look_ahead else iter(()), lines, options)
-    width, id_index, conditions, _ = layout[:4]
+    width, id_index, conditions = layout[:3]
+    if layout.from_first_row:
+        records = _refuse_second_id(records, layout, lines)
     if layout.rivals:
         records = _refuse_rivals(records, layout, lines)
-    if layout.others:
-        records = _refuse_others(records, layout, lines)
     # The hot loop of reading: a plain row costs these comparisons, all else is judged apart.
     for record in records:
         line, cells, spans = record
@@ -61,7 +61,7 @@ def table_rows(
                 yield row
 
 
-def _refuse_rivals(
+def _refuse_second_id(
     records: Iterator[Record], layout: Layout, lines: NumberedLines
 ) -> Iterator[Record]:
     """Yield the records of a table without a header; raise if another cell may hold the ID."""
@@ -75,13 +75,13 @@ def _refuse_rivals(
         yield line, cells, spans
 
 
-def _refuse_others(
+def _refuse_rivals(
     records: Iterator[Record], layout: Layout, lines: NumberedLines
 ) -> Iterator[Record]:
     """Yield the records of a table read by its `id`; raise if another cell holds another ID."""
     for record in records:
         line, cells, _ = record
-        for i in layout.others:
+        for i in layout.rivals:
             if max(i, layout.id_index) < len(cells) and len(cells[i]) >= _ID_CHARS:
                 other = parse_instance_id(cells[i])
                 if other is not None and other != parse_instance_id(cells[layout.id_index]):

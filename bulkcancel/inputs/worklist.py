@@ -38,7 +38,7 @@ class InputCounts:
 class CheckedInput:
     """The targets of all files in order of first appearance, and what else was found.
 
-    `seen` holds their IDs: a pipe read after the files goes on with it and with `counts`.
+    `seen` holds their IDs: a pipe read after the files adds to it, to `counts` and to `notes`.
     """
 
     __slots__ = ("_ids", "_lines", "_starts", "counts", "invalid", "notes", "seen")

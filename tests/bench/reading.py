@@ -19,7 +19,7 @@ _HEADER = "instanceId,modelName,status,modelVersion,createdBy,createdOn"
 # In a process of its own: what it needs is not mixed up with what writes the file.
 _CHECK = """
 import resource, sys, time
-from bulkcancel.inputs.reader import InputOptions, check_files
+from bulkcancel.inputs import InputOptions, check_files
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 began = time.perf_counter()
 checked = check_files(sys.argv[1:], InputOptions())

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bulkcancel.inputs.reader import InputOptions, check_files
+from bulkcancel.inputs import InputOptions, check_files
 from tests.support.faulty_server import FaultyServer, running_in_thread
 from tests.support.processes import ended, running
 from tests.support.runs import make_ids

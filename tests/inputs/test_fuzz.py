@@ -6,18 +6,20 @@ import csv
 import io
 import itertools
 import uuid
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bulkcancel.errors import InputError
-from bulkcancel.ids import IdSet
+from bulkcancel.inputs import CheckedInput, InputOptions, stream
 from bulkcancel.inputs.lines import NumberedLines
-from bulkcancel.inputs.reader import InputCounts, InputOptions, stream
 from bulkcancel.inputs.tables import _records
 from bulkcancel.models import InvalidRow, Target
 from tests.support.input_files import A, B
+
+if TYPE_CHECKING:
+    from bulkcancel.inputs.worklist import InputCounts
 
 CELLS = st.text(st.characters(codec="utf-8", exclude_characters="\0\r"), max_size=12).filter(
     lambda text: not text.lstrip().startswith("#")
@@ -31,9 +33,8 @@ def read(data: bytes, cuts: list[int]) -> tuple[list[Target | InvalidRow], Input
     """Read bytes in chunks that end at the cuts."""
     edges = [0, *sorted(cut % (len(data) + 1) for cut in cuts), len(data)]
     chunks = [data[a:b] for a, b in itertools.pairwise(edges)]
-    counts = InputCounts()
-    items = list(stream(chunks, InputOptions(), counts=counts, seen=IdSet(), notes=[]))
-    return items, counts
+    checked = CheckedInput()
+    return list(stream(chunks, InputOptions(), checked)), checked.counts
 
 
 SPELLINGS = st.fixed_dictionaries(

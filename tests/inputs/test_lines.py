@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bulkcancel.errors import InputError, UsageError
-from bulkcancel.inputs.reader import InputOptions, check_files
+from bulkcancel.inputs import InputOptions, check_files
 from tests.support.input_files import A, B, C, check, ids, places
 
 if TYPE_CHECKING:

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bulkcancel.errors import InputError
-from bulkcancel.ids import IdSet
-from bulkcancel.inputs.reader import InputCounts, InputOptions, stream
+from bulkcancel.inputs import CheckedInput, InputOptions, stream
 from bulkcancel.models import InvalidRow, Target
 from tests.support.input_files import A, B, C, check
 
@@ -22,16 +21,10 @@ if TYPE_CHECKING:
 class Pipe:
     """A real pipe, read by `stream` with the write end still open."""
 
-    def __init__(self, options: InputOptions | None = None) -> None:
+    def __init__(self) -> None:
         self._read_end, self.write_end = os.pipe()
-        self.counts = InputCounts()
-        self.items = stream(
-            self._chunks(),
-            options or InputOptions(),
-            counts=self.counts,
-            seen=IdSet(),
-            notes=[],
-        )
+        self.checked = CheckedInput()
+        self.items = stream(self._chunks(), InputOptions(), self.checked)
 
     def _chunks(self) -> Iterator[bytes]:
         while chunk := os.read(self._read_end, 65536):
@@ -76,7 +69,7 @@ def test_an_id_comes_out_while_the_pipe_is_open(
     """Neither the format nor the encoding needs a byte more than the line itself."""
     pipe.write(before + line)
     assert next(pipe.items) == Target(A, f"-:{number}")
-    assert pipe.counts.targets == 1
+    assert pipe.checked.counts.targets == 1
 
 
 @pytest.mark.timeout(20)
@@ -108,7 +101,7 @@ def test_a_mark_may_come_byte_by_byte(encoding: str, first: int) -> None:
     """A first read of one byte of it decides nothing."""
     data = f"instanceId,n\n{A},Zoë\n".encode(encoding)
     chunks = [data[:1], data[1:first], data[first:]]
-    items = stream(chunks, InputOptions(), counts=InputCounts(), seen=IdSet(), notes=[])
+    items = stream(chunks, InputOptions(), CheckedInput())
     assert list(items) == [Target(A, "-:2")]
 
 
@@ -135,7 +128,7 @@ def test_a_guess_is_given_up_when_a_character_is_cut_in_two() -> None:
     """UTF-8 after Latin-1 speaks against the guess even where a chunk ends inside it."""
     data = f"instanceId,n\n{A},Zo\xeb\n".encode("latin-1")
     chunks = [data, f"{B},Zo".encode() + b"\xc3", b"\xab\n"]
-    items = stream(chunks, InputOptions(), counts=InputCounts(), seen=IdSet(), notes=[])
+    items = stream(chunks, InputOptions(), CheckedInput())
     assert next(items) == Target(A, "-:2")
     with pytest.raises(InputError, match=r"line 3: .*--encoding"):
         next(items)
@@ -144,13 +137,7 @@ def test_a_guess_is_given_up_when_a_character_is_cut_in_two() -> None:
 def test_a_pipe_goes_on_where_the_files_ended(tmp_path: Path) -> None:
     """IDs of the files are duplicates in the pipe."""
     checked = check(tmp_path, f"{A}\n")
-    items = stream(
-        [f"{A}\n{B}\n{C}\n".encode()],
-        InputOptions(),
-        counts=checked.counts,
-        seen=checked.seen,
-        notes=checked.notes,
-    )
+    items = stream([f"{A}\n{B}\n{C}\n".encode()], InputOptions(), checked)
     assert list(items) == [Target(B, "-:2"), Target(C, "-:3")]
     counts = checked.counts
     assert (counts.rows, counts.targets, counts.duplicates) == (4, 3, 1)
@@ -158,7 +145,6 @@ def test_a_pipe_goes_on_where_the_files_ended(tmp_path: Path) -> None:
 
 def test_a_pipe_that_ends_without_a_line_end_is_read_to_its_end() -> None:
     """The last line counts although nothing follows it, even one that is cut in a character."""
-    counts = InputCounts()
     data = f"instanceId,n\n{A},Zo\xeb".encode("latin-1")
-    items = stream([data], InputOptions(), counts=counts, seen=IdSet(), notes=[])
+    items = stream([data], InputOptions(), CheckedInput())
     assert list(items) == [Target(A, "-:2")]

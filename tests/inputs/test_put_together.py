@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bulkcancel.errors import InputError
-from bulkcancel.ids import IdSet
-from bulkcancel.inputs.columns import InputOptions
-from bulkcancel.inputs.reader import InputCounts, stream
+from bulkcancel.inputs import CheckedInput, InputOptions, stream
 from bulkcancel.models import Target
 from tests.support.input_files import A, B, C, D, check, ids, places
 
@@ -119,7 +117,7 @@ def test_a_slip_at_the_end_of_an_id_is_an_invalid_row(tmp_path: Path, text: str)
 def test_another_table_in_a_pipe_stops_there() -> None:
     """What came before it has come out; nothing after it does."""
     data = f"instanceId,parentInstanceId\n{A},{C}\nparentInstanceId,instanceId\n{D},{B}\n"
-    items = stream([data.encode()], InputOptions(), counts=InputCounts(), seen=IdSet(), notes=[])
+    items = stream([data.encode()], InputOptions(), CheckedInput())
     assert next(items) == Target(A, "-:2")
     with pytest.raises(InputError, match=r"standard input, line 3: .*another table"):
         next(items)

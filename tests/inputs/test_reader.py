@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bulkcancel.errors import InputError, UsageError
-from bulkcancel.inputs.reader import Condition, InputOptions, check_files
+from bulkcancel.inputs import Condition, InputOptions, check_files
 from tests.support.input_files import A, B, C, D, check, ids, places
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ def test_an_open_file_is_read_like_a_path(tmp_path: Path) -> None:
     steps: list[tuple[int, int]] = []
     with path.open("rb") as file:
         checked = check_files(
-            [("-", file), str(path)], InputOptions(), on_progress=lambda *step: steps.append(step)
+            [file, str(path)], InputOptions(), on_progress=lambda *step: steps.append(step)
         )
         assert not file.closed
     assert [(target.instance_id, target.source) for target in checked] == [(A, "-:1")]

@@ -6,9 +6,7 @@ import uuid
 from typing import TYPE_CHECKING
 
 from bulkcancel.ids import PageHost
-from bulkcancel.inputs.columns import Condition, InputOptions
-from bulkcancel.inputs.reader import check_files
-from bulkcancel.inputs.worklist import CheckedInput
+from bulkcancel.inputs import CheckedInput, Condition, InputOptions, check_files
 
 if TYPE_CHECKING:
     from pathlib import Path
