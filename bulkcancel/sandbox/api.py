@@ -62,8 +62,7 @@ def server_error(status: int) -> Answer:
 class _Cancelled:
     """Which instances were cancelled here, and which of them have stopped since.
 
-    Those still settling are held with their time, the settled ones packed: about 30 bytes an ID
-    in the long run.
+    Those still settling are held with their time, the settled ones in about 30 bytes an ID.
     """
 
     def __init__(self, settle_s: float, clock: Callable[[], float]) -> None:
@@ -73,15 +72,13 @@ class _Cancelled:
         self._queue: deque[tuple[float, bytes]] = deque()
         self._settled = IdSet()
 
-    def add(self, packed: bytes) -> bool:
-        """Cancel a running instance; return whether it was not cancelled yet."""
-        if packed in self._settling or packed in self._settled:
-            return False
-        self._settling.add(packed)
-        self._queue.append((self._clock() + self._settle_s, packed))
-        return True
+    def add(self, packed: bytes) -> None:
+        """Cancel a running instance; once more makes no difference."""
+        if packed not in self._settling and packed not in self._settled:
+            self._settling.add(packed)
+            self._queue.append((self._clock() + self._settle_s, packed))
 
-    def stopped(self, packed: bytes) -> bool:
+    def has_stopped(self, packed: bytes) -> bool:
         now = self._clock()
         while self._queue and self._queue[0][0] <= now:
             done = self._queue.popleft()[1]
@@ -96,8 +93,6 @@ class WorkflowApi:
     def __init__(self, settle_s: float, clock: Callable[[], float]) -> None:
         self._cancelled = _Cancelled(settle_s, clock)
         self._listed = listed_ids()
-        self.canceled = 0
-        """Running instances it was told to cancel, each counted once."""
 
     def answer(self, method: str, target: str) -> Answer:
         """Do what a request asks for; `target` is its path and query as on the wire."""
@@ -124,12 +119,12 @@ class WorkflowApi:
         if cancel and fate is Fate.FORBIDDEN:
             return problem(403, "this token's user may not edit this workflow's executions")
         status = self._status(instance_id)
-        if cancel and fate is Fate.RUNNING and self._cancelled.add(pack(instance_id)):
-            self.canceled += 1
+        if cancel and fate is Fate.RUNNING:
+            self._cancelled.add(pack(instance_id))
         return Answer(200, instance_body(instance_id, status))
 
     def _status(self, instance_id: str) -> str | None:
-        if self._cancelled.stopped(pack(instance_id)):
+        if self._cancelled.has_stopped(pack(instance_id)):
             return "CANCELED"
         return status_of(instance_id)
 

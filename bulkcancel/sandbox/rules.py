@@ -77,11 +77,13 @@ def _timestamp(moment: datetime) -> str:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _traits(instance_id: str) -> tuple[int, str, datetime]:
-    """Return the model's place in the catalogue, the version and the time of the start."""
-    model = int(instance_id[0], 16) % len(_MODELS)
-    version = _VERSIONS[int(instance_id[1], 16) % len(_VERSIONS)]
-    return model, version, _FIRST_START + timedelta(seconds=int(instance_id[9:13], 16) * 11)
+def _model_of(instance_id: str) -> int:
+    """Return the place of its model in the catalogue."""
+    return int(instance_id[0], 16) % len(_MODELS)
+
+
+def _version_of(instance_id: str) -> str:
+    return _VERSIONS[int(instance_id[1], 16) % len(_VERSIONS)]
 
 
 def _fragments() -> tuple[str, ...]:
@@ -111,8 +113,7 @@ _FRAGMENTS: Final = _fragments()
 def instance_body(instance_id: str, status: str | None) -> bytes:
     """Return the documented v1 object, serialised; no JSON encoder runs for a request."""
     said = "null" if status is None else f'"{status}"'
-    version = _VERSIONS[int(instance_id[1], 16) % len(_VERSIONS)]
-    fragment = _FRAGMENTS[int(instance_id[0], 16) % len(_MODELS)]
+    version, fragment = _version_of(instance_id), _FRAGMENTS[_model_of(instance_id)]
     return (
         f'{{"id": "{instance_id}", "modelVersion": "{version}", "status": {said}, {fragment}'
     ).encode()
@@ -120,13 +121,14 @@ def instance_body(instance_id: str, status: str | None) -> bytes:
 
 def execution(instance_id: str, status: str | None) -> dict[str, str | None]:
     """Return the v2 object of an ID whose v1 status is `status`, in v2's spelling."""
-    model, version, started = _traits(instance_id)
+    name, model_id = _MODELS[_model_of(instance_id)]
+    started = _FIRST_START + timedelta(seconds=int(instance_id[9:13], 16) * 11)
     ended = status in {"COMPLETED", "CANCELED"}
     return {
         "id": instance_id,
-        "modelId": _MODELS[model][1],
-        "modelName": _MODELS[model][0],
-        "modelVersion": version,
+        "modelId": model_id,
+        "modelName": name,
+        "modelVersion": _version_of(instance_id),
         "status": _SPELLED_IN_V2.get(status, status),
         "startedAt": _timestamp(started) if status else None,
         "finishedAt": _timestamp(started + _RUN_TIME) if ended else None,

@@ -10,7 +10,6 @@ import socket
 import struct
 import sys
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Self
 
 from aiohttp import web
@@ -18,33 +17,20 @@ from aiohttp import web
 from bulkcancel.errors import UsageError
 from bulkcancel.sandbox.api import Answer, WorkflowApi, problem, server_error
 from bulkcancel.sandbox.options import SandboxOptions
-from bulkcancel.sandbox.rules import RULES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["RULES", "Sandbox", "SandboxOptions", "SandboxStats"]
+__all__ = ["Sandbox", "SandboxOptions"]
 
 _HOST: Final = "127.0.0.1"
 _TOKEN_HEADER: Final = "X-DOMO-Developer-Token"  # noqa: S105 - its name, not its value
 _SERVER_ERRORS: Final = (500, 502, 503, 504)
+_RESET: Final = 0
 _SHUTDOWN_S: Final = 0.05  # a rehearsal ends at once, whatever its clients still hold open
 _BURST_S: Final = 0.1
 # struct linger: on, with no seconds to linger.
 _ABORT_ON_CLOSE: Final = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
-
-
-@dataclass(slots=True)
-class SandboxStats:
-    """What the sandbox has done so far."""
-
-    requests: int = 0
-    unauthorized: int = 0
-    rate_limited: int = 0
-    errors: int = 0
-    resets: int = 0
-    canceled: int = 0
-    """Running instances it was told to cancel, each counted once."""
 
 
 class _Bucket:
@@ -84,7 +70,8 @@ class Sandbox:
         self, options: SandboxOptions, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.options = options
-        self.stats = SandboxStats()
+        self.base_url = ""
+        """`http://127.0.0.1:PORT`, known once it listens."""
         self._clock = clock
         self._api = WorkflowApi(options.settle_s, clock)
         self._rng = random.Random(options.seed)
@@ -93,72 +80,43 @@ class Sandbox:
         self._jitter_s = min(options.jitter_s, options.latency_s)
         self._trouble_rate = options.error_rate + options.reset_rate
         self._runner: web.ServerRunner | None = None
-        self._port = 0
 
-    @property
-    def port(self) -> int:
-        """The port listened on; 0 before the start."""
-        return self._port
-
-    @property
-    def base_url(self) -> str:
-        """`http://127.0.0.1:PORT`."""
-        return f"http://{_HOST}:{self._port}"
-
-    @property
-    def requests(self) -> int:
-        """How many requests have come in."""
-        return self.stats.requests
-
-    async def start(self) -> None:
-        """Listen; connections are accepted once this returns."""
+    async def __aenter__(self) -> Self:
         server = web.Server(self._handle, access_log=None, logger=_SILENT)
         self._runner = web.ServerRunner(server, shutdown_timeout=_SHUTDOWN_S)
         await self._runner.setup()
         try:
             await web.TCPSite(self._runner, _HOST, self.options.port, backlog=1024).start()
         except OSError as error:
-            await self.stop()
+            await self._runner.cleanup()
             raise UsageError(
                 f"the sandbox cannot listen on port {self.options.port} ({error.strerror}): "
                 "choose another port, or 0 for any free one"
             ) from error
-        self._port = self._runner.addresses[0][1]
-
-    async def stop(self) -> None:
-        """Close every connection, idle or not; harmless when it is not running."""
-        runner, self._runner = self._runner, None
-        if runner is not None:
-            await runner.cleanup()
-
-    async def __aenter__(self) -> Self:
-        await self.start()
+        self.base_url = f"http://{_HOST}:{self._runner.addresses[0][1]}"
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self.stop()
+        if self._runner is not None:
+            await self._runner.cleanup()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        self.stats.requests += 1
         refusal = self._refusal(request)
         if refusal is not None:
             return _response(refusal)
         # Every draw is made on arrival, so that the order of the requests alone decides.
         fault = self._fault()
-        answer = None
+        answer: Answer | None = None
         if fault is None or self._rng.random() < 0.5:
             answer = self._api.answer(request.method, request.raw_path)
-            self.stats.canceled = self._api.canceled
+        if fault is not None:
+            answer = None if fault == _RESET else server_error(fault)
         pause_s = self.options.latency_s
         if self._jitter_s:
             pause_s += self._rng.uniform(-self._jitter_s, self._jitter_s)
         if pause_s > 0:
             await asyncio.sleep(pause_s)
-        if fault:
-            self.stats.errors += 1
-            return _response(server_error(fault))
-        if fault == 0 or answer is None:
-            self.stats.resets += 1
+        if answer is None:
             _reset(request)
             return web.Response()  # goes nowhere: the connection is gone
         return _response(answer)
@@ -166,21 +124,19 @@ class Sandbox:
     def _refusal(self, request: web.BaseRequest) -> Answer | None:
         token = request.headers.get(_TOKEN_HEADER, "")
         if not token or self.options.token not in {None, token}:
-            self.stats.unauthorized += 1
             return problem(401, "the developer token is missing or wrong")
         if self._bucket is not None and not self._bucket.take(self._clock()):
-            self.stats.rate_limited += 1
             return problem(429, "too many requests: slow down", retry_after="1")
         return None
 
     def _fault(self) -> int | None:
-        """Draw what goes wrong: nothing (`None`), a reset (0) or a server error's status."""
+        """Draw what goes wrong: nothing (`None`), `_RESET` or a server error's status."""
         if not self._trouble_rate:
             return None
         draw = self._rng.random()
         if draw < self.options.error_rate:
             return self._rng.choice(_SERVER_ERRORS)
-        return 0 if draw < self._trouble_rate else None
+        return _RESET if draw < self._trouble_rate else None
 
 
 def _response(answer: Answer) -> web.Response:
@@ -200,10 +156,9 @@ def _reset(request: web.BaseRequest) -> None:
     held = transport.get_extra_info("socket")
     if held is not None:
         # Through a duplicate: not every event loop's own socket object allows changes.
-        with contextlib.suppress(OSError), _duplicate(held) as duplicate:
+        with (
+            contextlib.suppress(OSError),
+            socket.fromfd(held.fileno(), held.family, held.type) as duplicate,
+        ):
             duplicate.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _ABORT_ON_CLOSE)
     transport.abort()
-
-
-def _duplicate(held: socket.socket) -> socket.socket:
-    return socket.fromfd(held.fileno(), held.family, held.type)
