@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import stat
 import sys
@@ -36,12 +35,15 @@ if TYPE_CHECKING:
     from bulkcancel.models import Target
     from bulkcancel.results import Resumed
 
-_BREATH = 256
 _MOST_ARGUMENTS_SHOWN = 3
 
 
 class Inputs:
-    """What is to be cancelled: the checked files, then the pipe if there is one."""
+    """What is to be cancelled: the targets of the checked files, then of the pipe if there is one.
+
+    Of those listed, `--resume` leaves out what is done and puts last what has failed before;
+    of the rest `--limit` takes the first and leaves the others for a later run.
+    """
 
     def __init__(
         self,
@@ -49,22 +51,25 @@ class Inputs:
         checked: CheckedInput,
         pipe: Iterator[Target | InvalidRow] | None,
         *,
-        limit: int | None = None,
-        where: Sequence[Condition] = (),
+        limit: int | None,
+        where: Sequence[Condition],
     ) -> None:
         self.names = names
         self.counts = checked.counts
         self.notes = checked.notes
+        self.invalid: Sequence[InvalidRow] = checked.invalid
+        """The files' rows without an instance ID that still get a result."""
         self.already_done = 0
+        """Targets and invalid rows left out, as they have their result."""
         self.sent_again: IdSet | None = None
         """IDs that failed before and are sent by this run; `None` if nobody knows."""
-        self._done_ids = 0
-        self._limit = limit
-        self._where = where
         self._checked = checked
         self._pipe = pipe
+        self._limit = limit
+        self._where = where
         self._resumed: Resumed | None = None
-        self._invalid = checked.invalid
+        self._not_done = len(checked)
+        """The files' targets that are not done, those beyond the limit among them."""
         if pipe is None:
             self._note_if_all_are_left_out()
 
@@ -74,11 +79,6 @@ class Inputs:
         return self._pipe is not None
 
     @property
-    def invalid(self) -> Sequence[InvalidRow]:
-        """The files' rows without an instance ID that still get a result."""
-        return self._invalid
-
-    @property
     def listed(self) -> int:
         """Distinct instance IDs listed so far, whether or not `--limit` leaves them out."""
         return self.counts.targets
@@ -86,16 +86,12 @@ class Inputs:
     @property
     def to_cancel(self) -> int | None:
         """How many IDs are to be sent; `None` while a pipe is open."""
-        return None if self.is_open else self._left - self.beyond_limit
+        return None if self.is_open else self._not_done - self.beyond_limit
 
     @property
     def beyond_limit(self) -> int:
         """How many of the files' IDs `--limit` leaves for later."""
-        return 0 if self._limit is None else max(0, self._left - self._limit)
-
-    @property
-    def _left(self) -> int:
-        return len(self._checked) - self._done_ids
+        return 0 if self._limit is None else max(0, self._not_done - self._limit)
 
     @property
     def to_write(self) -> int | None:
@@ -103,85 +99,79 @@ class Inputs:
         return None if self.to_cancel is None else self.to_cancel + len(self.invalid)
 
     def skip(self, resumed: Resumed) -> None:
-        """Leave out what an earlier run has done, by ID and, for invalid rows, by their text."""
-        done = resumed.done
-        self._resumed = resumed
-        self._invalid = [row for row in self._invalid if not resumed.take_invalid(row.text)]
-        self.already_done = len(self._checked.invalid) - len(self._invalid)
-        if len(done):
-            self._done_ids = sum(pack(t.instance_id) in done for t in self._checked)
-        if len(resumed.again) and not self.is_open:
-            self._plan_again(resumed)
-        self.already_done += self._done_ids
+        """Leave out what an earlier run has done, by ID and, for invalid rows, by their text.
 
-    def _plan_again(self, resumed: Resumed) -> None:
-        """Find out which IDs that failed before are sent by this run: the others keep their rows.
-
-        Those that `--limit` leaves for later are as good as done for now.
+        IDs that failed before and are beyond the limit keep their rows: for now they are as good
+        as done. (Where a pipe follows, nobody knows which they are.)
         """
-        self.sent_again = IdSet()
-        for target in islice(self._due(), self._limit):
+        self._resumed = resumed
+        self.invalid = [row for row in self.invalid if not resumed.take_invalid(row.text)]
+        limit = None if self.is_open else self._limit
+        self._not_done, sent_again = 0, IdSet()
+        for target in self._due():
             packed = pack(target.instance_id)
             if packed in resumed.again:
-                self.sent_again.add(packed)
-        due = (pack(t.instance_id) for t in self._checked)
-        failed = sum(packed in resumed.again and packed not in resumed.done for packed in due)
-        self._done_ids += failed - len(self.sent_again)
+                if limit is not None and self._not_done >= limit:
+                    break
+                sent_again.add(packed)
+            self._not_done += 1
+        if len(resumed.again) and not self.is_open:
+            self.sent_again = sent_again
+        rows_done = len(self._checked.invalid) - len(self.invalid)
+        self.already_done = rows_done + len(self._checked) - self._not_done
 
     def items(self) -> Items:
         """Return all of it, in order, for the pipeline."""
         return self._listed() if self._pipe is None else self._listed_and_piped(self._pipe)
 
     def _listed(self) -> Iterator[Target | InvalidRow]:
-        yield from self._invalid
+        yield from self.invalid
         yield from islice(self._due(), self._limit)
 
     def _due(self) -> Iterator[Target]:
-        """Yield the files' targets that have not been done."""
-        if self._resumed is None or not (len(self._resumed.done) or len(self._resumed.again)):
+        """Yield the files' targets that are not done.
+
+        What has failed before comes last: it must not keep a run from ever getting further.
+        """
+        if self._resumed is None:
             yield from self._checked
             return
         done, again = self._resumed.done, self._resumed.again
-        for target in self._checked:
-            packed = pack(target.instance_id)
-            if packed not in done and packed not in again:
-                yield target
-        # What has failed before comes last: it must not keep a run from ever getting further.
-        if len(again):
+        for failed_before in (False, True) if len(again) else (False,):
             for target in self._checked:
                 packed = pack(target.instance_id)
-                if packed in again and packed not in done:
+                if packed not in done and (packed in again) is failed_before:
                     yield target
 
     async def _listed_and_piped(
         self, pipe: Iterator[Target | InvalidRow]
     ) -> AsyncIterator[Target | InvalidRow]:
-        left = sys.maxsize if self._limit is None else self._limit
         for item in self._listed():
-            left -= not isinstance(item, InvalidRow)
             yield item
+        left = sys.maxsize if self._limit is None else max(0, self._limit - self._not_done)
         # Under a limit, what has failed before waits until no other is left.
         again = CheckedInput()
         again.begin(STDIN)
-        passed = 0
         async for item in ThreadedIterator(pipe):
             if self._is_done(item):
                 self.already_done += 1
             elif isinstance(item, InvalidRow):
                 yield item
-                continue
             elif self._limit is not None and self._has_failed(item):
                 again.add(pack(item.instance_id), int(item.source.rpartition(":")[2]))
             elif left > 0:
                 left -= 1
                 yield item
-                continue
-            passed += 1
-            if passed % _BREATH == 0:  # a long stretch of these must not hold the loop
-                await asyncio.sleep(0)
         for target in islice(again, left):
             yield target
         self._note_if_all_are_left_out()
+
+    def _is_done(self, item: Target | InvalidRow) -> bool:
+        if self._resumed is None:
+            return False
+        if isinstance(item, InvalidRow):
+            return self._resumed.take_invalid(item.text)
+        return pack(item.instance_id) in self._resumed.done
 
     def _has_failed(self, target: Target) -> bool:
         return self._resumed is not None and pack(target.instance_id) in self._resumed.again
@@ -194,13 +184,6 @@ class Inputs:
                 if condition.misses
             )
             self.notes.append(f"--where leaves out every row: {held}")
-
-    def _is_done(self, item: Target | InvalidRow) -> bool:
-        if self._resumed is None:
-            return False
-        if isinstance(item, InvalidRow):
-            return self._resumed.take_invalid(item.text)
-        return pack(item.instance_id) in self._resumed.done
 
 
 def open_inputs(
@@ -223,15 +206,15 @@ def open_inputs(
         where=tuple(Condition.parse(text) for text in settings.where),
         pages=PageHost.of_run(host),
     )
-    given: list[str | Argument] = [_file_or_id(*each) for each in enumerate(names, 1)]
-    by_name = [each for each in given if isinstance(each, str)]
-    count = len(given) - len(by_name)
-    if count and (options.where or options.column is not None):
+    given = [_file_or_id(*each) for each in enumerate(names, 1)]
+    files = [each for each in given if isinstance(each, str)]
+    id_count = len(given) - len(files)
+    if id_count and (options.where or options.column is not None):
         raise UsageError("an ID that is itself an INPUT has no columns: no --column, no --where")
     piped = STDIN in names and not (settings.dry_run or stat.S_ISREG(os.fstat(0).st_mode))
-    chunks = read_chunks(0) if piped else iter(())
+    chunks = read_chunks(0) if piped else None
     if not paths:
-        chunks = _with_a_byte(chunks if piped else None)
+        chunks = _with_a_byte(chunks)
     checked = check_files(
         [
             sys.stdin.buffer if each == STDIN else each
@@ -241,11 +224,9 @@ def open_inputs(
         options,
         on_progress=on_progress,
     )
-    pipe = None
-    if piped:
-        pipe = stream(chunks, options, checked)
-    if count > _MOST_ARGUMENTS_SHOWN:
-        names = [*by_name, f"{count} IDs as arguments"]
+    pipe = None if chunks is None else stream(chunks, options, checked)
+    if id_count > _MOST_ARGUMENTS_SHOWN:
+        names = [*files, f"{id_count} IDs as arguments"]
     return Inputs(names, checked, pipe, limit=settings.limit, where=options.where)
 
 
@@ -255,23 +236,23 @@ def _file_or_id(number: int, name: str) -> str | Argument:
     return Argument(name, number)
 
 
-def _with_a_byte(chunks: Iterator[bytes] | None) -> Iterator[bytes]:
+def _with_a_byte(chunks: Iterator[bytes] | None) -> Iterator[bytes] | None:
     """Return the chunks of standard input (`None`: it is no pipe) unless they hold nothing.
 
     Waits for the first. Raises `UsageError`.
     """
-    if chunks is None:
-        first = b"?"
+    first = b"?"
+    if chunks is not None:
+        first = next(chunks, b"")
+    else:
         with suppress(OSError):  # what is wrong is said when it is read
             first = cast("BufferedReader", sys.stdin.buffer).peek(1)
-    else:
-        first = next(chunks, b"")
     if not first:
         raise UsageError(
             "no INPUT is named (is a variable empty?) and standard input is empty: name a file of "
             "instance IDs, or - if it may be empty"
         )
-    return iter(()) if chunks is None else chain([first], chunks)
+    return None if chunks is None else chain([first], chunks)
 
 
 def _names(paths: Sequence[str]) -> list[str]:

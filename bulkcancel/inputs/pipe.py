@@ -45,7 +45,8 @@ class ThreadedIterator(Generic[T]):
     """Iterates over `items` in a thread of its own, at most 256 items ahead of the loop.
 
     The thread is a daemon: one that waits for a line nobody will type, or for room nobody will
-    make, ends with the process. What `items` raises is raised again in the loop.
+    make, ends with the process. What `items` raises is raised again in the loop, which has its
+    turn every 256 items at least, however fast they are passed over.
     """
 
     def __init__(self, items: Iterable[T]) -> None:
@@ -57,6 +58,7 @@ class ThreadedIterator(Generic[T]):
         loop = asyncio.get_running_loop()
         ready = asyncio.Event()
         threading.Thread(target=self._read, args=(loop, ready), daemon=True).start()
+        taken = 0
         while True:
             try:
                 item = self._queue.get_nowait()
@@ -72,6 +74,9 @@ class ThreadedIterator(Generic[T]):
                     raise item.error
                 return
             yield item
+            taken += 1
+            if taken % _AHEAD == 0:
+                await asyncio.sleep(0)
 
     def _read(self, loop: asyncio.AbstractEventLoop, ready: asyncio.Event) -> None:
         end = _End(None)
