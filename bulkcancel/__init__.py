@@ -14,12 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from bulkcancel.domo import DomoClient
     from bulkcancel.engine import cancel_many
-    from bulkcancel.errors import (
-        BulkcancelError,
-        StoppedError,
-        TokenRefusedError,
-        UsageError,
-    )
+    from bulkcancel.errors import BulkcancelError, StoppedError, TokenRefusedError, UsageError
     from bulkcancel.models import CancelResult, Outcome
 
 __all__ = [
@@ -33,22 +28,14 @@ __all__ = [
     "cancel_many",
 ]
 
-_HOMES = {
-    "BulkcancelError": "bulkcancel.errors",
-    "CancelResult": "bulkcancel.models",
-    "DomoClient": "bulkcancel.domo",
-    "Outcome": "bulkcancel.models",
-    "StoppedError": "bulkcancel.errors",
-    "TokenRefusedError": "bulkcancel.errors",
-    "UsageError": "bulkcancel.errors",
-    "cancel_many": "bulkcancel.engine",
-}
+_HOMES = ("errors", "models", "domo", "engine")  # the quickest to load first
 
 
 def __getattr__(name: str) -> object:
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module 'bulkcancel' has no attribute {name!r}")
-    value: object = getattr(import_module(home), name)
-    globals()[name] = value
-    return value
+    if name in __all__:
+        for home in _HOMES:
+            value: object = getattr(import_module(f"bulkcancel.{home}"), name, None)
+            if value is not None:
+                globals()[name] = value
+                return value
+    raise AttributeError(f"module 'bulkcancel' has no attribute {name!r}")
