@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 _HEX = "[0-9a-fA-F]"
 UUID = f"{_HEX}{{8}}-{_HEX}{{4}}-{_HEX}{{4}}-{_HEX}{{4}}-{_HEX}{{12}}"
-"""The pattern of one: ASCII, 8-4-4-4-12."""
+"""The pattern of an instance ID: ASCII, 8-4-4-4-12."""
 ANY_ID = re.compile(UUID)
-"""Finds IDs within a text."""
+"""Finds them in the middle of a text."""
 # An executions page's address: .../workflows/instances/{modelId}/{version}/{instanceId}
 _PAGE = re.compile(
     r"https://([a-z0-9.-]+(?::[0-9]+)?)/(?:[^\s?#]+/)?workflows/instances/[^\s?#]+/"

@@ -53,16 +53,18 @@ Format = Literal["auto", "csv", "tsv", "jsonl", "lines"]
 _MOST_LISTED = 20
 _MOST_MISSES = 10
 _LONGEST_NAME = 100
+# An ID with a word stuck to it; a digit or two too many are a slip in one row.
 _STUCK = re.compile(rf"{UUID}\ufeff?(?=\w*[g-zG-Z_])\w{{3,}}.*")
 _RELATED = ("parent", "root", "caller")
-_ELSE = (
+_NO_RUN = (
     "model", "workflowid", "workflowname", "user", "owner", "tenant", "deployment", "bpmn",
     "process", "version", "created", "updated", "creator", "dataset",
 )  # fmt: skip
 _RUN_WORDS = ("instance", "execution", "run", "ausfuhrung", "ausführung")
 _DELIMITER = re.compile(r"[,;\t|]")
+# One to five words without digits.
 _NAME = re.compile(r"[\"'\ufeff]?[^\W\d][^\W\d_]*(?:[ _.-]?[^\W\d]+){0,4}[:\"']?")
-_WORDS = re.compile(r"[_.-]|(?<=[a-z])(?=[A-Z])()")
+_BETWEEN_WORDS = re.compile(r"[_.-]|(?<=[a-z])(?=[A-Z])")
 _OF_IDS = re.compile(
     r"\b(?:models?|modell\w*|instan\w+|execut\w+|workflows?|parents?|runs?|ids?|uuids?|guids?)\b",
     re.IGNORECASE,
@@ -78,7 +80,7 @@ class Condition:
     value: str
     negated: bool
     misses: list[str] = field(default_factory=list, compare=False, repr=False)
-    """The first few different values for which it did not hold."""
+    """The first ten different values for which it did not hold, each cut to 40 characters."""
 
     @classmethod
     def parse(cls, text: str) -> Condition:
@@ -91,7 +93,10 @@ class Condition:
         return cls(column, value.strip(), negated)
 
     def holds(self, value: str) -> bool:
-        """Return whether a row with `value` in this column is meant; outer space is ignored."""
+        """Return whether a row with `value` in this column is wanted; outer space is ignored.
+
+        If it is not, `value` may be added to `misses`.
+        """
         value = value.strip()
         if (value == self.value) is not self.negated:
             return True
@@ -105,9 +110,11 @@ class InputOptions:
     """What is said about the inputs. Raises `UsageError` for an encoding that is not known."""
 
     column: str | None = None
+    """Which one holds the IDs: its name, or its number from 1."""
     format: Format = "auto"
     encoding: str | None = None
     where: tuple[Condition, ...] = ()
+    """All of them must hold."""
     pages: PageHost = field(default_factory=PageHost)
 
     def __post_init__(self) -> None:
@@ -119,7 +126,7 @@ class InputOptions:
 def is_of_something_else(name: str) -> bool:
     """Return whether a column or key is by its name of a model, a user or a parent, no run."""
     plain = normalise(name)
-    return plain.startswith(_RELATED) or (plain.startswith(_ELSE) and not says_run(name))
+    return plain.startswith(_RELATED) or (plain.startswith(_NO_RUN) and not says_run(name))
 
 
 def says_run(name: str) -> bool:
@@ -180,7 +187,7 @@ def looks_like_header(cells: Sequence[str], id_index: int = 0) -> bool:
 
 def _tells_of_ids(name: str) -> bool:
     """Return whether a name is one of IDs: by its first word, or by any part of a single one."""
-    words = _WORDS.sub(r" \1", name.strip(" \t\ufeff\"'"))
+    words = _BETWEEN_WORDS.sub(" ", name.strip(" \t\ufeff\"'"))
     tells = _OF_IDS.match(words) if " " in name.strip() else _OF_IDS.search(words)
     return tells is not None
 
@@ -188,7 +195,7 @@ def _tells_of_ids(name: str) -> bool:
 def row_of(line: int, text: str, lines: NumberedLines, options: InputOptions) -> Row:
     """Return the row whose ID is to be `text`.
 
-    Raises `InputError` if it is of another host, or if another file begins in the midst of it.
+    Raises `InputError` if it is of another host, or if another file begins in the middle of it.
     """
     if is_plain_id(text):
         return line, text, None

@@ -51,9 +51,9 @@ def flat(value: Object, prefix: str = "", depth: int = 1) -> Pairs:
 
 @lru_cache(64)
 def find_ids(names: tuple[str, ...], column: str | None) -> tuple[list[int], bool]:
-    """Return where the ID is: under `column`, a key that names an instance, or else an `id`.
+    """Return where the ID is, and whether that is only an `id`, which may be of anything.
 
-    And whether it is that last resort.
+    It is under `column`, under a key that names an instance, or else under `id`.
     """
     if column is not None:
         return find_named(names, column), False

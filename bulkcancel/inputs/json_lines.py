@@ -67,7 +67,7 @@ def _decode(line: int, text: str, lines: NumberedLines) -> object:
 
 
 class _Reader:
-    """Reads the lines of one input, and notes under which keys the IDs are."""
+    """Reads the lines of one input, and remembers under which keys the IDs are."""
 
     def __init__(self, lines: NumberedLines, options: InputOptions) -> None:
         self._lines = lines

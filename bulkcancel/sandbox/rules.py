@@ -11,7 +11,7 @@ from typing import Final
 
 
 class Fate(enum.Enum):
-    """What the sandbox makes of an ID."""
+    """What the instance of an ID is like in the sandbox."""
 
     RUNNING = "running"
     COMPLETED = "completed"
@@ -56,7 +56,7 @@ _LISTED_ENDS: Final = ("",) * 30 + ("d0e",) * 6 + ("ca0",) * 3 + ("403",)
 
 
 def fate_of(instance_id: str) -> Fate:
-    """Return what becomes of a lower-case ID."""
+    """Return that of a lower-case ID: its last three digits decide."""
     return _FATES.get(instance_id[-3:], Fate.RUNNING)
 
 
