@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from bulkcancel.engine.stats import Stats
     from bulkcancel.engine.stop import Stop
     from bulkcancel.models import CancelResult, Target
-    from bulkcancel.pacing import AdaptiveRate, Breaker, Pacer, RetryBudget
+    from bulkcancel.pacing import AdaptiveRate, Breaker, Pacer
 
 _BASE_S = 0.2
 _THROTTLED_BASE_S = 1.0
@@ -56,7 +56,6 @@ class Canceller:
         pacer: Pacer,
         adaptive: AdaptiveRate,
         breaker: Breaker,
-        budget: RetryBudget,
         guard: Guard,
         stats: Stats,
         stop: Stop,
@@ -68,7 +67,6 @@ class Canceller:
         self._pacer = pacer
         self._adaptive = adaptive
         self._breaker = breaker
-        self._budget = budget
         self._guard = guard
         self._stats = stats
         self._stop = stop
@@ -266,7 +264,6 @@ class Canceller:
 
     def _note_success(self, sent_at: float) -> None:
         self._breaker.on_success(sent_at)
-        self._budget.deposit()
         self._guard.on_success()
         self._adaptive.on_success(sent_at, time.monotonic())
 
@@ -297,6 +294,4 @@ class Canceller:
             past.counted += 1
         if past.counted >= self._attempts:
             return None
-        if not self._budget.try_spend():
-            return _CAP_S * self._rng.random()
         return full_jitter(max(past.counted - 1, 0), base_s=_BASE_S, cap_s=_CAP_S, rng=self._rng)

@@ -14,7 +14,7 @@ from bulkcancel.engine.limits import Guard, Limits
 from bulkcancel.engine.pipeline import run_pipeline
 from bulkcancel.engine.result import invalid_result
 from bulkcancel.errors import UsageError, unwrapped
-from bulkcancel.pacing import AdaptiveRate, Breaker, Pacer, RetryBudget
+from bulkcancel.pacing import AdaptiveRate, Breaker, Pacer
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -106,9 +106,6 @@ class Engine:
                 probe_lease_s=2 * client.timeout_s,
                 on_change=observer.breaker_changed,
             ),
-            # Successes pay for retries: three bad answers in ten still leave enough, and an
-            # outage, which has none, soon leaves the breaker's probes alone.
-            budget=RetryBudget(ratio=0.5, reserve=10, cap=100),
             guard=self._guard,
             stats=stats,
             stop=stop,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bulkcancel.pacing.adaptive import AdaptiveRate
-from bulkcancel.pacing.backoff import RetryBudget, full_jitter
+from bulkcancel.pacing.backoff import full_jitter
 from bulkcancel.pacing.breaker import Breaker
 from bulkcancel.pacing.pacer import Pacer
 
@@ -11,6 +11,5 @@ __all__ = [
     "AdaptiveRate",
     "Breaker",
     "Pacer",
-    "RetryBudget",
     "full_jitter",
 ]

@@ -1,4 +1,4 @@
-"""How long a retry waits, and how many there may be."""
+"""How long a retry waits."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkcancel.pacing.backoff import RetryBudget, full_jitter
+from bulkcancel.pacing.backoff import full_jitter
 
 
 class _AlmostOne(random.Random):
@@ -39,43 +39,3 @@ def test_waits_fill_the_whole_range() -> None:
 def test_a_wait_is_between_zero_and_the_cap(attempt: int, base_s: float, seed: int) -> None:
     """Whatever the attempt and the base, the wait is within the cap."""
     assert 0 <= full_jitter(attempt, base_s=base_s, rng=random.Random(seed), cap_s=20) <= 20
-
-
-def test_an_outage_costs_a_tenth_more_at_most() -> None:
-    """When every request fails, retries stay at a tenth of the first tries and the reserve."""
-    budget = RetryBudget()
-    spent = 0
-    for _ in range(1000):
-        budget.deposit()
-        spent += budget.try_spend()
-    assert spent == 110
-
-
-def test_the_reserve_serves_a_short_run() -> None:
-    """A run of a few IDs may retry before it has saved anything."""
-    budget = RetryBudget(reserve=3)
-    assert [budget.try_spend() for _ in range(4)] == [True, True, True, False]
-
-
-def test_saving_ends_at_the_cap() -> None:
-    """A long healthy run does not save up a storm."""
-    budget = RetryBudget(reserve=0, cap=5)
-    for _ in range(1000):
-        budget.deposit()
-    assert sum(budget.try_spend() for _ in range(1000)) == 5
-
-
-def test_ten_first_tries_pay_one_retry() -> None:
-    """Ten tenths make a whole retry in spite of binary fractions."""
-    budget = RetryBudget(reserve=0)
-    for _ in range(9):
-        budget.deposit()
-    assert not budget.try_spend()
-    budget.deposit()
-    assert budget.try_spend()
-
-
-def test_an_impossible_budget_is_refused() -> None:
-    """A reserve above the cap is a mistake in the wiring."""
-    with pytest.raises(ValueError, match="reserve at most cap"):
-        RetryBudget(reserve=10, cap=5)
