@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 _BASE_S = 0.2
 _THROTTLED_BASE_S = 1.0
-_CAP_S = 20.0
 _FREE_RETRIES = 3
 _LOCAL_WAIT_S = 0.5
 _FINAL = frozenset({Next.DONE, Next.STOP_TLS})
@@ -90,7 +89,7 @@ class Canceller:
             # The fast path: an ID that succeeds at the first attempt costs no history, no
             # verdict and no await but the request's own, unless breaker or pace make it wait.
             probe = False
-            if not (self._breaker.try_admit() and self._pacer.try_acquire()):
+            if self._breaker.open or not self._pacer.try_acquire():
                 with self._stop.waiting() as wait:
                     probe = await self._admit()
                 if wait.cancelled_caught:
@@ -192,7 +191,7 @@ class Canceller:
             except BaseException:
                 self._breaker.on_abandoned(probe=probe)
                 raise
-            if probe or self._breaker.try_admit():  # it may have opened during the wait
+            if probe or not self._breaker.open:  # it may have opened during the wait
                 return probe
 
     async def _send(
@@ -245,21 +244,21 @@ class Canceller:
         self, verdict: Verdict, answer: Answer | AttemptError, sent_at: float, *, probe: bool
     ) -> None:
         """Tell breaker, pace and guard what came of an attempt."""
-        reply, fault = (None, answer) if isinstance(answer, AttemptError) else (answer, None)
-        if reply is not None and reply.instance is not None:
+        answered = isinstance(answer, Answer)
+        if isinstance(answer, Answer) and answer.instance is not None:
             self._note_success(sent_at)
             return
         decisive = probe and self._breaker.token_in_doubt
-        self._guard.on_attempt(verdict, reply, fault, decisive=decisive)
+        self._guard.on_attempt(verdict, answer, decisive=decisive)
         if verdict.transient or (probe and verdict.throttled):
             hold = verdict.next is Next.UNAUTHORIZED
             if not (hold and self._stop.requested):  # there is nothing to wait for
                 self._breaker.on_failure(sent_at, probe=probe, hold=hold)
-        elif reply is not None and verdict.next is Next.DONE:
+        elif answered and verdict.next is Next.DONE:
             self._breaker.on_success(sent_at)
         else:
             self._breaker.on_abandoned(probe=probe)
-        if reply is not None:
+        if answered:
             self._note_pace(verdict, sent_at)
 
     def _note_success(self, sent_at: float) -> None:
@@ -284,9 +283,7 @@ class Canceller:
             return 0.0
         if step is Next.THROTTLED:
             past.throttles += 1
-            return full_jitter(
-                past.throttles - 1, base_s=_THROTTLED_BASE_S, cap_s=_CAP_S, rng=self._rng
-            )
+            return full_jitter(past.throttles - 1, base_s=_THROTTLED_BASE_S, rng=self._rng)
         if step is Next.WAIT_LOCAL:
             self._reporter.out_of_descriptors()
             return _LOCAL_WAIT_S * (1 + self._rng.random())
@@ -294,4 +291,4 @@ class Canceller:
             past.counted += 1
         if past.counted >= self._attempts:
             return None
-        return full_jitter(max(past.counted - 1, 0), base_s=_BASE_S, cap_s=_CAP_S, rng=self._rng)
+        return full_jitter(max(past.counted - 1, 0), base_s=_BASE_S, rng=self._rng)

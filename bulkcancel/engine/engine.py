@@ -27,10 +27,8 @@ if TYPE_CHECKING:
     from bulkcancel.engine.stop import Stop
     from bulkcancel.models import CancelResult, InvalidRow, Outcome
 
-AUTO_CEILING_PER_S = 1000.0
+_AUTO_CEILING_PER_S = 1000.0
 _AUTO_START_PER_S = 5.0
-# At 30 % of bad answers, ten in a row are bad once in 170,000; in an outage they take no time.
-_BREAKER_THRESHOLD = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +77,7 @@ class Engine:
         self._policy = policy
         self._host = host or client.host
         self._stop = stop
-        ceiling = policy.rate_per_s or AUTO_CEILING_PER_S
+        ceiling = policy.rate_per_s or _AUTO_CEILING_PER_S
         start = ceiling if policy.rate_per_s else _AUTO_START_PER_S
         self.pacer = Pacer(start, burst=policy.burst)
         self._guard = Guard(
@@ -102,9 +100,8 @@ class Engine:
             ),
             breaker=Breaker(
                 rng=rng,
-                threshold=_BREAKER_THRESHOLD,
                 probe_lease_s=2 * client.timeout_s,
-                on_change=observer.breaker_changed,
+                on_change=lambda opened: observer.breaker_changed(opened=opened),
             ),
             guard=self._guard,
             stats=stats,

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from bulkcancel.domo import AttemptError, ConnectFailedError, Next, Verdict
+from bulkcancel.domo import Answer, AttemptError, ConnectFailedError, Next, Verdict
 from bulkcancel.errors import StoppedError, TokenRefusedError
 from bulkcancel.models import SUCCESSES, Outcome
 
 if TYPE_CHECKING:
-    from bulkcancel.domo import Answer
     from bulkcancel.engine.stop import Stop
     from bulkcancel.models import CancelResult
 
@@ -47,9 +46,9 @@ class Guard:
         limits: Limits,
         *,
         host: str,
-        timeout_s: float = 0.0,
-        ok: frozenset[Outcome] = frozenset(),
-        succeeded_before: int = 0,
+        timeout_s: float,
+        ok: frozenset[Outcome],
+        succeeded_before: int,
     ) -> None:
         self._stop = stop
         self._limits = limits
@@ -82,10 +81,9 @@ class Guard:
     def on_attempt(
         self,
         verdict: Verdict,
-        reply: Answer | None,
-        fault: AttemptError | None,
+        answer: Answer | AttemptError,
         *,
-        decisive: bool = False,
+        decisive: bool,
     ) -> None:
         """Record an attempt that was not a plain success; ask for a stop where a rule says so.
 
@@ -106,21 +104,21 @@ class Guard:
                     "nothing was sent over it"
                 ),
             )
-        elif self._answers == 0 and isinstance(fault, ConnectFailedError):
+        elif self._answers == 0 and isinstance(answer, ConnectFailedError):
             self._stop.request(
                 StoppedError(
-                    f"{fault.message}: check the instance name, the address and the network"
+                    f"{answer.message}: check the instance name, the address and the network"
                 ),
                 cut=True,
             )
-        elif self._answers == 0 and reply is not None and 300 <= reply.http_status < 400:
+        elif self._answers == 0 and isinstance(answer, Answer) and 300 <= answer.http_status < 400:
             self._stop.request(
                 StoppedError(
-                    f"{self._host} answers with a redirect (HTTP {reply.http_status}), which is "
+                    f"{self._host} answers with a redirect (HTTP {answer.http_status}), which is "
                     "never followed: check the instance name or the base URL"
                 )
             )
-        if reply is not None:
+        if isinstance(answer, Answer):
             self._answers += 1
             self._met_api = self._met_api or not verdict.stranger
             if verdict.stranger and self._strangers_since is None:

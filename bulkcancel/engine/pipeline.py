@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from bulkcancel.engine.stop import Stop
 
-RESULTS_BUFFER = 2048
+_RESULTS_BUFFER = 2048
 _SILENCE_S = 1.0
 
 Items = Iterable[Target | InvalidRow] | AsyncIterable[Target | InvalidRow]
@@ -59,7 +59,7 @@ async def run_pipeline(
     with that as its reason; what `collect` raises ends the run.
     """
     queue_in, queue_out = anyio.create_memory_object_stream[Target](2 * concurrency)
-    results_in, results_out = anyio.create_memory_object_stream[CancelResult](RESULTS_BUFFER)
+    results_in, results_out = anyio.create_memory_object_stream[CancelResult](_RESULTS_BUFFER)
     work = anyio.CancelScope()
     async with anyio.create_task_group() as stages:
         stages.start_soon(_collect, collect, results_out)

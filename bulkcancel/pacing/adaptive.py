@@ -115,7 +115,7 @@ class AdaptiveRate:
             self._look(now)
 
     def on_throttled(
-        self, sent_at: float, now: float, retry_after_s: float | None, *, outage: bool = False
+        self, sent_at: float, now: float, retry_after_s: float | None, *, outage: bool
     ) -> None:
         """Count a 429, or a 403 or 503 that says when to come back, and lower the pace.
 

@@ -161,7 +161,7 @@ class _Hand:
         )
 
     def throttled(self, *, sent_s_ago: float = 0.01, retry_after_s: float | None = None) -> None:
-        self.rate.on_throttled(self.now - sent_s_ago, self.now, retry_after_s)
+        self.rate.on_throttled(self.now - sent_s_ago, self.now, retry_after_s, outage=False)
 
 
 def test_only_requests_sent_after_a_cut_cut_again() -> None:

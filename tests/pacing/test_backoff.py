@@ -38,4 +38,4 @@ def test_waits_fill_the_whole_range() -> None:
 @given(attempt=st.integers(0, 10_000), base_s=st.floats(0.001, 100), seed=st.integers())
 def test_a_wait_is_between_zero_and_the_cap(attempt: int, base_s: float, seed: int) -> None:
     """Whatever the attempt and the base, the wait is within the cap."""
-    assert 0 <= full_jitter(attempt, base_s=base_s, rng=random.Random(seed), cap_s=20) <= 20
+    assert 0 <= full_jitter(attempt, base_s=base_s, rng=random.Random(seed)) <= 20

@@ -188,5 +188,6 @@ class Scenario:
         if answer == OK:
             adaptive.on_success(sent_at, now())
             return True
-        adaptive.on_throttled(sent_at, now(), None if math.isnan(answer) else answer)
+        pause_s = None if math.isnan(answer) else answer
+        adaptive.on_throttled(sent_at, now(), pause_s, outage=False)
         return False
