@@ -18,15 +18,17 @@ from bulkcancel.domo import (
     outcome_of,
 )
 from bulkcancel.engine.result import bug_result, result_of
-from bulkcancel.engine.retries import HeldBack, History
+from bulkcancel.engine.retries import History
 from bulkcancel.errors import BulkcancelError
 from bulkcancel.pacing import full_jitter
 
 if TYPE_CHECKING:
     import random
 
-    from bulkcancel.engine.events import Client, Reporter
+    from bulkcancel.domo import DomoClient
+    from bulkcancel.engine.events import Observer
     from bulkcancel.engine.limits import Guard
+    from bulkcancel.engine.retries import HeldBack
     from bulkcancel.engine.stats import Stats
     from bulkcancel.engine.stop import Stop
     from bulkcancel.models import CancelResult, Target
@@ -49,19 +51,21 @@ class Canceller:
 
     def __init__(
         self,
-        client: Client,
+        client: DomoClient,
         *,
         host: str,
         pacer: Pacer,
         adaptive: AdaptiveRate,
         breaker: Breaker,
+        held_back: HeldBack,
         guard: Guard,
         stats: Stats,
         stop: Stop,
-        reporter: Reporter,
+        observer: Observer,
         attempts: int,
         rng: random.Random,
     ) -> None:
+        self.host = host
         self._client = client
         self._pacer = pacer
         self._adaptive = adaptive
@@ -69,18 +73,15 @@ class Canceller:
         self._guard = guard
         self._stats = stats
         self._stop = stop
-        self._reporter = reporter
+        self._observer = observer
         self._attempts = attempts
         self._rng = rng
-        self._host = host
-        self._held_back = HeldBack(breaker, attempts=attempts)
-        self.leftover = self._held_back.next
-        self.given_up = self._held_back.given_up
+        self._held_back = held_back
 
     async def cancel(self, target: Target) -> CancelResult | None:
         """Return the target's result, or `None` when there is none yet.
 
-        Then a stop came before there was one, or the target is a `leftover`. Any fault but a
+        Then a stop came before there was one, or the target is held back. Any fault but a
         `BulkcancelError` becomes a result.
         """
         try:
@@ -100,13 +101,13 @@ class Canceller:
                 return None
             if isinstance(answer, Answer) and answer.instance is not None:
                 self._note_success(sent_at)
-                return result_of(target, answer, outcome_of(answer.instance.status), self._host)
+                return result_of(target, answer, outcome_of(answer.instance.status), self.host)
             result = await self._retry(target, answer, sent_at, History(), probe=probe)
         except BulkcancelError:  # the client is not open: no ID's fault
             raise
         except Exception as error:  # noqa: BLE001 - one ID's fault must not take the others down
-            self._reporter.bug(target, error)
-            result = bug_result(target, error, self._host)
+            self._observer.bug(target, error)
+            result = bug_result(target, error, self.host)
         if result is not None:
             self._guard.on_result(result)
         return result
@@ -159,7 +160,7 @@ class Canceller:
             if wait_s is None:
                 break
             self._stats.retries += 1
-            self._reporter.retry_scheduled(target, verdict.error, past.requests, wait_s)
+            self._observer.retry_scheduled(target, verdict.error, past.requests, wait_s)
             with self._stop.waiting() as wait:
                 await anyio.sleep(wait_s)
                 if verdict.transient and self._breaker.open:
@@ -179,7 +180,7 @@ class Canceller:
         self, target: Target, answer: Answer | AttemptError, verdict: Verdict, past: History
     ) -> CancelResult:
         return result_of(
-            target, answer, verdict.outcome, self._host, error=verdict.error, requests=past.requests
+            target, answer, verdict.outcome, self.host, error=verdict.error, requests=past.requests
         )
 
     async def _admit(self) -> bool:
@@ -285,7 +286,7 @@ class Canceller:
             past.throttles += 1
             return full_jitter(past.throttles - 1, base_s=_THROTTLED_BASE_S, rng=self._rng)
         if step is Next.WAIT_LOCAL:
-            self._reporter.out_of_descriptors()
+            self._observer.out_of_descriptors()
             return _LOCAL_WAIT_S * (1 + self._rng.random())
         if not self._breaker.open:  # an outage is nobody's failure: its attempts do not count
             past.counted += 1

@@ -11,21 +11,18 @@ import anyio
 
 from bulkcancel.engine.canceller import Canceller
 from bulkcancel.engine.limits import Guard, Limits
-from bulkcancel.engine.pipeline import run_pipeline
-from bulkcancel.engine.result import invalid_result
+from bulkcancel.engine.pipeline import Pipeline
+from bulkcancel.engine.retries import HeldBack
 from bulkcancel.errors import UsageError, unwrapped
 from bulkcancel.pacing import AdaptiveRate, Breaker, Pacer
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from anyio.streams.memory import MemoryObjectReceiveStream
-
-    from bulkcancel.engine.events import Client, Observer
-    from bulkcancel.engine.pipeline import Items
+    from bulkcancel.domo import DomoClient
+    from bulkcancel.engine.events import Observer
+    from bulkcancel.engine.pipeline import Collector, Items
     from bulkcancel.engine.stats import Stats
     from bulkcancel.engine.stop import Stop
-    from bulkcancel.models import CancelResult, InvalidRow, Outcome
+    from bulkcancel.models import Outcome
 
 _AUTO_CEILING_PER_S = 1000.0
 _AUTO_START_PER_S = 5.0
@@ -65,7 +62,7 @@ class Engine:
 
     def __init__(
         self,
-        client: Client,
+        client: DomoClient,
         policy: Policy,
         *,
         stats: Stats,
@@ -74,69 +71,53 @@ class Engine:
         host: str | None = None,
     ) -> None:
         rng = random.Random()
-        self._policy = policy
-        self._host = host or client.host
-        self._stop = stop
+        host = host or client.host
         ceiling = policy.rate_per_s or _AUTO_CEILING_PER_S
         start = ceiling if policy.rate_per_s else _AUTO_START_PER_S
         self.pacer = Pacer(start, burst=policy.burst)
         self._guard = Guard(
             stop,
             policy.limits,
-            host=self._host,
+            host=host,
             timeout_s=client.timeout_s,
             ok=policy.ok,
             succeeded_before=policy.succeeded_before,
         )
-        self._canceller = Canceller(
+        breaker = Breaker(
+            rng=rng,
+            probe_lease_s=2 * client.timeout_s,
+            on_change=lambda opened: observer.breaker_changed(opened=opened),
+        )
+        held_back = HeldBack(breaker, attempts=policy.attempts)
+        canceller = Canceller(
             client,
-            host=self._host,
+            host=host,
             pacer=self.pacer,
             adaptive=AdaptiveRate(
-                self.pacer,
-                ceiling_per_s=ceiling,
-                on_change=observer.pace_changed,
-                rng=rng,
+                self.pacer, ceiling_per_s=ceiling, on_change=observer.pace_changed, rng=rng
             ),
-            breaker=Breaker(
-                rng=rng,
-                probe_lease_s=2 * client.timeout_s,
-                on_change=lambda opened: observer.breaker_changed(opened=opened),
-            ),
+            breaker=breaker,
+            held_back=held_back,
             guard=self._guard,
             stats=stats,
             stop=stop,
-            reporter=observer,
+            observer=observer,
             attempts=policy.attempts,
             rng=rng,
         )
+        self._pipeline = Pipeline(
+            canceller, held_back, stop, concurrency=policy.concurrency, grace_s=policy.grace_s
+        )
 
-    async def run(
-        self,
-        items: Items,
-        collect: Callable[[MemoryObjectReceiveStream[CancelResult]], Awaitable[None]],
-    ) -> None:
+    async def run(self, items: Items, collector: Collector) -> None:
         """Work through `items`; returns when done or stopped (`stop.reason` says why).
 
-        Raises what `collect` raises, and any fault of the pipeline itself.
+        Raises what `collector` raises, and any fault of the pipeline itself.
         """
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._guard.watch)
-                await run_pipeline(
-                    items,
-                    cancel=self._canceller.cancel,
-                    leftover=self._canceller.leftover,
-                    given_up=self._canceller.given_up,
-                    reject=self._reject,
-                    collect=collect,
-                    concurrency=self._policy.concurrency,
-                    stop=self._stop,
-                    grace_s=self._policy.grace_s,
-                )
+                await self._pipeline.run(items, collector)
                 tasks.cancel_scope.cancel()
         except ExceptionGroup as group:
             raise unwrapped(group) from None
-
-    def _reject(self, row: InvalidRow) -> CancelResult:
-        return invalid_result(row, self._host)

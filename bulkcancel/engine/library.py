@@ -10,6 +10,7 @@ import anyio
 import anyio.lowlevel
 
 from bulkcancel.engine.engine import Engine, Policy
+from bulkcancel.engine.events import SilentObserver
 from bulkcancel.engine.stats import Stats
 from bulkcancel.engine.stop import Stop
 from bulkcancel.errors import UsageError
@@ -18,33 +19,13 @@ from bulkcancel.models import CancelResult, InvalidRow, Target
 from bulkcancel.text import shorten
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
     from bulkcancel.domo import DomoClient
+    from bulkcancel.engine.pipeline import Collector
 
 
 _BREATH = 256
-
-
-class _Silent:
-    """Nobody is told anything: a library prints nothing."""
-
-    def retry_scheduled(self, target: Target, error: str, attempt: int, wait_s: float) -> None:
-        pass
-
-    def out_of_descriptors(self) -> None:
-        pass
-
-    def pace_changed(self, rate_per_s: float, reason: str) -> None:
-        pass
-
-    def breaker_changed(self, *, opened: bool) -> None:
-        pass
-
-    def bug(self, target: Target, error: Exception) -> None:
-        pass
 
 
 async def cancel_many(
@@ -69,7 +50,7 @@ async def cancel_many(
         raise UsageError("ids must be an iterable of IDs, not one string: pass [instance_id]")
     policy = Policy(rate_per_s=rate_per_s, concurrency=concurrency, attempts=attempts)
     stop, stats = Stop(), Stats()
-    engine = Engine(client, policy, stats=stats, stop=stop, observer=_Silent())
+    engine = Engine(client, policy, stats=stats, stop=stop, observer=SilentObserver())
     into, out = anyio.create_memory_object_stream[CancelResult](0)
 
     async def forward(results: MemoryObjectReceiveStream[CancelResult]) -> None:
@@ -96,7 +77,7 @@ async def _run(
     engine: Engine,
     host: str,
     ids: Iterable[str] | AsyncIterable[str],
-    forward: Callable[[MemoryObjectReceiveStream[CancelResult]], Awaitable[None]],
+    forward: Collector,
     into: MemoryObjectSendStream[CancelResult],
 ) -> None:
     with into:
