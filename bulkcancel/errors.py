@@ -8,6 +8,7 @@ A failed ID is not here: it is a `CancelResult`. The tree:
     ├── OutputError         2  the results file cannot be used; nothing was sent
     ├── TokenRefusedError   3
     ├── StoppedError        4  an outage, a deadline, too many failures
+    │   └── LimitError      4  a limit that is named in the text
     ├── ResultsError        5  the results could not be written
     ├── BusyError           6  another run holds the results file
     ├── DeclinedError       130  a question was answered with no
@@ -57,6 +58,23 @@ class StoppedError(BulkcancelError):
     """The run was stopped early: an outage, the deadline, too many failures, a fault of ours."""
 
     exit_code = 4
+
+
+class LimitError(StoppedError):
+    """The run was stopped by one of its limits, which the text names between two parts.
+
+    `limit` is the name in Python: `max_outage_s`, `deadline_s`, `max_failures` or
+    `max_failure_share`.
+    """
+
+    def __init__(self, before: str, limit: str, after: str = "") -> None:
+        super().__init__(f"{before}{limit}{after}")
+        self.limit = limit
+        self._before, self._after = before, after
+
+    def called(self, name: str) -> StoppedError:
+        """Return the same sentence with another name for the limit, such as a flag's."""
+        return StoppedError(f"{self._before}{name}{self._after}")
 
 
 class ResultsError(BulkcancelError):

@@ -36,6 +36,7 @@ from bulkcancel.errors import (
     DeclinedError,
     InputError,
     InterruptedRunError,
+    LimitError,
     OutputError,
     StoppedError,
     unwrapped,
@@ -59,6 +60,14 @@ app = cyclopts.App(
     result_action="return_value",
 )
 
+
+_FLAGS = {
+    "max_outage_s": "--max-outage",
+    "deadline_s": "--deadline",
+    "max_failures": "--max-failures",
+    "max_failure_share": "--max-failures",
+}
+"""What the command line calls the engine's limits."""
 
 _ENDING_S = 1.8  # after the grace: rows are with the system, only the summary is still to come
 
@@ -195,6 +204,8 @@ class RunCommand:
             reason = unwrapped(error)
         finally:
             SIGNALS.let_finish()
+        if isinstance(reason, LimitError):
+            return reason.called(_FLAGS[reason.limit])
         if reason is None or isinstance(reason, BulkcancelError):
             return reason
         self._display.observer.crashed(reason, token)

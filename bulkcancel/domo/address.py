@@ -25,11 +25,11 @@ def base_url_of(instance: str | None, base_url: str | None) -> str:
     """
     if base_url:
         if instance:
-            raise UsageError("give --instance or --base-url, not both")
+            raise UsageError("give instance or base_url, not both")
         return _checked_base_url(base_url)
     if not instance:
         raise UsageError(
-            "no Domo instance given: use --instance acme (for acme.domo.com), or set DOMO_INSTANCE"
+            "no Domo instance given: pass instance='acme' (for acme.domo.com) or base_url"
         )
     return f"https://{_checked_instance(instance)}{_DOMAIN}"
 

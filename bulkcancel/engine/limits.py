@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from bulkcancel.domo import Answer, AttemptError, ConnectFailedError, Next, Verdict
-from bulkcancel.errors import StoppedError, TokenRefusedError
+from bulkcancel.errors import LimitError, StoppedError, TokenRefusedError
 from bulkcancel.models import SUCCESSES, Outcome
 
 if TYPE_CHECKING:
@@ -151,17 +151,18 @@ class Guard:
                         f"none: {result.error}"
                     )
                 )
-        if self._too_many_failures():
-            self._stop.request(
-                StoppedError(f"{self._failures} failed, the limit of --max-failures")
-            )
+        self._look_for_failures()
 
-    def _too_many_failures(self) -> bool:
+    def _look_for_failures(self) -> None:
         count, share = self._limits.max_failures, self._limits.max_failure_share
-        if count is not None and self._failures >= count:
-            return True
         finished = self._failures + self._successes + self._tolerated
-        return share is not None and finished >= 100 and self._failures >= share * finished
+        if count is not None and self._failures >= count:
+            limit = "max_failures"
+        elif share is not None and finished >= 100 and self._failures >= share * finished:
+            limit = "max_failure_share"
+        else:
+            return
+        self._stop.request(LimitError(f"{self._failures} failed, the limit of ", limit))
 
     async def watch(self) -> None:
         """Stop the run at its deadline, or when trouble lasts too long; runs until cancelled."""
@@ -208,9 +209,10 @@ class Guard:
             )
         elif trouble_s >= self._limits.max_outage_s and not self._refused_once:
             self._stop.request(
-                StoppedError(
-                    f"an outage of {trouble_s:.0f} s, the limit of --max-outage "
-                    f"({self._last_trouble})"
+                LimitError(
+                    f"an outage of {trouble_s:.0f} s, the limit of ",
+                    "max_outage_s",
+                    f" ({self._last_trouble})",
                 )
             )
 
@@ -237,13 +239,15 @@ class Guard:
 
     def _check_pause(self, wait_s: float, trouble_s: float, run_s: float) -> None:
         """Stop the run if the server wants to be left alone for longer than the run can wait."""
-        left_s, limit = self._limits.max_outage_s - trouble_s, "--max-outage"
+        left_s, limit = self._limits.max_outage_s - trouble_s, "max_outage_s"
         if self._limits.deadline_s is not None and self._limits.deadline_s - run_s < left_s:
-            left_s, limit = self._limits.deadline_s - run_s, "--deadline"
+            left_s, limit = self._limits.deadline_s - run_s, "deadline_s"
         if wait_s > left_s:
             self._stop.request(
-                StoppedError(
+                LimitError(
                     f"{self._host} asks to be left alone for {wait_s:.0f} s, longer than what is "
-                    f"left of {limit} ({max(left_s, 0):.0f} s; {self._last_trouble})"
+                    "left of ",
+                    limit,
+                    f" ({max(left_s, 0):.0f} s; {self._last_trouble})",
                 )
             )

@@ -354,3 +354,13 @@ def test_a_token_that_cannot_be_a_header_is_refused(token: str) -> None:
 def test_the_client_never_shows_its_token() -> None:
     """Its repr, which ends up in tracebacks and logs, names the server alone."""
     assert TOKEN not in repr(DomoClient(instance="acme", token=TOKEN))
+
+
+def test_a_client_is_told_one_server() -> None:
+    """What is missing, or too much, is called by its name in Python."""
+    with pytest.raises(UsageError) as caught:
+        DomoClient(token=TOKEN)
+    missing = "no Domo instance given: pass instance='acme' (for acme.domo.com) or base_url"
+    assert str(caught.value) == missing
+    with pytest.raises(UsageError, match=r"^give instance or base_url, not both$"):
+        DomoClient("acme", token=TOKEN, base_url="https://gateway.example")

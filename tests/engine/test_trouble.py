@@ -9,7 +9,7 @@ import pytest
 
 from bulkcancel.engine.engine import Policy
 from bulkcancel.engine.limits import Limits
-from bulkcancel.errors import StoppedError, TokenRefusedError
+from bulkcancel.errors import LimitError, StoppedError, TokenRefusedError
 from bulkcancel.models import Outcome
 from tests.support import faulty_answers as answers
 from tests.support.faulty_answers import Answer
@@ -171,7 +171,7 @@ def test_forbidden_from_the_start_goes_on_where_that_is_expected(known: Policy) 
 
 
 def test_what_is_said_to_be_ok_is_no_failure() -> None:
-    """Outcomes of --ok do not count for --max-failures; those that are not named still do."""
+    """Outcomes in `ok` do not count for `max_failures`; those that are not named still do."""
     ids = make_ids(200)
     server = FaultyServer(lambda _i, _n: answers.problem(404))
     limits = Limits(max_failures=10, max_failure_share=0.05)
@@ -213,13 +213,22 @@ def test_a_redirect_as_the_first_answer_stops_the_run() -> None:
     assert run.results == []
 
 
-def test_too_many_failures_stop_the_run() -> None:
-    """At the limit of --max-failures no further ID is taken."""
+@pytest.mark.parametrize(
+    ("limits", "limit", "least"),
+    [
+        (Limits(max_failures=10), "max_failures", 10),
+        (Limits(max_failure_share=0.05), "max_failure_share", 100),
+    ],
+)
+def test_too_many_failures_stop_the_run(limits: Limits, limit: str, least: int) -> None:
+    """At the limit no further ID is taken."""
     server = FaultyServer(lambda _i, _n: answers.problem(409))
-    policy = Policy(rate_per_s=100_000, concurrency=4, limits=Limits(max_failures=10))
+    policy = Policy(rate_per_s=100_000, concurrency=4, limits=limits)
     run = _run(server, make_ids(500), policy)
-    assert isinstance(run.stop.reason, StoppedError)
-    assert 10 <= len(run.results) <= 14
+    assert isinstance(run.stop.reason, LimitError)
+    assert run.stop.reason.limit == limit
+    assert str(run.stop.reason) == f"{least} failed, the limit of {limit}"
+    assert least <= len(run.results) <= least + 4
 
 
 def test_a_deadline_stops_the_run_and_says_so() -> None:
@@ -338,14 +347,15 @@ def test_a_throttled_probe_is_followed_by_another_in_time(throttled: Answer) -> 
 
 
 def test_an_outage_beyond_its_limit_stops_the_run() -> None:
-    """Nothing but trouble for --max-outage: the run stops and no ID is failed by it."""
+    """Nothing but trouble for as long as is allowed: the run stops and no ID is failed by it."""
     server = FaultyServer(
         lambda i, _n: answers.ok(i) if len(server.requests) <= 20 else answers.problem(503)
     )
     policy = Policy(rate_per_s=1000, concurrency=8, grace_s=1, limits=Limits(max_outage_s=1.5))
     run = _run(server, make_ids(500), policy)
     assert isinstance(run.stop.reason, StoppedError)
-    assert "outage" in str(run.stop.reason)
+    said = str(run.stop.reason)
+    assert said == "an outage of 2 s, the limit of max_outage_s (server_error: HTTP 503: no)"
     assert run.outcomes() == {Outcome.ACCEPTED: 20}
     assert len(server.requests) < 60
 

@@ -13,7 +13,7 @@ import pytest
 from bulkcancel.domo.connection import PacedConnector
 from bulkcancel.engine.engine import Policy
 from bulkcancel.engine.limits import Limits
-from bulkcancel.errors import StoppedError
+from bulkcancel.errors import LimitError, StoppedError
 from bulkcancel.models import Outcome
 from tests.support import faulty_answers as answers
 from tests.support.faulty_answers import Answer
@@ -40,9 +40,9 @@ def _run(server: FaultyServer, limits: Limits, *, concurrency: int = 1) -> Run:
 @pytest.mark.parametrize(
     ("limits", "limit"),
     [
-        (Limits(max_outage_s=30), "--max-outage"),
-        (Limits(deadline_s=60), "--deadline"),
-        (Limits(max_outage_s=2_000_000, deadline_s=60), "--deadline"),
+        (Limits(max_outage_s=30), "max_outage_s"),
+        (Limits(deadline_s=60), "deadline_s"),
+        (Limits(max_outage_s=2_000_000, deadline_s=60), "deadline_s"),
     ],
 )
 def test_a_pause_that_the_run_cannot_wait_for_ends_it(
@@ -57,9 +57,12 @@ def test_a_pause_that_the_run_cannot_wait_for_ends_it(
         )
     )
     run = _run(server, limits)
-    assert isinstance(run.stop.reason, StoppedError)
-    assert "asks to be left alone for 1209600 s" in str(run.stop.reason)
-    assert f"what is left of {limit} (" in str(run.stop.reason)
+    reason = run.stop.reason
+    assert isinstance(reason, LimitError)
+    assert reason.limit == limit
+    assert "asks to be left alone for 1209600 s" in str(reason)
+    assert f"what is left of {limit} (" in str(reason)
+    assert str(reason.called("--it")) == str(reason).replace(limit, "--it")
     assert run.outcomes() == {Outcome.ACCEPTED: 5}
     assert len(server.requests) == 6
     assert run.stats.unanswered == 1
@@ -83,7 +86,7 @@ def test_only_a_refusal_with_a_figure_asks_for_a_pause(answer: Answer) -> None:
 
 
 def test_pauses_count_towards_the_outage() -> None:
-    """One second is asked for again and again: after two of them --max-outage has passed."""
+    """One second is asked for again and again: after two of them the limit has passed."""
     server = FaultyServer(lambda _i, _n: answers.limited("1"))
     run = _run(server, Limits(max_outage_s=1.9))
     assert isinstance(run.stop.reason, StoppedError)
@@ -92,7 +95,7 @@ def test_pauses_count_towards_the_outage() -> None:
 
 
 def test_one_refusal_alone_is_no_outage() -> None:
-    """What comes after the pause takes until --max-outage is over, and is a success."""
+    """What comes after the pause takes until the limit is over, and is a success."""
     server = FaultyServer(
         lambda i, n: (
             answers.limited("1")
