@@ -44,7 +44,7 @@ def parse_instance(body: bytes, instance_id: str) -> InstanceBody | None:
     """Return the object about `instance_id` (lower case) that `body` holds, or `None`.
 
     Only its `id` tells: a gateway's own `{"status": "error"}` with a 200, or the answer about
-    another instance that a cache gives, is no word that this one was cancelled.
+    another instance that a cache gives, does not say that this one was cancelled.
     """
     try:
         instance = _validate_json(body)
@@ -74,8 +74,8 @@ def redacted(instance: InstanceBody, secret: str) -> InstanceBody:
 def read_other(body: bytes, instance_id: str) -> tuple[str, bool]:
     """Return what a person would read in an answer, and whether it is a JSON object.
 
-    What reads best is its message, else whom it is about if not `instance_id`, else the start
-    of its text.
+    What reads best is its message, else the other instance that it is about, else the start of
+    its text.
     """
     text = body.decode("utf-8", "replace").strip()
     try:

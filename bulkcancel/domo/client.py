@@ -28,7 +28,13 @@ from bulkcancel.domo.answers import (
     too_long,
     unpacked,
 )
-from bulkcancel.domo.connection import BodylessRequest, Making, PacedConnector, current, open_socket
+from bulkcancel.domo.connection import (
+    AttemptContext,
+    BodylessRequest,
+    PacedConnector,
+    current_attempt,
+    open_socket,
+)
 from bulkcancel.domo.faults import (
     AttemptError,
     AttemptTimeoutError,
@@ -62,7 +68,7 @@ _TLS = (
     aiohttp.ClientConnectorSSLError,
     aiohttp.ClientConnectorCertificateError,
 )
-# A handshake that breaks off says nothing of whom to trust: a server that restarts does that.
+# A handshake that breaks off says nothing about trust: a server that restarts does that.
 _HUNG_UP = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
 
 
@@ -108,7 +114,7 @@ class DomoClient:
         return f"DomoClient({self.base_url!r})"
 
     async def __aenter__(self) -> Self:
-        # aiohttp's own context is made when it is imported, and deaf to SSL_CERT_FILE since.
+        # aiohttp makes its own context when it is imported: SSL_CERT_FILE set later is not used.
         tls = ssl.create_default_context() if self.base_url.startswith("https:") else True
         self._session = self._open_session(tls=tls, keep_alive=True)
         self._fresh_session = self._open_session(tls=tls, keep_alive=False)
@@ -171,8 +177,8 @@ class DomoClient:
         url = self._origin.with_path(f"{self._prefix}{instance_id}/cancel", encoded=True)
         started = time.monotonic()
         attempt = self._watchdog.begin(started)
-        making = Making(self._watchdog, attempt, pace)
-        current.set(making)
+        context = AttemptContext(self._watchdog, attempt, pace)
+        current_attempt.set(context)
         try:
             response = await session.post(url, allow_redirects=False)
             try:
@@ -188,7 +194,7 @@ class DomoClient:
                 ) from None
             raise
         except (AttemptError, aiohttp.ClientError, OSError, ssl.SSLError, ValueError) as error:
-            fault = _translate(error, fresh=making.fresh)
+            fault = _translate(error, fresh=context.fresh)
             fault.message = shorten(visible(redact(fault.message, self._token)))
             fault.latency_s = time.monotonic() - started
             raise fault from None  # aiohttp's own error holds the request and its token
@@ -203,7 +209,7 @@ class DomoClient:
                     instance = redacted(instance, self._token)
                 return Answer(status, instance, True, "", None, latency_s)  # noqa: FBT003
         said, is_object = read_other(body, instance_id)
-        if not making.fresh and _gives_up_idle_connection(response, is_object=is_object):
+        if not context.fresh and _gives_up_idle_connection(response, is_object=is_object):
             raise IdleConnectionClosedError("the server gave up an idle connection")
         message = shorten(visible(redact(said, self._token)))
         return Answer(status, None, is_object, message, _retry_after_s(response.headers), latency_s)

@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from bulkcancel.domo.watchdog import Attempt, Watchdog
 
     Pace = Callable[[float], Awaitable[None]]
-    """Waits for the pace after so many seconds in which requests were let go and not sent."""
+    """Waits for the pace, given the seconds for which the request has waited for a connection."""
 
 _STALL_S = 0.05
 
 
-class Making:
-    """Of the attempt of the current task: whether it opened its own connection."""
+class AttemptContext:
+    """What the connection of one attempt must know: its pace, its time, and whether it is new."""
 
     __slots__ = ("attempt", "fresh", "pace", "watchdog")
 
@@ -35,7 +35,6 @@ class Making:
         self.attempt = attempt
         self.fresh = False
         self.pace = pace
-        """What to wait for if it took long to get one."""
 
     async def keep_pace(self, stalled_s: float) -> None:
         """Wait for the pace; that takes none of the attempt's time."""
@@ -48,16 +47,16 @@ class Making:
             self.watchdog.resume(self.attempt)
 
 
-current: ContextVar[Making] = ContextVar("current")
-"""Of the attempt that the current task makes."""
+current_attempt: ContextVar[AttemptContext] = ContextVar("current_attempt")
+"""That of the attempt which the current task makes."""
 
 
 class PacedConnector(aiohttp.TCPConnector):
-    """A connector that keeps the pace when connecting stalls, and lends no spoilt connection.
+    """A connector that keeps the pace when connecting stalls and never reuses an unsafe connection.
 
-    Requests that were let go one by one while a name was looked up, or while nothing answered,
-    would else all be sent in the moment the connections come about. And what a server says on an
-    idle connection would be taken for the answer to the request that is sent over it next.
+    Requests that the pacer let go one by one while a name was looked up, or while nothing
+    answered, would else all be sent in the moment the connections are there. And what a server
+    says on an idle connection would be taken for the answer to the next request on it.
     """
 
     async def connect(
@@ -68,20 +67,20 @@ class PacedConnector(aiohttp.TCPConnector):
     ) -> connector.Connection:
         """Return a connection, in pace if it took long to get one."""
         began = time.monotonic()
-        made = await super().connect(req, traces, timeout)
-        while made.protocol is not None and made.protocol.should_close:
-            made.close()
-            if current.get().fresh:
+        connection = await super().connect(req, traces, timeout)
+        while connection.protocol is not None and connection.protocol.should_close:
+            connection.close()
+            if current_attempt.get().fresh:
                 raise UnreadableAnswerError("the server spoke before it was asked")
-            made = await super().connect(req, traces, timeout)
+            connection = await super().connect(req, traces, timeout)
         stalled_s = time.monotonic() - began
         if stalled_s > _STALL_S:
             try:
-                await current.get().keep_pace(stalled_s)
+                await current_attempt.get().keep_pace(stalled_s)
             except BaseException:
-                made.close()
+                connection.close()
                 raise
-        return made
+        return connection
 
 
 class BodylessRequest(aiohttp.ClientRequest):
@@ -96,11 +95,11 @@ class BodylessRequest(aiohttp.ClientRequest):
 def open_socket(
     addr_info: tuple[int | socket.AddressFamily, int | socket.SocketKind, int, str, object],
 ) -> socket.socket:
-    """Open a socket for aiohttp and note that this attempt runs on a new connection.
+    """Open a socket for aiohttp and record that this attempt runs on a new connection.
 
     aiohttp has no cheaper public sign of it: its tracing costs every request more than the
     whole of bulkcancel's bookkeeping, this costs each new connection one attribute.
     """
     family, kind, protocol, _, _ = addr_info
-    current.get().fresh = True
+    current_attempt.get().fresh = True
     return socket.socket(family, kind, protocol)

@@ -53,7 +53,7 @@ class Verdict:
     outcome: Outcome
     error: str = ""
     transient: bool = False
-    """Whether it is trouble on the way or the server's, not the word of the API on this ID."""
+    """Whether the server or the way to it is in trouble, so that it says nothing about this ID."""
     stranger: bool = False
     """Whether something else than the API has answered."""
     ambiguous: bool = False
@@ -74,51 +74,51 @@ def outcome_of(status: str | None) -> Outcome:
     return _OUTCOMES.get(status.upper(), Outcome.ACCEPTED) if status else Outcome.ACCEPTED
 
 
-def judge_answer(reply: Answer, *, ambiguous_before: bool) -> Verdict:
+def judge_answer(answer: Answer, *, ambiguous_before: bool) -> Verdict:
     """Return what an answer means; `ambiguous_before`: an earlier attempt may have been applied.
 
-    Only a JSON object is the API's word on one instance. Any other answer comes from somewhere
-    between here and there (a gateway, a proxy, a firewall), so it is trouble on the way.
+    Only a JSON object is an answer of the API about one instance. Any other answer comes from
+    something in between (a gateway, a proxy, a firewall), so it is trouble on the way.
     """
-    if reply.instance is not None:
-        return Verdict(Next.DONE, outcome_of(reply.instance.status))
-    trouble = _trouble(reply)
+    if answer.instance is not None:
+        return Verdict(Next.DONE, outcome_of(answer.instance.status))
+    trouble = _trouble(answer)
     if trouble is not None:
         return trouble
-    if reply.http_status == 403:
+    if answer.http_status == 403:
         hint = (
             " (the token's owner may lack the Manage Workflows grant, or Edit Execution Details on "
             "this workflow)"
         )
-        return _final(Outcome.FORBIDDEN, ErrorCode.FORBIDDEN, reply, hint)
+        return _final(Outcome.FORBIDDEN, ErrorCode.FORBIDDEN, answer, hint)
     hint = "; an earlier attempt may have cancelled it" if ambiguous_before else ""
-    if reply.http_status in _NOT_FOUND:
-        return _final(Outcome.NOT_FOUND, ErrorCode.NOT_FOUND, reply, hint)
-    return _final(Outcome.REJECTED, ErrorCode.REJECTED, reply, hint)
+    if answer.http_status in _NOT_FOUND:
+        return _final(Outcome.NOT_FOUND, ErrorCode.NOT_FOUND, answer, hint)
+    return _final(Outcome.REJECTED, ErrorCode.REJECTED, answer, hint)
 
 
-def _trouble(reply: Answer) -> Verdict | None:
-    """Return what an answer means that is no word on this instance, `None` for one that is."""
-    status, pause_s = reply.http_status, reply.retry_after_s
+def _trouble(answer: Answer) -> Verdict | None:
+    """Return what an answer means that is not about this instance, `None` for one that is."""
+    status, pause_s = answer.http_status, answer.retry_after_s
     if status == 401:
-        return _again(ErrorCode.UNAUTHORIZED, reply, step=Next.UNAUTHORIZED)
+        return _again(ErrorCode.UNAUTHORIZED, answer, step=Next.UNAUTHORIZED)
     if status == 429 or (status == 403 and pause_s is not None):
-        error = _error(ErrorCode.RATE_LIMITED, reply)
+        error = _error(ErrorCode.RATE_LIMITED, answer)
         return Verdict(Next.THROTTLED, Outcome.FAILED, error, throttled=True, pause_s=pause_s)
     if status == 503 and pause_s is not None:
-        verdict = _again(ErrorCode.SERVER_ERROR, reply)
+        verdict = _again(ErrorCode.SERVER_ERROR, answer)
         return replace(verdict, throttled=True, pause_s=pause_s)
     if status in _RETRIED or (500 <= status < 600 and status != 501):
-        return _again(ErrorCode.SERVER_ERROR, reply)
+        return _again(ErrorCode.SERVER_ERROR, answer)
     if 300 <= status < 400:
         hint = ": redirects are never followed; check the instance name or the base URL"
-        return _again(ErrorCode.UNEXPECTED_REDIRECT, reply, hint, stranger=True)
+        return _again(ErrorCode.UNEXPECTED_REDIRECT, answer, hint, stranger=True)
     if status == 407:
         hint = ": a proxy on the way wants a login"
-        return _again(ErrorCode.BAD_RESPONSE, reply, hint, stranger=True)
-    if not 400 <= status < 600 or not reply.is_object:
+        return _again(ErrorCode.BAD_RESPONSE, answer, hint, stranger=True)
+    if not 400 <= status < 600 or not answer.is_object:
         hint = ": not an answer of the Workflow API about this instance"
-        return _again(ErrorCode.BAD_RESPONSE, reply, hint, stranger=True)
+        return _again(ErrorCode.BAD_RESPONSE, answer, hint, stranger=True)
     return None
 
 
@@ -136,7 +136,7 @@ def judge_fault(fault: AttemptError) -> Verdict:
 
 def _again(
     code: ErrorCode,
-    reply: Answer,
+    answer: Answer,
     hint: str = "",
     *,
     step: Next = Next.RETRY,
@@ -145,17 +145,17 @@ def _again(
     return Verdict(
         step,
         Outcome.FAILED,
-        _error(code, reply) + hint,
+        _error(code, answer) + hint,
         transient=True,
         stranger=stranger,
-        ambiguous=reply.http_status in _ANSWER_LOST or reply.http_status < 300,
+        ambiguous=answer.http_status in _ANSWER_LOST or answer.http_status < 300,
     )
 
 
-def _final(outcome: Outcome, code: ErrorCode, reply: Answer, hint: str) -> Verdict:
-    return Verdict(Next.DONE, outcome, _error(code, reply) + hint)
+def _final(outcome: Outcome, code: ErrorCode, answer: Answer, hint: str) -> Verdict:
+    return Verdict(Next.DONE, outcome, _error(code, answer) + hint)
 
 
-def _error(code: ErrorCode, reply: Answer) -> str:
-    said = f"{code}: HTTP {reply.http_status}"
-    return f"{said}: {reply.message}" if reply.message else said
+def _error(code: ErrorCode, answer: Answer) -> str:
+    said = f"{code}: HTTP {answer.http_status}"
+    return f"{said}: {answer.message}" if answer.message else said

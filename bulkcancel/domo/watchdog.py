@@ -63,7 +63,7 @@ class Watchdog:
     def begin(self, now: float) -> Attempt:
         """Time the attempt that the current task makes from `now` on."""
         task = asyncio.current_task(self._loop)  # told which loop, it makes no system call
-        assert task is not None  # noqa: S101 - whoever awaits is in a task
+        assert task is not None  # noqa: S101 - code that awaits runs in a task
         attempt = Attempt(task, now - self._lost_s)
         self._attempts.add(attempt)
         return attempt

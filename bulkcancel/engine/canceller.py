@@ -17,8 +17,8 @@ from bulkcancel.domo import (
     judge_fault,
     outcome_of,
 )
-from bulkcancel.engine.result import bug_result, result_of
-from bulkcancel.engine.retries import History
+from bulkcancel.engine.result_factory import bug_result, result_of
+from bulkcancel.engine.retries import AttemptHistory
 from bulkcancel.errors import BulkcancelError
 from bulkcancel.pacing import full_jitter
 
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     from bulkcancel.domo import DomoClient
     from bulkcancel.engine.events import Observer
-    from bulkcancel.engine.limits import Guard
-    from bulkcancel.engine.retries import HeldBack
+    from bulkcancel.engine.limits import RunMonitor
+    from bulkcancel.engine.retries import DeferredFailures
     from bulkcancel.engine.stats import Stats
     from bulkcancel.engine.stop import Stop
     from bulkcancel.models import CancelResult, Target
@@ -57,8 +57,8 @@ class Canceller:
         pacer: Pacer,
         adaptive: AdaptiveRate,
         breaker: Breaker,
-        held_back: HeldBack,
-        guard: Guard,
+        deferred: DeferredFailures,
+        monitor: RunMonitor,
         stats: Stats,
         stop: Stop,
         observer: Observer,
@@ -70,23 +70,23 @@ class Canceller:
         self._pacer = pacer
         self._adaptive = adaptive
         self._breaker = breaker
-        self._guard = guard
+        self._monitor = monitor
         self._stats = stats
         self._stop = stop
         self._observer = observer
         self._attempts = attempts
         self._rng = rng
-        self._held_back = held_back
+        self._deferred = deferred
 
     async def cancel(self, target: Target) -> CancelResult | None:
         """Return the target's result, or `None` when there is none yet.
 
-        Then a stop came before there was one, or the target is held back. Any fault but a
+        Then a stop came before there was one, or the target was deferred. Any fault but a
         `BulkcancelError` becomes a result.
         """
         try:
-            if self._held_back and target in self._held_back:
-                return await self._take_up(target)
+            if self._deferred and target in self._deferred:
+                return await self._retry_deferred(target)
             # The fast path: an ID that succeeds at the first attempt costs no history, no
             # verdict and no await but the request's own, unless breaker or pace make it wait.
             probe = False
@@ -100,22 +100,22 @@ class Canceller:
             if isinstance(answer, NotSentError):
                 return None
             if isinstance(answer, Answer) and answer.instance is not None:
-                self._note_success(sent_at)
+                self._record_success(sent_at)
                 return result_of(target, answer, outcome_of(answer.instance.status), self.host)
-            result = await self._retry(target, answer, sent_at, History(), probe=probe)
+            result = await self._retry(target, answer, sent_at, AttemptHistory(), probe=probe)
         except BulkcancelError:  # the client is not open: no ID's fault
             raise
         except Exception as error:  # noqa: BLE001 - one ID's fault must not take the others down
             self._observer.bug(target, error)
             result = bug_result(target, error, self.host)
         if result is not None:
-            self._guard.on_result(result)
+            self._monitor.on_result(result)
         return result
 
-    async def _take_up(self, target: Target) -> CancelResult | None:
-        """Go on with an ID that was kept back: it has failed, or it starts anew."""
-        result, past = self._held_back.decide(target)
-        if past is not None:
+    async def _retry_deferred(self, target: Target) -> CancelResult | None:
+        """Go on with an ID that was deferred: it has failed, or it starts anew."""
+        result, history = self._deferred.decide(target)
+        if history is not None:
             failed = False
             try:
                 with self._stop.waiting() as wait:
@@ -125,13 +125,13 @@ class Canceller:
                 sent_at = time.monotonic()
                 answer = await self._send(target, probe=probe)
                 self._stats.retries += 1
-                past.requests += 1
-                result = await self._retry(target, answer, sent_at, past, probe=probe)
+                history.requests += 1
+                result = await self._retry(target, answer, sent_at, history, probe=probe)
                 failed = result is not None and not result.ok
             finally:
-                self._held_back.settle(past, failed=failed)
+                self._deferred.finish(history, failed=failed)
         if result is not None:
-            self._guard.on_result(result)
+            self._monitor.on_result(result)
         return result
 
     async def _retry(
@@ -139,28 +139,28 @@ class Canceller:
         target: Target,
         answer: Answer | AttemptError,
         sent_at: float,
-        past: History,
+        history: AttemptHistory,
         *,
         probe: bool,
     ) -> CancelResult | None:
         """Go on with an ID whose first attempt was no plain success."""
         while True:
-            verdict = self._judge(answer, past)
-            self._note(verdict, answer, sent_at, probe=probe)
-            known = verdict.next in _FINAL or past.refused >= self._attempts
+            verdict = self._judge(answer, history)
+            self._record(verdict, answer, sent_at, probe=probe)
+            final = verdict.next in _FINAL or history.unauthorized >= self._attempts
             if self._stop.requested:
-                known = known or verdict.next is Next.UNAUTHORIZED
-                if not known:
+                final = final or verdict.next is Next.UNAUTHORIZED
+                if not final:
                     return None
-            if known:
-                return self._result(target, answer, verdict, past)
+            if final:
+                return self._result(target, answer, verdict, history)
             if verdict.transient and self._breaker.open:
                 break
-            wait_s = self._charge(verdict.next, past)
+            wait_s = self._wait_before_retry_s(verdict.next, history)
             if wait_s is None:
                 break
             self._stats.retries += 1
-            self._observer.retry_scheduled(target, verdict.error, past.requests, wait_s)
+            self._observer.retry_scheduled(target, verdict.error, history.requests, wait_s)
             with self._stop.waiting() as wait:
                 await anyio.sleep(wait_s)
                 if verdict.transient and self._breaker.open:
@@ -170,17 +170,26 @@ class Canceller:
                 return None
             sent_at = time.monotonic()
             answer = await self._send(target, probe=probe, fresh=verdict.next is Next.RETRY_FREE)
-            past.requests += 1
-        result = self._result(target, answer, verdict, past)
-        if verdict.transient and self._held_back.keep_back(target, result, past):
+            history.requests += 1
+        result = self._result(target, answer, verdict, history)
+        if verdict.transient and self._deferred.defer(target, result, history):
             return None
         return result
 
     def _result(
-        self, target: Target, answer: Answer | AttemptError, verdict: Verdict, past: History
+        self,
+        target: Target,
+        answer: Answer | AttemptError,
+        verdict: Verdict,
+        history: AttemptHistory,
     ) -> CancelResult:
         return result_of(
-            target, answer, verdict.outcome, self.host, error=verdict.error, requests=past.requests
+            target,
+            answer,
+            verdict.outcome,
+            self.host,
+            error=verdict.error,
+            requests=history.requests,
         )
 
     async def _admit(self) -> bool:
@@ -203,12 +212,12 @@ class Canceller:
             self._breaker.on_probe_sent()
         # At the start a name is looked up and connections are made: what stalls there must not
         # all be sent in one moment. Later there is a connection for each request.
-        pace = None if self._guard.answered else self._keep_pace
+        pace = None if self._monitor.answered else self._keep_pace
         is_first = target.instance_id not in stats.open_ids
         stats.open_ids.add(target.instance_id)
         stats.requests += 1
         if stats.requests == 1:
-            self._guard.on_first_request()
+            self._monitor.on_first_request()
         stats.in_flight += 1
         try:
             return await self._client.cancel(target.instance_id, fresh=fresh, pace=pace)
@@ -224,7 +233,7 @@ class Canceller:
             stats.in_flight -= 1
 
     async def _keep_pace(self, stalled_s: float) -> None:
-        """Wait for a slot in the pace, unless one request at most was let go during the stall."""
+        """Wait for another slot if the pacer can have let others go during the stall."""
         if stalled_s * self._pacer.rate_per_s <= 1:
             return
         with self._stop.waiting() as wait:
@@ -232,25 +241,25 @@ class Canceller:
         if wait.cancelled_caught:
             raise NotSentError("the run was stopped")
 
-    def _judge(self, answer: Answer | AttemptError, past: History) -> Verdict:
+    def _judge(self, answer: Answer | AttemptError, history: AttemptHistory) -> Verdict:
         if isinstance(answer, AttemptError):
             verdict = judge_fault(answer)
         else:
-            verdict = judge_answer(answer, ambiguous_before=past.ambiguous)
-        past.ambiguous |= verdict.ambiguous
-        past.refused += verdict.next is Next.UNAUTHORIZED
+            verdict = judge_answer(answer, ambiguous_before=history.ambiguous)
+        history.ambiguous |= verdict.ambiguous
+        history.unauthorized += verdict.next is Next.UNAUTHORIZED
         return verdict
 
-    def _note(
+    def _record(
         self, verdict: Verdict, answer: Answer | AttemptError, sent_at: float, *, probe: bool
     ) -> None:
-        """Tell breaker, pace and guard what came of an attempt."""
+        """Tell breaker, pace and monitor what came of an attempt."""
         answered = isinstance(answer, Answer)
         if isinstance(answer, Answer) and answer.instance is not None:
-            self._note_success(sent_at)
+            self._record_success(sent_at)
             return
         decisive = probe and self._breaker.token_in_doubt
-        self._guard.on_attempt(verdict, answer, decisive=decisive)
+        self._monitor.on_attempt(verdict, answer, decisive=decisive)
         if verdict.transient or (probe and verdict.throttled):
             hold = verdict.next is Next.UNAUTHORIZED
             if not (hold and self._stop.requested):  # there is nothing to wait for
@@ -260,14 +269,14 @@ class Canceller:
         else:
             self._breaker.on_abandoned(probe=probe)
         if answered:
-            self._note_pace(verdict, sent_at)
+            self._record_pace(verdict, sent_at)
 
-    def _note_success(self, sent_at: float) -> None:
+    def _record_success(self, sent_at: float) -> None:
         self._breaker.on_success(sent_at)
-        self._guard.on_success()
+        self._monitor.on_success()
         self._adaptive.on_success(sent_at, time.monotonic())
 
-    def _note_pace(self, verdict: Verdict, sent_at: float) -> None:
+    def _record_pace(self, verdict: Verdict, sent_at: float) -> None:
         if verdict.throttled:
             self._stats.throttled += 1
             self._adaptive.on_throttled(
@@ -276,20 +285,20 @@ class Canceller:
         else:
             self._adaptive.on_success(sent_at, time.monotonic())
 
-    def _charge(self, step: Next, past: History) -> float | None:
+    def _wait_before_retry_s(self, step: Next, history: AttemptHistory) -> float | None:
         """Count a failed attempt; return the seconds until the next, `None` if none is left."""
-        if step is Next.RETRY_FREE and past.free < _FREE_RETRIES:
-            past.free += 1
-            past.requests -= 1  # as far as can be told it never reached the server
+        if step is Next.RETRY_FREE and history.free < _FREE_RETRIES:
+            history.free += 1
+            history.requests -= 1  # as far as can be told it never reached the server
             return 0.0
         if step is Next.THROTTLED:
-            past.throttles += 1
-            return full_jitter(past.throttles - 1, base_s=_THROTTLED_BASE_S, rng=self._rng)
+            history.throttled += 1
+            return full_jitter(history.throttled - 1, base_s=_THROTTLED_BASE_S, rng=self._rng)
         if step is Next.WAIT_LOCAL:
             self._observer.out_of_descriptors()
             return _LOCAL_WAIT_S * (1 + self._rng.random())
         if not self._breaker.open:  # an outage is nobody's failure: its attempts do not count
-            past.counted += 1
-        if past.counted >= self._attempts:
+            history.counted += 1
+        if history.counted >= self._attempts:
             return None
-        return full_jitter(max(past.counted - 1, 0), base_s=_BASE_S, rng=self._rng)
+        return full_jitter(max(history.counted - 1, 0), base_s=_BASE_S, rng=self._rng)

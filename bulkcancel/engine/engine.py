@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import anyio
 
 from bulkcancel.engine.canceller import Canceller
-from bulkcancel.engine.limits import Guard, Limits
+from bulkcancel.engine.limits import Limits, RunMonitor
 from bulkcancel.engine.pipeline import Pipeline
-from bulkcancel.engine.retries import HeldBack
+from bulkcancel.engine.retries import DeferredFailures
 from bulkcancel.errors import UsageError, unwrapped
 from bulkcancel.pacing import AdaptiveRate, Breaker, Pacer
 
@@ -30,7 +30,7 @@ _AUTO_START_PER_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """How fast, how many at a time, how stubborn. Raises `UsageError` for what makes no sense."""
+    """Pace, concurrency, attempts and limits. Raises `UsageError` for what makes no sense."""
 
     rate_per_s: float | None = 10.0
     """Ceiling in requests a second; `None` searches for what the server allows."""
@@ -55,7 +55,7 @@ class Policy:
 
 
 class Engine:
-    """One run: pacer, breaker, retries, guard and pipeline around one client.
+    """One run: pacer, breaker, retries, limits and pipeline around one client.
 
     `host` is what the results call the server, if not by the client's name for it.
     """
@@ -75,7 +75,7 @@ class Engine:
         ceiling = policy.rate_per_s or _AUTO_CEILING_PER_S
         start = ceiling if policy.rate_per_s else _AUTO_START_PER_S
         self.pacer = Pacer(start, burst=policy.burst)
-        self._guard = Guard(
+        self._monitor = RunMonitor(
             stop,
             policy.limits,
             host=host,
@@ -88,7 +88,7 @@ class Engine:
             probe_lease_s=2 * client.timeout_s,
             on_change=lambda opened: observer.breaker_changed(opened=opened),
         )
-        held_back = HeldBack(breaker, attempts=policy.attempts)
+        deferred = DeferredFailures(breaker, attempts=policy.attempts)
         canceller = Canceller(
             client,
             host=host,
@@ -97,8 +97,8 @@ class Engine:
                 self.pacer, ceiling_per_s=ceiling, on_change=observer.pace_changed, rng=rng
             ),
             breaker=breaker,
-            held_back=held_back,
-            guard=self._guard,
+            deferred=deferred,
+            monitor=self._monitor,
             stats=stats,
             stop=stop,
             observer=observer,
@@ -106,7 +106,7 @@ class Engine:
             rng=rng,
         )
         self._pipeline = Pipeline(
-            canceller, held_back, stop, concurrency=policy.concurrency, grace_s=policy.grace_s
+            canceller, deferred, stop, concurrency=policy.concurrency, grace_s=policy.grace_s
         )
 
     async def run(self, items: Items, collector: Collector) -> None:
@@ -116,7 +116,7 @@ class Engine:
         """
         try:
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._guard.watch)
+                tasks.start_soon(self._monitor.watch)
                 await self._pipeline.run(items, collector)
                 tasks.cancel_scope.cancel()
         except ExceptionGroup as group:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from bulkcancel.engine.pipeline import Collector
 
 
-_BREATH = 256
+_YIELD_EVERY = 256
 
 
 async def cancel_many(
@@ -106,6 +106,6 @@ async def _each(ids: Iterable[str] | AsyncIterable[str]) -> AsyncIterator[str]:
             yield text
     else:
         for number, text in enumerate(ids, 1):
-            if number % _BREATH == 0:  # a long stretch of duplicates must not hold the loop
+            if number % _YIELD_EVERY == 0:  # a long stretch of duplicates must not hold the loop
                 await anyio.lowlevel.checkpoint()
             yield text

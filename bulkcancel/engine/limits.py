@@ -33,7 +33,7 @@ class Limits:
     """Of the IDs finished so far, once there are a hundred: for inputs of unknown length."""
 
 
-class Guard:
+class RunMonitor:
     """Watches every answer and every result, and asks the run to stop when a rule says so.
 
     Outcomes in `ok` are no failures; `succeeded_before` are the successes of the runs that this
@@ -63,15 +63,15 @@ class Guard:
         self._failures = 0
         self._forbidden = 0
         self._token_accepted = False
-        """Whether the API has given its word on an ID, as it does not to whom it refuses."""
-        self._met_api = False
-        """Whether anything but strangers has answered."""
+        """Whether the API has answered about an ID, as it does not where it refuses the token."""
+        self._api_answered = False
+        """Whether the API itself has answered, with a success or not."""
         self._strangers_since: float | None = None
         self._trouble_since: float | None = None
         self._troubles = 0
         self._last_trouble = ""
-        self._refused_once = False
-        """Whether all the trouble is that one request was put off."""
+        self._throttled_once = False
+        """Whether all the trouble so far is one answer that throttles."""
 
     @property
     def answered(self) -> bool:
@@ -120,10 +120,10 @@ class Guard:
             )
         if isinstance(answer, Answer):
             self._answers += 1
-            self._met_api = self._met_api or not verdict.stranger
+            self._api_answered = self._api_answered or not verdict.stranger
             if verdict.stranger and self._strangers_since is None:
                 self._strangers_since = time.monotonic()
-        self._note_trouble(verdict)
+        self._record_trouble(verdict)
 
     def on_success(self) -> None:
         """Record an answer that names the instance; the only call on the plain path."""
@@ -188,7 +188,7 @@ class Guard:
 
     def _look_for_strangers(self, now: float) -> None:
         since = self._strangers_since
-        if since is None or self._met_api or self._successes:
+        if since is None or self._api_answered or self._successes:
             return
         if now - since >= _STRANGERS_FROM_START_S:
             self._stop.request(
@@ -207,7 +207,7 @@ class Guard:
             self._stop.request(
                 StoppedError(f"{self._host} has never answered ({self._last_trouble})"), cut=True
             )
-        elif trouble_s >= self._limits.max_outage_s and not self._refused_once:
+        elif trouble_s >= self._limits.max_outage_s and not self._throttled_once:
             self._stop.request(
                 LimitError(
                     f"an outage of {trouble_s:.0f} s, the limit of ",
@@ -217,12 +217,12 @@ class Guard:
             )
 
     def on_first_request(self) -> None:
-        """Start the clock of a host that never answers."""
+        """Start the clock for a host that never answers."""
         if self._trouble_since is None and self._answers == 0:
             self._trouble_since = time.monotonic()
             self._last_trouble = "the first request is still unanswered"
 
-    def _note_trouble(self, verdict: Verdict) -> None:
+    def _record_trouble(self, verdict: Verdict) -> None:
         if verdict.next is Next.DONE:
             self._token_accepted = True
             self._trouble_since = None
@@ -233,7 +233,7 @@ class Guard:
             self._trouble_since = now
             self._troubles = 0
         self._troubles += 1
-        self._refused_once = self._troubles == 1 and verdict.next is Next.THROTTLED
+        self._throttled_once = self._troubles == 1 and verdict.next is Next.THROTTLED
         if verdict.pause_s is not None:
             self._check_pause(verdict.pause_s, now - self._trouble_since, now - self._began)
 

@@ -15,14 +15,14 @@ import anyio
 from anyio import EndOfStream, WouldBlock
 from anyio.streams.memory import MemoryObjectReceiveStream
 
-from bulkcancel.engine.result import invalid_result
+from bulkcancel.engine.result_factory import invalid_result
 from bulkcancel.models import CancelResult, InvalidRow, Target
 
 if TYPE_CHECKING:
     from anyio.streams.memory import MemoryObjectSendStream
 
     from bulkcancel.engine.canceller import Canceller
-    from bulkcancel.engine.retries import HeldBack
+    from bulkcancel.engine.retries import DeferredFailures
     from bulkcancel.engine.stop import Stop
 
 _RESULTS_BUFFER = 2048
@@ -36,20 +36,20 @@ Collector = Callable[[MemoryObjectReceiveStream[CancelResult]], Awaitable[None]]
 class Pipeline:
     """Cancels every target and hands every result to a collector, each exactly once.
 
-    Targets that are `held_back` are cancelled again when their turn comes.
+    IDs whose failure was `deferred` are cancelled again when their turn comes.
     """
 
     def __init__(
         self,
         canceller: Canceller,
-        held_back: HeldBack,
+        deferred: DeferredFailures,
         stop: Stop,
         *,
         concurrency: int,
         grace_s: float,
     ) -> None:
         self._canceller = canceller
-        self._held_back = held_back
+        self._deferred = deferred
         self._stop = stop
         self._concurrency = concurrency
         self._grace_s = grace_s
@@ -80,7 +80,7 @@ class Pipeline:
                                 )
                             queue_in.close()
                             queue_out.close()
-                    for result in self._held_back.given_up():
+                    for result in self._deferred.final_results():
                         await results_in.send(result)
                 watch.cancel_scope.cancel()
 
@@ -122,7 +122,7 @@ class Pipeline:
     ) -> None:
         with queue, results:
             while not self._stop.requested:
-                target = self._held_back.next(ended=False)
+                target = self._deferred.next(ended=False)
                 if target is None:
                     try:
                         target = queue.receive_nowait()
@@ -150,9 +150,9 @@ class Pipeline:
                 try:
                     found = await queue.receive()
                 except EndOfStream:
-                    return self._held_back.next(ended=True)
+                    return self._deferred.next(ended=True)
             if found is None and wait.cancelled_caught:
-                found = self._held_back.next(ended=True)
+                found = self._deferred.next(ended=True)
             if found is not None:
                 return found
         return None

@@ -1,4 +1,4 @@
-"""IDs that have failed before anybody knows whether they or the server are to blame."""
+"""Failures that may be the ID's own or the server's, deferred until that is clear."""
 
 from __future__ import annotations
 
@@ -14,91 +14,93 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True)
-class History:
-    """What one ID has been through; made only once something went wrong."""
+class AttemptHistory:
+    """What came of the attempts of one ID so far; made only once something went wrong."""
 
     requests: int = 1
     counted: int = 0
     """Failures that use up attempts."""
     restarted: bool = False
-    """Whether an outage has made its first attempts void."""
-    refused: int = 0
+    """Whether its first attempts were made in an outage and no longer count."""
+    unauthorized: int = 0
     """Answers of 401."""
     free: int = 0
-    throttles: int = 0
+    """Retries on a new connection that used up no attempt."""
+    throttled: int = 0
     ambiguous: bool = False
+    """Whether one of the attempts may have been carried out without an answer."""
 
 
 @dataclass(slots=True)
-class _Case:
-    past: History
+class _DeferredFailure:
+    history: AttemptHistory
     result: CancelResult
-    """What the ID comes to if the trouble was its own."""
+    """The row of the ID if the failure was its own."""
     openings: int
-    """Of the breaker, before the outage that may be to blame."""
+    """How often the breaker had opened before the outage that may be to blame."""
 
 
-class HeldBack:
-    """Keeps IDs back whose failures may turn out to be the server's.
+class DeferredFailures:
+    """Keeps failed IDs until it is clear whether they or the server are to blame.
 
-    While the breaker is open, an ID that fails makes room for another: the next probe is that of
+    While the breaker is open, an ID that fails makes room for another: the next probe is sent for
     an ID not tried yet, so that a few that always fail cannot stand in the way of all others.
     And with a consumer or two an ID can use up its attempts before enough failures in a row have
-    opened the breaker. Either is decided when something succeeds: if the breaker has opened
-    meanwhile, its attempts were made in an outage and count no more; otherwise the trouble was
-    its own, and it has failed. They come one at a time: together they would look like an outage.
+    opened the breaker. The next success decides: if the breaker has opened meanwhile, the
+    attempts were made in an outage and no longer count; otherwise the ID itself has failed. IDs
+    come back one at a time: together they would look like an outage.
     """
 
     def __init__(self, breaker: Breaker, *, attempts: int) -> None:
         self._breaker = breaker
         self._attempts = attempts
-        self._line: deque[Target] = deque()
-        self._cases: dict[str, _Case] = {}
-        self._in_hand = False
+        self._queue: deque[Target] = deque()
+        self._failures: dict[str, _DeferredFailure] = {}
+        self._one_is_out = False
 
     def __bool__(self) -> bool:
-        return bool(self._cases)
+        return bool(self._failures)
 
     def __contains__(self, target: Target) -> bool:
-        return target.instance_id in self._cases
+        return target.instance_id in self._failures
 
-    def keep_back(self, target: Target, result: CancelResult, past: History) -> bool:
-        """Keep a failed ID back if it is not clear who is to blame; return whether."""
+    def defer(self, target: Target, result: CancelResult, history: AttemptHistory) -> bool:
+        """Keep a failed ID unless its failure is clearly its own; return whether it was kept."""
         breaker = self._breaker
-        if not breaker.open and (past.restarted or breaker.streak < past.counted):
+        if not breaker.open and (history.restarted or breaker.streak < history.counted):
             return False  # something has succeeded since its first failure
         openings = breaker.openings - 1 if breaker.open else breaker.openings
-        self._cases[target.instance_id] = _Case(past, result, openings)
-        self._line.append(target)
+        self._failures[target.instance_id] = _DeferredFailure(history, result, openings)
+        self._queue.append(target)
         return True
 
     def next(self, *, ended: bool) -> Target | None:
-        """Return an ID that was kept back if it can be decided now, or all others have `ended`."""
-        if not self._line or self._in_hand or (self._breaker.streak and not ended):
+        """Return an ID to go on with: after a success, or once all others have `ended`."""
+        if not self._queue or self._one_is_out or (self._breaker.streak and not ended):
             return None
-        self._in_hand = True
-        return self._line.popleft()
+        self._one_is_out = True
+        return self._queue.popleft()
 
-    def decide(self, target: Target) -> tuple[CancelResult | None, History | None]:
-        """Return the result of an ID whose turn has come again, or its past if it starts anew."""
-        case = self._cases.pop(target.instance_id)
-        if self._breaker.openings == case.openings:
-            self.settle(case.past, failed=True)
-            return case.result, None
-        case.past.counted, case.past.restarted = 0, True
-        return None, case.past
+    def decide(self, target: Target) -> tuple[CancelResult | None, AttemptHistory | None]:
+        """Return the result of an ID that has failed, or the history of one that starts anew."""
+        failure = self._failures.pop(target.instance_id)
+        if self._breaker.openings == failure.openings:
+            self.finish(failure.history, failed=True)
+            return failure.result, None
+        failure.history.counted, failure.history.restarted = 0, True
+        return None, failure.history
 
-    def settle(self, past: History, *, failed: bool) -> None:
-        """Let the next one come; if the one in hand has `failed`, that was its own trouble."""
-        self._in_hand = False
+    def finish(self, history: AttemptHistory, *, failed: bool) -> None:
+        """Let the next ID come; if this one has `failed`, the server is not to blame for it."""
+        self._one_is_out = False
         if failed:
-            self._breaker.forgive(past.counted)
+            self._breaker.forgive(history.counted)
 
-    def given_up(self) -> Iterator[CancelResult]:
-        """Yield the results of those that are known when the run ends.
+    def final_results(self) -> Iterator[CancelResult]:
+        """Yield the results that are known when the run ends.
 
-        They have had all their attempts, or the last word on them was that the token is refused.
+        Those of IDs that have had all their attempts, or whose last answer was a 401.
         """
-        for case in self._cases.values():
-            if case.past.requests >= self._attempts or case.result.http_status == 401:
-                yield case.result
+        for failure in self._failures.values():
+            if failure.history.requests >= self._attempts or failure.result.http_status == 401:
+                yield failure.result

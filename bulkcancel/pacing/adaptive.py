@@ -23,7 +23,7 @@ _NEAR = 0.85  # of the goal: beyond it the climb waits for the hold to end
 _STEPS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.0)
 _BEYOND_ANY_BURST = 20  # requests over the hold's rate that no bucket's burst explains
 
-_SETTLE_S = 0.5
+_FIRST_HOLD_S = 0.5
 _HOLD_S = 3.0
 _HOLD_REQUESTS = 60
 _PATIENT_AFTER = 6  # failed probes
@@ -56,7 +56,7 @@ class AdaptiveRate:
     slow cancel is not an overload.
 
     Starts at the pacer's rate (fast ones after a warm-up of some answers, so that a distant
-    server is not flooded before it can say a word) and stays between `FLOOR_PER_S` and
+    server is not flooded before its first answer) and stays between `FLOOR_PER_S` and
     `ceiling_per_s`. Times are in the pacer's clock's seconds. `on_change` gets the new rate in
     requests a second and the reason, as a clause, whenever the pace has moved by a tenth.
     """
@@ -90,7 +90,7 @@ class AdaptiveRate:
         self._before_step = 0.0
         self._raised = False
         self._failed_probes = 0
-        self._settled = False
+        self._limit_found = False
         self._hold_until = -math.inf
         self._climb_at = 0.0
         self._climb_accepted = 0
@@ -164,7 +164,7 @@ class AdaptiveRate:
             new = self._after_failed_probe(rate, now)
         else:
             new = self._hold = _NEAR * rate
-            self._settled = False
+            self._limit_found = False
         self._slow_down(new, now)
 
     def _after_failed_probe(self, rate: float, now: float) -> float:
@@ -178,7 +178,7 @@ class AdaptiveRate:
         accepted_per_s = accepted / max(now - self._throttled_at, 1e-6)
         self._hold = self._goal = max(self._hold, _HOLD_BELOW * min(accepted_per_s, rate))
         self._failed_probes += 1
-        self._settled = True
+        self._limit_found = True
         return self._hold
 
     def _cut_again(self, now: float) -> None:
@@ -193,7 +193,7 @@ class AdaptiveRate:
         if accepted >= _TELLING:
             self._goal = new
         if new < 0.7 * self._hold:
-            self._settled = False
+            self._limit_found = False
         if self._hold or accepted >= _TELLING:
             self._hold = new
         self._slow_down(new, now)
@@ -201,7 +201,7 @@ class AdaptiveRate:
     def _slow_down(self, rate: float, now: float) -> None:
         self._step = 0
         self._raised = False
-        if not self._settled:
+        if not self._limit_found:
             self._failed_probes = 0
         self._set(rate, self._why())
         self._hold_until = now + self._hold_s()
@@ -218,7 +218,7 @@ class AdaptiveRate:
         """
         at_most_s = max(_HOLD_S, _HOLD_REQUESTS / self._rate)
         patience = min(max(self._failed_probes / _PATIENT_AFTER, 1.0), _MOST_PATIENT)
-        hold_s = min(_SETTLE_S * 2.0 ** min(self._failed_probes, 20), at_most_s) * patience
+        hold_s = min(_FIRST_HOLD_S * 2.0 ** min(self._failed_probes, 20), at_most_s) * patience
         return max(hold_s, min(_PAUSES_PER_HOLD * self._pause_s, _LONGEST_HOLD_S))
 
     def _begin_stage(self, now: float) -> None:

@@ -58,8 +58,8 @@ class Breaker:
     async def admit(self) -> bool:
         """Wait until a request may go; return whether it is the probe.
 
-        Whoever gets the probe must report `on_probe_sent`, then `on_success` or `on_failure`; or
-        `on_abandoned`.
+        The caller that gets the probe must report `on_probe_sent`, then `on_success` or
+        `on_failure`; or `on_abandoned`.
         """
         while self.open:
             wait_s = self._probe_at - self._clock()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-_LEG_ANSWERS = 48
-_LEG_REFUSALS = 3
+_WINDOW_ANSWERS = 48
+_WINDOW_REFUSALS = 3
 _LONGEST_RUN = 100  # accepted in a row: more is no longer the same trouble
 _SHARE_ANSWERS = 64  # the share of refusals is taken over about so many answers
 _MOST_NOISE = 0.25
@@ -24,11 +24,11 @@ class Noise:
         "_before_rate",
         "_before_share",
         "_in_a_row",
-        "_leg_at",
-        "_leg_rate",
         "_level",
         "_refused",
         "_share",
+        "_window_from",
+        "_window_rate",
     )
 
     def __init__(self) -> None:
@@ -40,11 +40,11 @@ class Noise:
 
     def on_accepted(self, sent_at: float) -> None:
         """Count an answer that was no 429."""
-        if self._refused and sent_at > self._leg_at:
+        if self._refused and sent_at > self._window_from:
             self._answers += 1
             self._in_a_row += 1
             if self._in_a_row > _LONGEST_RUN:
-                self._begin(0.0, self._leg_at)
+                self._begin(0.0, self._window_from)
                 self._before_share = 0.0
         if self._share:
             self._share -= self._share / _SHARE_ANSWERS
@@ -53,7 +53,7 @@ class Noise:
 
     def on_refused(self, sent_at: float) -> bool:
         """Count a 429; return whether it is just noise and should not slow the pace."""
-        if sent_at > self._leg_at:
+        if sent_at > self._window_from:
             self._answers += 1
             self._refused += 1
             self._in_a_row = 0
@@ -64,27 +64,27 @@ class Noise:
 
     def on_cut(self, now: float, from_per_s: float, to_per_s: float) -> float | None:
         """Record a cut; return the pace to go back to if the cuts were in vain."""
-        if from_per_s > self._leg_rate:
+        if from_per_s > self._window_rate:
             self._begin(from_per_s, now)
             self._before_share = 0.0
-        if to_per_s > self._leg_rate / 2 or self._answers < _LEG_ANSWERS:
+        if to_per_s > self._window_rate / 2 or self._answers < _WINDOW_ANSWERS:
             return None
         share = self._refused / self._answers
         before, back_to = self._before_share, self._before_rate
-        told = self._refused >= _LEG_REFUSALS
+        told = self._refused >= _WINDOW_REFUSALS
         if told and 0 < before < _MOST_NOISE and before / 2 < share < _MOST_NOISE:
             self._level = self._share = max(before, share)
             self._begin(0.0, now)
             self._before_share = 0.0
             return back_to
-        self._before_rate, self._before_share = self._leg_rate, share
+        self._before_rate, self._before_share = self._window_rate, share
         self._begin(to_per_s, now)
         return None
 
     def _begin(self, rate_per_s: float, now: float) -> None:
-        """Begin a leg, down to half of this pace: from the next 429 on, all answers count."""
-        self._leg_rate = rate_per_s
-        self._leg_at = now
+        """Begin a window that ends at half of this pace; all answers count from the next 429 on."""
+        self._window_rate = rate_per_s
+        self._window_from = now
         self._answers = 0
         self._refused = 0
         self._in_a_row = 0

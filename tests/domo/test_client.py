@@ -50,7 +50,7 @@ def test_the_request_is_the_documented_one() -> None:
     async def check() -> None:
         async with FaultyServer(lambda i, _n: answers.ok(i)) as server:
             async with DomoClient(base_url=server.base_url, token=TOKEN) as client:
-                reply = await client.cancel(ID)
+                answer = await client.cancel(ID)
             (seen,) = server.requests
         headers = {name.lower(): value for name, value in seen.headers.items()}
         assert (seen.method, seen.path) == ("POST", f"/api/workflow/v1/instances/{ID}/cancel")
@@ -58,9 +58,9 @@ def test_the_request_is_the_documented_one() -> None:
         assert headers["accept-encoding"] == "identity"
         assert headers["content-length"] == "0"
         assert not {"cookie", "authorization", "content-type"} & set(headers)
-        assert reply.http_status == 200
-        assert reply.instance is not None
-        assert reply.latency_s > 0
+        assert answer.http_status == 200
+        assert answer.instance is not None
+        assert answer.latency_s > 0
 
     anyio.run(check)
 
@@ -121,9 +121,9 @@ def test_a_redirect_is_never_followed(status: int) -> None:
 
     async def check() -> None:
         async with FaultyServer(lambda i, _n: answers.ok(i)) as other:
-            reply = await _attempt(answers.redirect(status, f"{other.base_url}/elsewhere"))
-            assert reply.http_status == status
-            assert reply.instance is None
+            answer = await _attempt(answers.redirect(status, f"{other.base_url}/elsewhere"))
+            assert answer.http_status == status
+            assert answer.instance is None
             assert other.requests == []
             assert other.connections == 0
 
@@ -156,9 +156,9 @@ def test_a_redirect_is_never_followed(status: int) -> None:
 )
 def test_a_200_without_this_instance_is_no_success(body: bytes) -> None:
     """Only an object whose `id` is the one asked for says that this one is being cancelled."""
-    reply = anyio.run(_attempt, answers.http(200, body))
-    assert reply.http_status == 200
-    assert reply.instance is None
+    answer = anyio.run(_attempt, answers.http(200, body))
+    assert answer.http_status == 200
+    assert answer.instance is None
 
 
 @pytest.mark.parametrize(
@@ -177,9 +177,9 @@ def test_a_200_without_this_instance_is_no_success(body: bytes) -> None:
 @pytest.mark.parametrize("spelt", [ID, ID.upper()])
 def test_missing_and_new_fields_are_tolerated(body: str, spelt: str, status: str | None) -> None:
     """The ID alone makes an answer count, in capitals as well; its status is kept as said."""
-    reply = anyio.run(_attempt, answers.http(200, f"{{{body % spelt}}}".encode()))
-    assert reply.instance is not None
-    assert reply.instance.status == status
+    answer = anyio.run(_attempt, answers.http(200, f"{{{body % spelt}}}".encode()))
+    assert answer.instance is not None
+    assert answer.instance.status == status
 
 
 def test_a_gzip_bomb_is_neither_inflated_nor_kept() -> None:
@@ -212,10 +212,10 @@ def _packed(extra: str = "") -> bytes:
 def test_compression_nobody_asked_for_is_read(encoding: str, window_bits: int) -> None:
     """gzip and deflate, with zlib's frame and without, give the same answer as plain text."""
     body = answers.instance(ID, "COMPLETED", modelName="x" * 60_000)
-    answer = answers.packed(body, encoding=encoding, window_bits=window_bits)
-    reply = anyio.run(_attempt, answer)
-    assert reply.instance is not None
-    assert reply.instance.modelName == "x" * 60_000
+    packed = answers.packed(body, encoding=encoding, window_bits=window_bits)
+    answer = anyio.run(_attempt, packed)
+    assert answer.instance is not None
+    assert answer.instance.modelName == "x" * 60_000
 
 
 _GZIP = {"Content-Encoding": "gzip"}
@@ -251,23 +251,23 @@ def test_a_message_is_shown_whatever_id_is_beside_it(other: str) -> None:
 
 def test_what_is_no_text_is_not_shown() -> None:
     """A packed body that does not say so is told by its size; old encodings stay readable."""
-    reply = anyio.run(_attempt, answers.http(502, _packed()))
-    assert reply.message == f"{len(_packed())} bytes that are no text"
-    reply = anyio.run(_attempt, answers.http(502, "Zugriff für Sie verweigert".encode("latin-1")))
-    assert reply.message.startswith("Zugriff f")
+    answer = anyio.run(_attempt, answers.http(502, _packed()))
+    assert answer.message == f"{len(_packed())} bytes that are no text"
+    answer = anyio.run(_attempt, answers.http(502, "Zugriff für Sie verweigert".encode("latin-1")))
+    assert answer.message.startswith("Zugriff f")
 
 
 def test_a_token_echoed_by_the_server_is_redacted() -> None:
     """What the server says is shown, but never the token, an escape sequence or a bidi mark."""
     body = f'{{"message": "bad \\u001b[31m {TOKEN} \\u202e"}}'.encode()
-    reply = anyio.run(_attempt, answers.http(400, body))
-    assert TOKEN not in reply.message
-    assert "\x1b" not in reply.message
-    assert "\u202e" not in reply.message
-    assert "[token]" in reply.message
+    answer = anyio.run(_attempt, answers.http(400, body))
+    assert TOKEN not in answer.message
+    assert "\x1b" not in answer.message
+    assert "\u202e" not in answer.message
+    assert "[token]" in answer.message
     escaped = "".join(f"\\u{ord(c):04x}" for c in TOKEN)
-    reply = anyio.run(_attempt, answers.http(404, f'{{"foo": "{escaped}"}}'.encode()))
-    assert reply.message == '{"foo": "[token]"}'
+    answer = anyio.run(_attempt, answers.http(404, f'{{"foo": "{escaped}"}}'.encode()))
+    assert answer.message == '{"foo": "[token]"}'
 
 
 @contextmanager
@@ -315,8 +315,8 @@ def test_an_idle_connection_closed_by_the_server_is_told_apart() -> None:
             assert (await client.cancel(ID)).instance is not None
             with pytest.raises(faults.IdleConnectionClosedError):
                 await client.cancel(ID)
-            reply = await client.cancel(ID, fresh=True)
-            assert reply.instance is not None
+            answer = await client.cancel(ID, fresh=True)
+            assert answer.instance is not None
 
     anyio.run(check)
 

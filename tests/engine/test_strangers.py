@@ -5,7 +5,7 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from bulkcancel.engine import limits as guard
+from bulkcancel.engine import limits
 from bulkcancel.engine.engine import Policy
 from bulkcancel.engine.limits import Limits
 from bulkcancel.errors import StoppedError, TokenRefusedError
@@ -104,7 +104,7 @@ def test_nothing_but_strangers_from_the_start_stops_the_run(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The base URL is wrong or something is in the way: no ID is failed for it."""
-    monkeypatch.setattr(guard, "_STRANGERS_FROM_START_S", 0.4)
+    monkeypatch.setattr(limits, "_STRANGERS_FROM_START_S", 0.4)
     monkeypatch.setattr(breaker, "_FIRST_WAIT_S", 0.1)
     kinds = [answers.page(404), answers.page(), answers.page(407), answers.http(200, b"{}")]
     server = FaultyServer(lambda _i, _n: kinds[len(server.requests) % len(kinds)])
@@ -120,7 +120,7 @@ def test_one_word_of_the_api_shows_that_it_is_there(
     word: Answer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After it the same answers are an outage, with all its patience."""
-    monkeypatch.setattr(guard, "_STRANGERS_FROM_START_S", 0.3)
+    monkeypatch.setattr(limits, "_STRANGERS_FROM_START_S", 0.3)
     monkeypatch.setattr(breaker, "_FIRST_WAIT_S", 0.1)
     server = FaultyServer(lambda i, n: word if i == ID and n == 1 else answers.page(404))
     policy = Policy(rate_per_s=200, concurrency=1, limits=Limits(max_outage_s=1))

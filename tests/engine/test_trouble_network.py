@@ -20,7 +20,7 @@ import anyio
 import pytest
 import trustme
 
-from bulkcancel.engine import limits as guard
+from bulkcancel.engine import limits
 from bulkcancel.engine.engine import Policy
 from bulkcancel.engine.stats import Stats
 from bulkcancel.errors import StoppedError
@@ -104,7 +104,7 @@ def test_a_host_that_accepts_and_never_answers_stops_the_run(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A black hole as the first server ends the run long before the timeouts would."""
-    monkeypatch.setattr(guard, "_NEVER_ANSWERED_S", 1.0)
+    monkeypatch.setattr(limits, "_NEVER_ANSWERED_S", 1.0)
     server = FaultyServer(lambda _i, _n: answers.silence())
     began = time.monotonic()
     run = _run(server, make_ids(100), Policy(rate_per_s=1000, concurrency=8), timeout_s=25)
