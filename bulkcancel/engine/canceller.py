@@ -42,7 +42,7 @@ _FINAL = frozenset({Next.DONE, Next.STOP_TLS})
 
 
 class Canceller:
-    """Takes one target to its result; shared by all consumers.
+    """Cancels one target at a time for each consumer, through all its attempts.
 
     `attempts` bounds the attempts that count (a throttled one, a stale connection and an
     attempt made while the breaker is open do not). Back-off is full jitter (M. Brooker,
@@ -152,9 +152,7 @@ class Canceller:
                 final = final or verdict.next is Next.UNAUTHORIZED
                 if not final:
                     return None
-            if final:
-                return self._result(target, answer, verdict, history)
-            if verdict.transient and self._breaker.open:
+            if final or (verdict.transient and self._breaker.open):
                 break
             wait_s = self._wait_before_retry_s(verdict.next, history)
             if wait_s is None:
@@ -171,19 +169,7 @@ class Canceller:
             sent_at = time.monotonic()
             answer = await self._send(target, probe=probe, fresh=verdict.next is Next.RETRY_FREE)
             history.requests += 1
-        result = self._result(target, answer, verdict, history)
-        if verdict.transient and self._deferred.defer(target, result, history):
-            return None
-        return result
-
-    def _result(
-        self,
-        target: Target,
-        answer: Answer | AttemptError,
-        verdict: Verdict,
-        history: AttemptHistory,
-    ) -> CancelResult:
-        return result_of(
+        result = result_of(
             target,
             answer,
             verdict.outcome,
@@ -191,6 +177,8 @@ class Canceller:
             error=verdict.error,
             requests=history.requests,
         )
+        deferrable = verdict.transient and not final
+        return None if deferrable and self._deferred.defer(target, result, history) else result
 
     async def _admit(self) -> bool:
         """Wait for breaker and pace; return whether the request is the breaker's probe."""
@@ -253,11 +241,11 @@ class Canceller:
     def _record(
         self, verdict: Verdict, answer: Answer | AttemptError, sent_at: float, *, probe: bool
     ) -> None:
-        """Tell breaker, pace and monitor what came of an attempt."""
-        answered = isinstance(answer, Answer)
+        """Let breaker, pace and monitor know how an attempt ended."""
         if isinstance(answer, Answer) and answer.instance is not None:
             self._record_success(sent_at)
             return
+        answered = isinstance(answer, Answer)
         decisive = probe and self._breaker.token_in_doubt
         self._monitor.on_attempt(verdict, answer, decisive=decisive)
         if verdict.transient or (probe and verdict.throttled):
