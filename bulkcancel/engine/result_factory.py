@@ -22,7 +22,7 @@ def result_of(
     error: str = "",
     requests: int = 1,
 ) -> CancelResult:
-    """Return what the last of so many `requests` came to, finished now."""
+    """Return the result of the last of `requests` attempts, finished now."""
     if isinstance(answer, Answer):
         status, instance = answer.http_status, answer.instance
         if instance is not None:

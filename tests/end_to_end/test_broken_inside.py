@@ -144,7 +144,7 @@ def test_a_file_gone_under_a_run(tmp_path: Path, server: FaultyServer, replaced:
     [
         ("engine.stats:Stats.count", 5),  # called by the collector, after each group of rows
         ("engine.canceller:Canceller.cancel", 40),
-        ("engine.pipeline:Pipeline._place", 80),  # 48 are queued and in hand at the start
+        ("engine.pipeline:Pipeline._place", 80),  # 48 are queued or in flight at the start
     ],
 )
 def test_a_bug_of_its_own(tmp_path: Path, server: FaultyServer, place: str, calls: int) -> None:

@@ -116,7 +116,7 @@ def test_a_host_that_accepts_and_never_answers_stops_the_run(
 
 
 class _AtOpening(Observed):
-    """Notes how many requests had been sent when the breaker opened."""
+    """Records how many requests had been sent when the breaker opened."""
 
     def __init__(self, stats: Stats) -> None:
         super().__init__()
