@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
+from dataclasses import dataclass
 
 from bulkcancel.models import Outcome
 
@@ -14,7 +15,7 @@ _UNITS_S = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001, None: 1.0}
 _DURATION = re.compile(
     "".join(f"(?:({_NUMBER}){unit})?" for unit in _UNITS_S if unit) + f"|({_NUMBER})"
 )
-_RATE = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)(?:/(s|m|h))?")
+_RATE = re.compile(rf"({_NUMBER})(?:/(s|m|h))?")
 _PERCENT = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,3})?)%")
 
 
@@ -42,21 +43,30 @@ def parse_rate(text: str) -> float | None:
     return rate
 
 
-def parse_failures(text: str) -> tuple[int | None, float | None]:
-    """Return `(count, None)` for `50` and `(None, share)` for `5%`; else `ValueError`."""
+@dataclass(frozen=True, slots=True)
+class MaxFailures:
+    """How many failures are too many: a count, or a share of all that are listed."""
+
+    count: int | None = None
+    share: float | None = None
+
+    def of(self, total: int | None) -> MaxFailures:
+        """Return a share as the count that it is of `total`: rounded up, at least 1."""
+        if self.share is None or total is None:
+            return self
+        # 7 % of 100 is 7, although 0.07 * 100 is a little more.
+        return MaxFailures(max(1, math.ceil(round(self.share * total, 6))))
+
+
+def parse_failures(text: str) -> MaxFailures:
+    """Return the count that `50` is, or the share that `5%` is; else `ValueError`."""
     text = text.strip()
     percent = _PERCENT.fullmatch(text)
     if percent and 0 < float(percent[1]) <= 100:
-        return None, float(percent[1]) / 100
+        return MaxFailures(share=float(percent[1]) / 100)
     if text.isascii() and text.isdigit() and 0 < int(text) <= 10**9:
-        return int(text), None
+        return MaxFailures(int(text))
     raise ValueError(f"{text!r} is not a number of failures such as 50, or a share such as 5%")
-
-
-def share_of(share: float, total: int) -> int:
-    """Return how many of `total` a share is: rounded up, at least 1."""
-    # 7 % of 100 is 7, although 0.07 * 100 is a little more.
-    return max(1, math.ceil(round(share * total, 6)))
 
 
 def parse_outcomes(text: str) -> frozenset[Outcome]:

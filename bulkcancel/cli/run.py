@@ -21,14 +21,7 @@ from bulkcancel.cli.settings import RunSettings
 from bulkcancel.cli.settings_sources import from_environment_and_file
 from bulkcancel.cli.sources import Inputs, open_inputs
 from bulkcancel.cli.token import SANDBOX_TOKEN, read_token
-from bulkcancel.cli.wiring import (
-    again_of,
-    display_options_of,
-    ok_of,
-    plan_of,
-    policy_of,
-    summary_of,
-)
+from bulkcancel.cli.wiring import display_options_of, plan_of, policy_of, summary_of
 from bulkcancel.domo import SANDBOX, DomoClient, base_url_of, host_of
 from bulkcancel.engine import Engine, Policy, Stats, Stop
 from bulkcancel.errors import (
@@ -41,7 +34,6 @@ from bulkcancel.errors import (
     StoppedError,
     unwrapped,
 )
-from bulkcancel.quantities import parse_duration
 from bulkcancel.reporting import Display, Gauge, confirm, is_interactive
 from bulkcancel.results import ResultsFile, ResultsStream, ResultsWriter, format_of
 from bulkcancel.sandbox import SandboxOptions
@@ -113,7 +105,7 @@ class RunCommand:
         self._resources = resources
         self._display = display
         self._paths = inputs
-        self._stats = Stats(ok=ok_of(settings))
+        self._stats = Stats(ok=settings.ok)
         self._stop = Stop()
         self._host = ""
         self._notes_told = 0
@@ -168,7 +160,7 @@ class RunCommand:
                 resume=settings.resume,
                 overwrite=settings.overwrite,
                 form=settings.output_format,
-                again=again_of(settings),
+                again=settings.again,
                 dry_run=settings.dry_run,
             )
         self._resources.callback(results.close)
@@ -282,7 +274,7 @@ class RunCommand:
             client = DomoClient(
                 token=token,
                 base_url=base_url,
-                timeout_s=parse_duration(settings.timeout),
+                timeout_s=settings.timeout,
                 max_connections=policy.concurrency,
             )
             await stack.enter_async_context(client)

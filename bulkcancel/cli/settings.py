@@ -7,14 +7,22 @@ else the settings file, else the default.
 
 from __future__ import annotations
 
-from collections.abc import Callable  # noqa: TC003 - pydantic reads the annotations
-from typing import Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self, TypeAlias
 
 from cyclopts import Group, Parameter
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, model_validator
 
-from bulkcancel.models import Outcome
-from bulkcancel.quantities import parse_duration, parse_failures, parse_outcomes, parse_rate
+from bulkcancel.models import SENT_AGAIN, Outcome
+from bulkcancel.quantities import (
+    MaxFailures,
+    parse_duration,
+    parse_failures,
+    parse_outcomes,
+    parse_rate,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _TARGET = Group.create_ordered("Target")
 _TOKEN = Group.create_ordered("Token (or set DOMO_DEVELOPER_TOKEN)")
@@ -28,23 +36,6 @@ _SEEN = Group.create_ordered("What is seen")
 _SETTINGS = Group.create_ordered("Settings")
 
 
-def _checked(parse: Callable[[str], object]) -> AfterValidator:
-    def check(text: str) -> str:
-        parse(text)
-        return text
-
-    return AfterValidator(check)
-
-
-def _checked_if_given(parse: Callable[[str], object]) -> AfterValidator:
-    def check(text: str | None) -> str | None:
-        if text is not None:
-            parse(text)
-        return text
-
-    return AfterValidator(check)
-
-
 def _positive(text: str) -> float:
     seconds = parse_duration(text)
     if seconds <= 0:
@@ -52,13 +43,33 @@ def _positive(text: str) -> float:
     return seconds
 
 
-def _sent_again(text: str) -> None:
-    if Outcome.INVALID in parse_outcomes(text):
+def _sent_again(text: str) -> frozenset[Outcome]:
+    outcomes = parse_outcomes(text)
+    if Outcome.INVALID in outcomes:
         raise ValueError("invalid rows hold no instance ID: there is nothing to send again")
+    return outcomes
 
 
-Duration = Annotated[str, _checked(parse_duration)]
-PositiveDuration = Annotated[str, _checked(_positive)]
+def _read_by(parse: Callable[[str], object]) -> PlainValidator:
+    """Return what reads an option's text; a default may also be the value itself."""
+    return PlainValidator(lambda value: parse(value) if isinstance(value, str) else value)
+
+
+# A field takes text, as cyclopts needs to know for flags and help, and holds what the text says.
+if TYPE_CHECKING:
+    Seconds: TypeAlias = float
+    PositiveSeconds: TypeAlias = float
+    Rate: TypeAlias = float | None
+    Failures: TypeAlias = MaxFailures
+    Outcomes: TypeAlias = frozenset[Outcome]
+    SentAgain: TypeAlias = frozenset[Outcome]
+else:
+    Seconds = Annotated[str, _read_by(parse_duration)]
+    PositiveSeconds = Annotated[str, _read_by(_positive)]
+    Rate = Annotated[str, _read_by(parse_rate)]
+    Failures = Annotated[str, _read_by(parse_failures)]
+    Outcomes = Annotated[str, _read_by(parse_outcomes)]
+    SentAgain = Annotated[str, _read_by(_sent_again)]
 FLAG = Parameter(negative="", show_default=False)
 
 
@@ -106,8 +117,9 @@ class RunSettings(BaseModel):
         description="Refuse the input unless it lists exactly this many distinct IDs (a pipe: said "
         "at its end).",
     )
-    rate: Annotated[str, _checked(parse_rate), Parameter(group=_PACE)] = Field(
+    rate: Annotated[Rate, Parameter(group=_PACE)] = Field(
         "10",
+        validate_default=True,
         description="Most requests a second, retries included; also 600/m, or auto to search for "
         "what the server allows.",
     )
@@ -120,24 +132,25 @@ class RunSettings(BaseModel):
     attempts: Annotated[int, Parameter(group=_TROUBLE)] = Field(
         5, ge=1, le=100, description="Most attempts for one ID."
     )
-    timeout: Annotated[PositiveDuration, Parameter(group=_TROUBLE)] = Field(
-        "30", description="Longest time for one attempt."
+    timeout: Annotated[PositiveSeconds, Parameter(group=_TROUBLE)] = Field(
+        "30", validate_default=True, description="Longest time for one attempt."
     )
-    max_failures: Annotated[
-        str | None,
-        _checked_if_given(parse_failures),
-        Parameter(group=_TROUBLE),
-    ] = Field(None, description="Stop after this many failed IDs, or this share of all: 50, 5%.")
-    max_outage: Annotated[PositiveDuration, Parameter(group=_TROUBLE)] = Field(
-        "10m", description="Stop when the server has given nothing but trouble for this long."
+    max_failures: Annotated[Failures, Parameter(group=_TROUBLE, show_default=False)] = Field(
+        MaxFailures(),
+        description="Stop after this many failed IDs, or this share of all: 50, 5%.",
     )
-    deadline: Annotated[
-        str | None,
-        _checked_if_given(_positive),
-        Parameter(group=_TROUBLE),
-    ] = Field(None, description="Stop after this long, whatever is left.")
-    grace: Annotated[Duration, Parameter(group=_TROUBLE)] = Field(
-        "10s", description="How long a stop waits for the requests in flight."
+    max_outage: Annotated[PositiveSeconds, Parameter(group=_TROUBLE)] = Field(
+        "10m",
+        validate_default=True,
+        description="Stop when the server has given nothing but trouble for this long.",
+    )
+    deadline: Annotated[PositiveSeconds | None, Parameter(group=_TROUBLE)] = Field(
+        None, description="Stop after this long, whatever is left."
+    )
+    grace: Annotated[Seconds, Parameter(group=_TROUBLE)] = Field(
+        "10s",
+        validate_default=True,
+        description="How long a stop waits for the requests in flight.",
     )
     output: Annotated[
         str, Parameter(name=["--output", "-o"], group=_RESULTS, allow_leading_hyphen=True)
@@ -148,8 +161,8 @@ class RunSettings(BaseModel):
     resume: Annotated[bool, FLAG, Parameter(group=_RESULTS)] = Field(
         default=False, description="Go on with an earlier run's results file."
     )
-    again: Annotated[str | None, _checked_if_given(_sent_again), Parameter(group=_RESULTS)] = Field(
-        None,
+    again: Annotated[SentAgain, Parameter(group=_RESULTS, show_default=False)] = Field(
+        SENT_AGAIN,
         description="With --resume: the outcomes, separated by commas, whose IDs are sent again. "
         "Default: forbidden,failed,unconfirmed.",
     )
@@ -162,8 +175,8 @@ class RunSettings(BaseModel):
     yes: Annotated[
         bool, Parameter(name=["--yes", "-y"], negative="", show_default=False, group=_SAFETY)
     ] = Field(default=False, description="Do not ask for confirmation on a terminal.")
-    ok: Annotated[str | None, _checked_if_given(parse_outcomes), Parameter(group=_EXIT)] = Field(
-        None,
+    ok: Annotated[Outcomes, Parameter(group=_EXIT, show_default=False)] = Field(
+        frozenset(),
         description="Outcomes, separated by commas, that count as success for the exit code and "
         "--max-failures, such as not_found.",
     )
@@ -204,6 +217,6 @@ class RunSettings(BaseModel):
             raise ValueError("give --sandbox or --base-url, not both")
         if self.output == "-" and (self.resume or self.overwrite):
             raise ValueError("--resume and --overwrite need a results file: give -o FILE")
-        if self.again and not self.resume:
+        if "again" in self.model_fields_set and not self.resume:
             raise ValueError("--again says what --resume sends again: give --resume as well")
         return self

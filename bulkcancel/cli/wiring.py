@@ -18,14 +18,7 @@ from bulkcancel.errors import (
     OutputError,
     StoppedError,
 )
-from bulkcancel.models import SENT_AGAIN, SUCCESSES, Outcome
-from bulkcancel.quantities import (
-    parse_duration,
-    parse_failures,
-    parse_outcomes,
-    parse_rate,
-    share_of,
-)
+from bulkcancel.models import SUCCESSES
 from bulkcancel.reporting import DisplayOptions, Finish, Plan, Summary, finish_command
 from bulkcancel.results import timestamp
 from bulkcancel.version import VERSION
@@ -68,16 +61,6 @@ def display_options_of(settings: RunSettings) -> DisplayOptions:
     )
 
 
-def ok_of(settings: RunSettings) -> frozenset[Outcome]:
-    """Return the outcomes that `--ok` counts as success."""
-    return parse_outcomes(settings.ok) if settings.ok else frozenset()
-
-
-def again_of(settings: RunSettings) -> frozenset[Outcome]:
-    """Return the outcomes whose IDs `--resume` sends again."""
-    return parse_outcomes(settings.again) if settings.again else SENT_AGAIN
-
-
 def policy_of(settings: RunSettings, inputs: Inputs, resumed: Resumed | None) -> Policy:
     """Return how fast and how stubborn the run is, fitted to this process's descriptors.
 
@@ -85,27 +68,23 @@ def policy_of(settings: RunSettings, inputs: Inputs, resumed: Resumed | None) ->
     of failures is one of all that are listed up to --limit: call it before those that are done
     are left out.
     """
-    count, share = None, None
-    if settings.max_failures is not None:
-        count, share = parse_failures(settings.max_failures)
-        if share is not None and inputs.to_cancel is not None:
-            count, share = share_of(share, inputs.to_cancel), None
+    failures = settings.max_failures.of(inputs.to_cancel)
     concurrency = fitting_concurrency(
         settings.concurrency, sockets_each=2 if settings.sandbox else 1
     )
     return Policy(
-        rate_per_s=parse_rate(settings.rate),
+        rate_per_s=settings.rate,
         burst=settings.burst,
         concurrency=concurrency,
         attempts=settings.attempts,
-        grace_s=parse_duration(settings.grace),
+        grace_s=settings.grace,
         limits=Limits(
-            max_outage_s=parse_duration(settings.max_outage),
-            deadline_s=parse_duration(settings.deadline) if settings.deadline else None,
-            max_failures=count,
-            max_failure_share=share,
+            max_outage_s=settings.max_outage,
+            deadline_s=settings.deadline,
+            max_failures=failures.count,
+            max_failure_share=failures.share,
         ),
-        ok=ok_of(settings),
+        ok=settings.ok,
         succeeded_before=sum(resumed.outcomes[each] for each in SUCCESSES) if resumed else 0,
     )
 
@@ -134,13 +113,13 @@ def summary_of(
         )
     if isinstance(error, InputError) and stats.requests:
         error = StoppedError(str(error))  # exit code 2 says that nothing was sent
-    fine = ok_of(settings)
+    fine = settings.ok
     kept_failures = resumed.kept_failures(fine) if resumed is not None else 0
     ok = not (set(stats.outcomes) - SUCCESSES - fine or kept_failures)
     without_row = counts.rows - counts.duplicates - counts.filtered
     without_row -= inputs.already_done + stats.done
     unanswered = min(stats.unanswered, without_row)
-    again = any(stats.outcomes[outcome] for outcome in again_of(settings))
+    again = any(stats.outcomes[outcome] for outcome in settings.again)
     finish = Finish("")
     if _may_resume(error) and (without_row or again) and settings.output != "-":
         finish = finish_command(sys.argv[1:], inputs.names, settings_variables())

@@ -90,6 +90,19 @@ def test_a_mistake_is_a_sentence_with_the_fix(
     assert [word for word in RAW if word in error] == []
 
 
+def test_no_option_at_all_is_no_mistake_of_an_option(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every default is one that the command itself accepts; what is missing is the instance."""
+    for name in ("BULKCANCEL_LOG_FORMAT", "DOMO_INSTANCE"):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "x").write_text(f"{ID}\n")
+    assert run_cli(["run", "x"]) == 2
+    assert (
+        "no Domo instance given: use --instance acme (for acme.domo.com), or set DOMO_INSTANCE"
+    ) in capfd.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("variable", "value", "said"),
     [

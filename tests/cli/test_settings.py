@@ -6,14 +6,16 @@ from pathlib import Path
 
 import pytest
 
+from bulkcancel.cli.settings import RunSettings
 from bulkcancel.domo.address import base_url_of
 from bulkcancel.domo.client import DomoClient
 from bulkcancel.errors import UsageError
+from bulkcancel.models import SENT_AGAIN, Outcome
 from bulkcancel.quantities import (
+    MaxFailures,
     parse_duration,
     parse_failures,
     parse_rate,
-    share_of,
     show_duration,
 )
 from tests.support.processes import CANARY, Finished, bulkcancel, environment, write_ids
@@ -106,12 +108,12 @@ def test_rates_and_failures() -> None:
     assert parse_rate("600/m") == 10
     assert parse_rate("0.5") == 0.5
     assert parse_rate("auto") is None
-    assert parse_failures("50") == (50, None)
-    assert parse_failures("5%") == (None, 0.05)
+    assert parse_failures("50") == MaxFailures(count=50)
+    assert parse_failures("5%") == MaxFailures(share=0.05)
     for bad in ("0", "-1", "x", "10/d", "1e9"):
         with pytest.raises(ValueError, match="rate"):
             parse_rate(bad)
-    assert parse_failures("100%") == (None, 1)
+    assert parse_failures("100%") == MaxFailures(share=1)
     for bad in ("0", "0%", "101%", "100.1%", "-5%", "5 %", "5%%", "%", "5.0", "x", "５", ""):
         with pytest.raises(ValueError, match="failures"):
             parse_failures(bad)
@@ -126,7 +128,38 @@ def test_rates_and_failures() -> None:
 )  # fmt: skip
 def test_a_share_is_rounded_up(share: float, total: int, count: int) -> None:
     """At least one; 7 % of 100 is 7, whatever floating-point numbers say."""
-    assert share_of(share, total) == count
+    assert MaxFailures(share=share).of(total) == MaxFailures(count=count)
+
+
+def test_a_share_of_a_pipe_stays_a_share_and_a_count_stays_a_count() -> None:
+    """How many are listed is not known before a pipe's end; a count needs no total."""
+    assert MaxFailures(share=0.05).of(None) == MaxFailures(share=0.05)
+    assert MaxFailures(count=50).of(None) == MaxFailures(count=50).of(10) == MaxFailures(count=50)
+    assert MaxFailures().of(10) == MaxFailures()
+
+
+def test_settings_hold_what_their_text_says() -> None:
+    """Seconds, rates, failures and outcomes: nobody else parses them, defaults included."""
+    assert _values(RunSettings()) == (10.0, 30.0, 600.0, None, 10.0, MaxFailures())
+    given = RunSettings.model_validate(
+        {
+            "rate": "auto", "timeout": "1m", "max_outage": "2h", "deadline": "1h30m",
+            "grace": "0", "max_failures": "5%", "ok": "not_found", "again": "failed,forbidden",
+            "resume": True,
+        }
+    )  # fmt: skip
+    assert _values(given) == (None, 60.0, 7200.0, 5400.0, 0.0, MaxFailures(share=0.05))
+    assert given.ok == {Outcome.NOT_FOUND}
+    assert given.again == {Outcome.FAILED, Outcome.FORBIDDEN}
+    assert RunSettings().ok == frozenset()
+    assert RunSettings().again == SENT_AGAIN
+
+
+def _values(settings: RunSettings) -> tuple[object, ...]:
+    return (
+        settings.rate, settings.timeout, settings.max_outage, settings.deadline, settings.grace,
+        settings.max_failures,
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(
