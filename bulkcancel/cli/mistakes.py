@@ -30,11 +30,10 @@ if TYPE_CHECKING:
 
 _SWITCH = "is on or off: give it alone, or with =true or =false"
 _NEEDS: Mapping[object, str] = {
-    int: "needs a whole number",
-    float: "needs a number",
     bool: _SWITCH,
     "int_parsing": "needs a whole number",
     "int_from_float": "needs a whole number",
+    "float_parsing": "needs a number",
     "bool_parsing": _SWITCH,
 }
 _ALONE = ("--help", "--version")
@@ -58,7 +57,7 @@ def sentence_of(error: CycloptsError, commands: Iterable[str]) -> str:
         case CoercionError(token=token, target_type=kind) if token is not None:
             return f"{_named(token)} {_NEEDS.get(kind, 'has a value that cannot be read')}"
     cause = error.__cause__
-    if isinstance(cause, ValidationError):
+    if isinstance(cause, ValidationError) and error.argument is not None:
         return "; ".join(_refusal(dict(e), error.argument) for e in cause.errors(include_url=False))
     return f"the command line cannot be read: {help_of}"
 
@@ -106,17 +105,16 @@ def _named(token: Token) -> str:
     return f"the settings file's {token.keyword}" if token.source == "file" else str(token.keyword)
 
 
-def _refusal(error: Mapping[str, object], argument: Argument | None) -> str:
-    """Return one of pydantic's complaints about the settings."""
+def _refusal(error: Mapping[str, object], argument: Argument) -> str:
+    """Return one of pydantic's complaints about the options that `argument` consists of."""
     location, kind, limits = error["loc"], str(error["type"]), error.get("ctx")
     name = str(location[0]) if isinstance(location, tuple) and location else ""
-    flag = f"--{name.replace('_', '-')}"
-    tokens = [each.tokens for each in argument.children if each.name == flag] if argument else []
-    named = _named(tokens[0][0]) if tokens and tokens[0] else flag
+    tokens = [t for each in argument.children if each.keys[-1] == name for t in each.tokens]
+    named = _named(tokens[0]) if tokens else ""
     limits = limits if isinstance(limits, dict) else {}
     if kind == "value_error":
         said = str(error["msg"]).removeprefix("Value error, ")
-        return f"{named}: {said}" if name else said
+        return f"{named}: {said}" if named else said
     if kind == "literal_error":
         choices = str(limits["expected"]).replace("'", "")
         return f"{named} may be {choices}"

@@ -36,7 +36,6 @@ from bulkcancel.errors import (
 )
 from bulkcancel.reporting import Display, Gauge, confirm, is_interactive
 from bulkcancel.results import ResultsFile, ResultsStream, ResultsWriter, format_of
-from bulkcancel.sandbox import SandboxOptions
 from bulkcancel.text import visible
 
 if TYPE_CHECKING:
@@ -267,7 +266,7 @@ class RunCommand:
             if settings.sandbox:
                 # Named by its place, as commands are: no other run pays for loading a server.
                 server = import_module("bulkcancel.sandbox")
-                sandbox = server.Sandbox(SandboxOptions(port=0))
+                sandbox = server.Sandbox(server.SandboxOptions(port=0))
                 base_url = (await stack.enter_async_context(sandbox)).base_url
             else:
                 base_url = self._base_url()

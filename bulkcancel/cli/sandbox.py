@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from typing import TYPE_CHECKING, Annotated
 
 import anyio
 import cyclopts
+from cyclopts import Parameter, default_name_transform
 
 from bulkcancel.cli.process import SIGNALS, loop_options
-from bulkcancel.errors import InterruptedRunError, UsageError
-from bulkcancel.quantities import parse_duration
 from bulkcancel.sandbox import RULES, Sandbox, SandboxOptions
+
+if TYPE_CHECKING:
+    from bulkcancel.errors import InterruptedRunError
 
 app = cyclopts.App(
     name="sandbox",
@@ -25,57 +28,21 @@ app = cyclopts.App(
 _ENDING_S = 2.0
 
 
+def _flag(field: str) -> str:
+    """Return the flag of an option without the unit that its name in the code ends in."""
+    return default_name_transform(field.removesuffix("_s").removesuffix("_per"))
+
+
+_FLAGS = Parameter(name="*", name_transform=_flag)
+
+
 @app.default
 def sandbox(
     *,
-    port: int = 8099,
-    token: str | None = None,
-    latency: str = "50ms",
-    jitter: str = "20ms",
-    rate_limit: float | None = None,
-    error_rate: float = 0.0,
-    reset_rate: float = 0.0,
-    settle: str = "1s",
-    seed: int = 0,
+    options: Annotated[SandboxOptions, _FLAGS] = SandboxOptions(),  # noqa: B008 - frozen
 ) -> int:
-    """Serve a local stand-in for Domo's Workflow API, on loopback only.
-
-    Parameters
-    ----------
-    port:
-        Port to listen on; 0 for any free one.
-    token:
-        The only token accepted; any that is not empty if none is given.
-    latency:
-        How long an answer takes.
-    jitter:
-        By how much that varies.
-    rate_limit:
-        Requests a second beyond which it answers 429 with Retry-After.
-    error_rate:
-        Share of requests answered with a 5xx, 0 to 1.
-    reset_rate:
-        Share of requests whose connection is dropped, 0 to 1.
-    settle:
-        How long a cancelled run still says IN_PROGRESS.
-    seed:
-        Of the random errors, resets and jitter.
-    """
+    """Serve a local stand-in for Domo's Workflow API, on loopback only."""
     SIGNALS.loaded()
-    try:
-        options = SandboxOptions(
-            port=port,
-            token=token,
-            latency_s=parse_duration(latency),
-            jitter_s=parse_duration(jitter),
-            rate_limit_per_s=rate_limit,
-            error_rate=error_rate,
-            reset_rate=reset_rate,
-            settle_s=parse_duration(settle),
-            seed=seed,
-        )
-    except ValueError as error:
-        raise UsageError(str(error)) from None
     return anyio.run(_serve, options, backend_options=loop_options("auto"))
 
 

@@ -3,31 +3,60 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Self, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, model_validator
+
+from bulkcancel.errors import UsageError
+from bulkcancel.quantities import parse_duration
 
 
-@dataclass(frozen=True, slots=True)
-class SandboxOptions:
-    """How the sandbox behaves; raises `ValueError` with the fix for a value that makes no sense."""
+def _seconds(value: str | float) -> float:
+    try:
+        return parse_duration(value) if isinstance(value, str) else value
+    except ValueError as error:
+        raise UsageError(str(error)) from None
 
-    port: int = 8099
-    """0: any free one."""
-    token: str | None = None
-    """The only one accepted; `None`: any that is not empty."""
-    latency_s: float = 0.05
-    jitter_s: float = 0.02
-    """Each answer takes `latency_s` plus or minus up to this, never less than nothing."""
-    rate_limit_per_s: float | None = None
-    """`None`: no limit. Up to a tenth of a second's worth may come at once."""
-    error_rate: float = 0.0
-    """Share of requests answered by 500, 502, 503 or 504, half of them after acting."""
-    reset_rate: float = 0.0
-    """Share of requests whose connection is reset, half of them after acting."""
-    settle_s: float = 1.0
-    """How long a cancelled run keeps its old status."""
-    seed: int = 0
 
-    def __post_init__(self) -> None:
+# Seconds, or a text such as `50ms`, as an option of the command line takes it.
+if TYPE_CHECKING:
+    Seconds: TypeAlias = float
+else:
+    Seconds = Annotated[str, PlainValidator(_seconds)]
+
+
+class SandboxOptions(BaseModel):
+    """How the sandbox behaves; raises `ValueError` with the fix for a value that makes no sense.
+
+    An answer takes `latency_s` plus or minus up to `jitter_s`, never less than nothing. Up to a
+    tenth of a second's worth of `rate_limit_per_s` may come at once. Half of the errors (500, 502,
+    503 or 504) and of the resets come after the request was carried out.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    port: int = Field(8099, description="Port to listen on; 0 for any free one.")
+    token: str | None = Field(
+        None, description="The only token accepted; any that is not empty if none is given."
+    )
+    latency_s: Seconds = Field(
+        "50ms", validate_default=True, description="How long an answer takes."
+    )
+    jitter_s: Seconds = Field("20ms", validate_default=True, description="By how much that varies.")
+    rate_limit_per_s: float | None = Field(
+        None, description="Requests a second beyond which it answers 429 with Retry-After."
+    )
+    error_rate: float = Field(0.0, description="Share of requests answered with a 5xx, 0 to 1.")
+    reset_rate: float = Field(
+        0.0, description="Share of requests whose connection is dropped, 0 to 1."
+    )
+    settle_s: Seconds = Field(
+        "1s", validate_default=True, description="How long a cancelled run still says IN_PROGRESS."
+    )
+    seed: int = Field(0, description="Of the random errors, resets and jitter.")
+
+    @model_validator(mode="after")
+    def _sensible(self) -> Self:
         if not 0 <= self.port <= 65535:
             raise ValueError(f"port must be 0 (any free one) to 65535, not {self.port}")
         if self.token is not None and not self.token.strip():
@@ -36,18 +65,17 @@ class SandboxOptions:
             raise ValueError("the token must be printable ASCII, on one line")
         for name in ("latency_s", "jitter_s", "settle_s"):
             value = getattr(self, name)
-            if not (math.isfinite(value) and value >= 0):
-                raise ValueError(
-                    f"the {name.removesuffix('_s')} must be 0 or more seconds, not {value}"
-                )
+            if not 0 <= value < math.inf:
+                shown = name.removesuffix("_s")
+                raise ValueError(f"the {shown} must be 0 or more seconds, not {value}")
         limit = self.rate_limit_per_s
-        if limit is not None and not (math.isfinite(limit) and limit > 0):
+        if limit is not None and not 0 < limit < math.inf:
             raise ValueError(f"the rate limit must be above 0 requests a second, not {limit}")
         for name in ("error_rate", "reset_rate"):
             value = getattr(self, name)
             if not 0 <= value <= 1:
-                raise ValueError(
-                    f"the {name.replace('_', ' ')} must be a share from 0 to 1, not {value}"
-                )
+                shown = name.replace("_", " ")
+                raise ValueError(f"the {shown} must be a share from 0 to 1, not {value}")
         if self.error_rate + self.reset_rate > 1:
             raise ValueError("the error rate and the reset rate must not add up to more than 1")
+        return self

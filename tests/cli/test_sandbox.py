@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from bulkcancel.cli.sandbox import app
+from bulkcancel.sandbox import SandboxOptions
 from tests.support.processes import bulkcancel, command, environment, write_ids
 from tests.support.runs import make_ids
 
@@ -115,6 +117,23 @@ def test_help_states_the_rule_and_every_option(tmp_path: Path) -> None:
     assert [option for option in options if option not in words.split()] == []
 
 
+def test_options_mean_what_their_text_says() -> None:
+    """Durations as people write them; without any option all defaults are accepted."""
+
+    def parsed(*tokens: str) -> SandboxOptions:
+        _, bound, _ = app.parse_args(tokens, exit_on_error=False, print_error=False)
+        bound.apply_defaults()
+        options = bound.arguments["options"]
+        assert isinstance(options, SandboxOptions)
+        return options
+
+    given = ("--latency", "1m30s", "--jitter", "5ms", "--rate-limit", "2.5", "--settle", "1h")
+    assert parsed(*given) == SandboxOptions(
+        latency_s=90, jitter_s=0.005, rate_limit_per_s=2.5, settle_s=3600
+    )
+    assert parsed() == SandboxOptions(latency_s=0.05, jitter_s=0.02, settle_s=1)
+
+
 def test_a_taken_port_is_a_sentence(tmp_path: Path) -> None:
     """Exit 2, naming the port, without a traceback and without a claim to listen."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -129,7 +148,12 @@ def test_a_taken_port_is_a_sentence(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("option", "value", "said"),
-    [("--latency", "soon", "500ms"), ("--error-rate", "2", "0 to 1")],
+    [
+        ("--latency", "soon", "500ms"),
+        ("--error-rate", "2", "0 to 1"),
+        ("--rate-limit", "many", "--rate-limit needs a number"),
+        ("--port", "any", "--port needs a whole number"),
+    ],
 )
 def test_an_option_that_makes_no_sense_is_a_sentence(
     tmp_path: Path, option: str, value: str, said: str
