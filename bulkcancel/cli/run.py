@@ -156,8 +156,7 @@ class RunCommand:
             results = ResultsFile.reserve(
                 settings.output,
                 host=self._host,
-                resume=settings.resume,
-                overwrite=settings.overwrite,
+                mode="resume" if settings.resume else "overwrite" if settings.overwrite else "new",
                 form=settings.output_format,
                 again=settings.again,
                 dry_run=settings.dry_run,

@@ -6,9 +6,9 @@ import os
 import stat
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Literal, Self, TypeAlias
 
-from bulkcancel.errors import OutputError, ResultsError, UsageError
+from bulkcancel.errors import OutputError, ResultsError
 from bulkcancel.models import SENT_AGAIN
 from bulkcancel.results.atomic import is_mount, sync_directory, write_all
 from bulkcancel.results.codec import Format, encode, format_of
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
     from bulkcancel.ids import IdSet
     from bulkcancel.models import CancelResult, Outcome
+
+Mode: TypeAlias = Literal["new", "resume", "overwrite"]
+"""What becomes of an earlier run's results file: it is refused, gone on with or replaced."""
 
 _FLAGS = os.O_WRONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 _FLAGS |= getattr(os, "O_BINARY", 0)
@@ -109,29 +112,23 @@ class ResultsFile(ResultsStream):
         name: str,
         *,
         host: str,
-        resume: bool = False,
-        overwrite: bool = False,
+        mode: Mode = "new",
         form: str = "auto",
         again: frozenset[Outcome] = SENT_AGAIN,
         dry_run: bool = False,
     ) -> Self:
         """Lock a results file for a run against `host` and read back what it holds.
 
-        One that exists is refused unless it has no rows yet, `resume` goes on with it (with no
-        file yet, it will be made) or `overwrite` will replace it. A `dry_run` locks nothing,
-        and makes no file for it. Raises `BusyError`, `OutputError` and `UsageError`.
+        Without a file, and with one that has no rows yet, every `mode` makes it. A `dry_run` locks
+        nothing, and makes no file for it. Raises `BusyError`, `OutputError` and `UsageError`.
         """
-        if resume and overwrite:
-            raise UsageError("--resume keeps the results file, --overwrite replaces it: give one")
         path, written = Path(name), format_of(name, form)
         _check_place(path)
         if dry_run:
             FileLock.check_free(path)
         lock = None if dry_run else FileLock(path)
         try:
-            resumed, needed = _look_into(
-                path, written, host, again=again if resume else None, overwrite=overwrite
-            )
+            resumed, needed = _look_into(path, written, host, mode, again)
         except BaseException:
             if lock is not None:
                 lock.release()
@@ -139,9 +136,9 @@ class ResultsFile(ResultsStream):
         return cls(path, written, lock, resumed, needed)
 
     @classmethod
-    def open(cls, name: str, *, host: str, resume: bool = False, overwrite: bool = False) -> Self:
+    def open(cls, name: str, *, host: str, mode: Mode = "new") -> Self:
         """Reserve a results file and begin at once."""
-        opened = cls.reserve(name, host=host, resume=resume, overwrite=overwrite)
+        opened = cls.reserve(name, host=host, mode=mode)
         try:
             opened.begin()
         except BaseException:
@@ -251,19 +248,16 @@ def _check_place(path: Path) -> None:
 
 
 def _look_into(
-    path: Path, form: Format, host: str, *, again: frozenset[Outcome] | None, overwrite: bool
+    path: Path, form: Format, host: str, mode: Mode, again: frozenset[Outcome]
 ) -> tuple[Resumed | None, Repair]:
-    """Return what a file that exists holds if the run goes on with it; refuse it if it may not.
-
-    `again` is `None` where it does not go on with it.
-    """
+    """Return what a file that exists holds if the run goes on with it; refuse it if it may not."""
     if not path.exists():
         return None, Repair()
-    if again is not None:
+    if mode == "resume":
         return read_back(path, form, host, again)
     check_ours(path, form)
     # Its header alone, whole or torn, is nothing that could be lost.
-    if path.stat().st_size > len(form.header) and not overwrite:
+    if path.stat().st_size > len(form.header) and mode != "overwrite":
         raise OutputError(
             f"{path} exists: --resume goes on with it, --overwrite replaces it, or choose "
             "another -o"

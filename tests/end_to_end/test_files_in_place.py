@@ -230,7 +230,7 @@ def test_a_directory_that_cannot_be_synced_does_not_matter(
     monkeypatch.setattr(os, "fsync", refuses_directories)
     path = tmp_path / "results.csv"
     path.write_bytes(content(Format.CSV, result(IDS[0], Outcome.FAILED)))
-    ResultsFile.open(str(path), host=HOST, resume=True).close()
+    ResultsFile.open(str(path), host=HOST, mode="resume").close()
     assert path.read_bytes() == Format.CSV.header
 
 
@@ -307,7 +307,7 @@ def test_a_mount_met_only_when_replacing(tmp_path: Path, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(Path, "replace", busy)
     with pytest.raises((OutputError, ResultsError), match="mount its directory instead"):
-        ResultsFile.open(str(path), host=HOST, resume=True)
+        ResultsFile.open(str(path), host=HOST, mode="resume")
     assert path.read_bytes() == before
     assert [each.name for each in tmp_path.iterdir()] == ["results.csv"]
     with pytest.raises(OSError, match="mount its directory"), replacing(path) as file:

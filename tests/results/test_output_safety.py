@@ -13,7 +13,7 @@ import pytest
 from bulkcancel.errors import BulkcancelError, BusyError, OutputError
 from bulkcancel.models import Outcome
 from bulkcancel.results.codec import Format, encode
-from bulkcancel.results.results_file import ResultsFile
+from bulkcancel.results.results_file import Mode, ResultsFile
 from tests.results.test_codec import a_result
 from tests.support.processes import bulkcancel
 from tests.support.runs import make_ids
@@ -30,7 +30,7 @@ def test_other_json_lines_are_not_resumed(tmp_path: Path, first: str) -> None:
     path.write_text("".join(json.dumps({first: x, **each}) + "\n" for x in make_ids(3)))
     before = path.read_bytes()
     with pytest.raises(OutputError):
-        ResultsFile.open(str(path), host=HOST, resume=True).close()
+        ResultsFile.open(str(path), host=HOST, mode="resume").close()
     assert path.read_bytes() == before
 
 
@@ -52,16 +52,14 @@ def test_the_input_is_not_the_output(tmp_path: Path, kind: str, option: str) -> 
     assert path.read_bytes() == before
 
 
-@pytest.mark.parametrize("option", ["resume", "overwrite"])
-def test_changing_a_file_waits_for_the_answer(tmp_path: Path, option: str) -> None:
+@pytest.mark.parametrize("mode", ["resume", "overwrite"])
+def test_changing_a_file_waits_for_the_answer(tmp_path: Path, mode: Mode) -> None:
     """Who asks to resume or overwrite and then answers no keeps the earlier results."""
     path = tmp_path / "results.csv"
     rows = [a_result(each, Outcome.FAILED) for each in make_ids(3)]
     path.write_bytes(Format.CSV.header + encode(rows, Format.CSV) + b"torn")
     before = path.read_bytes()
-    ResultsFile.reserve(
-        str(path), host=HOST, resume=option == "resume", overwrite=option == "overwrite"
-    ).close()
+    ResultsFile.reserve(str(path), host=HOST, mode=mode).close()
     assert path.read_bytes() == before
     assert [each.name for each in tmp_path.iterdir()] == ["results.csv"]
 
@@ -77,7 +75,7 @@ def test_a_link_in_the_way_is_not_followed(tmp_path: Path, suffix: str) -> None:
     path.write_bytes(Format.CSV.header + encode(rows, Format.CSV))
     path.with_name(f".results.csv.{suffix}").symlink_to(precious)
     try:
-        ResultsFile.open(str(path), host=HOST, resume=True).close()
+        ResultsFile.open(str(path), host=HOST, mode="resume").close()
     except BulkcancelError as error:
         assert error.exit_code == 2  # noqa: PT017 - refusing is as good as replacing the link
     assert precious.read_text() == "precious"

@@ -11,14 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from bulkcancel.errors import BusyError, OutputError, UsageError
+from bulkcancel.errors import BusyError, OutputError
 from bulkcancel.results.codec import Format, encode
-from bulkcancel.results.results_file import ResultsFile
+from bulkcancel.results.results_file import Mode, ResultsFile
 from tests.results.test_codec import a_result
 from tests.support.runs import make_ids
 
 HOST = "acme.domo.com"
 NAMES = ("results.csv", "results.jsonl")
+MODES: tuple[Mode, ...] = ("new", "resume", "overwrite")
 posix = pytest.mark.skipif(sys.platform == "win32", reason="POSIX files")
 
 
@@ -32,8 +33,8 @@ def _names() -> list[str]:
 
 
 @contextmanager
-def _opened(name: str = "results.csv", **options: bool) -> Iterator[ResultsFile]:
-    file = ResultsFile.open(name, host=HOST, **options)
+def _opened(name: str = "results.csv", mode: Mode = "new") -> Iterator[ResultsFile]:
+    file = ResultsFile.open(name, host=HOST, mode=mode)
     try:
         yield file
     finally:
@@ -65,7 +66,7 @@ def test_a_file_open_to_others_is_closed_to_them() -> None:
     """Resuming or filling a file that others may read takes that right away."""
     _written("results.csv", make_ids(2))
     Path("results.csv").chmod(0o666)
-    with _opened(resume=True):
+    with _opened(mode="resume"):
         assert stat.S_IMODE(Path("results.csv").stat().st_mode) == 0o600
 
 
@@ -84,7 +85,7 @@ def test_overwrite_replaces(name: str) -> None:
     """The old rows are gone, the new ones stand alone."""
     one, other = make_ids(2)
     _written(name, [one])
-    with _opened(name, overwrite=True) as file:
+    with _opened(name, mode="overwrite") as file:
         file.write([a_result(other)])
         assert file.resumed is None
     form = Format(name.split(".")[1])
@@ -92,40 +93,31 @@ def test_overwrite_replaces(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("options", [{}, {"resume": True}, {"overwrite": True}])
-def test_an_empty_file_is_as_good_as_none(name: str, options: dict[str, bool]) -> None:
+@pytest.mark.parametrize("mode", MODES)
+def test_an_empty_file_is_as_good_as_none(name: str, mode: Mode) -> None:
     """`mktemp` and `touch` make no results."""
     Path(name).touch()
-    with _opened(name, **options):
+    with _opened(name, mode=mode):
         pass
     assert Path(name).read_bytes() == Format(name.split(".")[1]).header
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("options", [{}, {"resume": True}, {"overwrite": True}])
+@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("text", ["id,name\n1,a\n", "\n", "[]\n", "\ufeffinstanceId\n"])
-def test_another_programs_file_is_never_touched(
-    name: str, options: dict[str, bool], text: str
-) -> None:
+def test_another_programs_file_is_never_touched(name: str, mode: Mode, text: str) -> None:
     """`-o` may be a slip of the hand: the input itself, say."""
     Path(name).write_text(text, encoding="utf-8")
     with pytest.raises(OutputError):
-        ResultsFile.open(name, host=HOST, **options)
+        ResultsFile.open(name, host=HOST, mode=mode)
     assert Path(name).read_text(encoding="utf-8") == text
     assert _names() == [name]
 
 
-def test_resume_and_overwrite_contradict() -> None:
-    """One keeps the file, the other does not."""
-    with pytest.raises(UsageError):
-        ResultsFile.open("results.csv", host=HOST, resume=True, overwrite=True)
-    assert _names() == []
-
-
 @posix
-@pytest.mark.parametrize("options", [{}, {"resume": True}, {"overwrite": True}])
+@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("kind", ["directory", "link", "dangling link", "FIFO", "device"])
-def test_only_a_plain_file_will_do(kind: str, options: dict[str, bool], tmp_path: Path) -> None:
+def test_only_a_plain_file_will_do(kind: str, mode: Mode, tmp_path: Path) -> None:
     """What a link points to is not ours to write; a directory or a FIFO holds no results."""
     path = tmp_path / "results.csv"
     (tmp_path / "other.csv").write_bytes(Format.CSV.header)
@@ -144,7 +136,7 @@ def test_only_a_plain_file_will_do(kind: str, options: dict[str, bool], tmp_path
             except OSError:
                 pytest.skip("making a device is not permitted here")
     with pytest.raises(OutputError) as caught:
-        ResultsFile.open("results.csv", host=HOST, **options)
+        ResultsFile.open("results.csv", host=HOST, mode=mode)
     assert caught.value.exit_code == 2
     assert _names() == ["other.csv", "results.csv"]
     assert (tmp_path / "other.csv").read_bytes() == Format.CSV.header
@@ -164,10 +156,10 @@ def test_closing_again_is_harmless_and_lets_go() -> None:
     """A second run is refused while the file is open, and welcome after."""
     file = ResultsFile.open("results.csv", host=HOST)
     with pytest.raises(BusyError):
-        ResultsFile.open("results.csv", host=HOST, resume=True)
+        ResultsFile.open("results.csv", host=HOST, mode="resume")
     file.close()
     file.close()
-    with _opened(resume=True):
+    with _opened(mode="resume"):
         pass
 
 

@@ -110,7 +110,7 @@ def test_a_read_only_file_is_refused(results: Path) -> None:
     ResultsFile.open(str(results), host=HOST).close()
     results.chmod(0o400)
     with pytest.raises(OutputError, match="cannot be read and written"):
-        ResultsFile.open(str(results), host=HOST, resume=True)
+        ResultsFile.open(str(results), host=HOST, mode="resume")
 
 
 @pytest.mark.parametrize("form", Format)
@@ -122,7 +122,7 @@ def test_rows_follow_a_tail_torn_at_any_byte(tmp_path: Path, form: Format) -> No
     path = tmp_path / f"results.{form}"
     for size in range(len(whole) + 1):
         path.write_bytes(whole[:size])
-        file = ResultsFile.open(str(path), host=HOST, resume=True)
+        file = ResultsFile.open(str(path), host=HOST, mode="resume")
         file.write([new])
         file.close()
         kept = max((end for end in ends if end <= size), default=len(form.header))
@@ -147,8 +147,8 @@ def test_a_repair_that_fails_changes_nothing(
     with monkeypatch.context() as broken:
         broken.setattr(os if call == "fsync" else Path, call, fails)
         with pytest.raises(ResultsError, match=r"cannot repair.*No space"):
-            ResultsFile.open(str(results), host=HOST, resume=True)
+            ResultsFile.open(str(results), host=HOST, mode="resume")
     assert results.read_bytes() == before
     assert list(results.parent.iterdir()) == [results]
-    ResultsFile.open(str(results), host=HOST, resume=True).close()
+    ResultsFile.open(str(results), host=HOST, mode="resume").close()
     assert results.read_bytes() == Format.CSV.header + encode(rows[1:], Format.CSV)
