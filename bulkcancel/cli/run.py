@@ -32,6 +32,7 @@ from bulkcancel.errors import (
     LimitError,
     OutputError,
     StoppedError,
+    UsageError,
     unwrapped,
 )
 from bulkcancel.reporting import Display, Gauge, confirm, is_interactive
@@ -134,7 +135,15 @@ class RunCommand:
         return self._finish(inputs, results, error)
 
     def _base_url(self) -> str:
-        return base_url_of(self._settings.instance, self._settings.base_url)
+        instance, base_url = self._settings.instance, self._settings.base_url
+        if instance and base_url:
+            raise UsageError("give --instance or --base-url, not both")
+        if not (instance or base_url):
+            raise UsageError(
+                "no Domo instance given: use --instance acme (for acme.domo.com), or set "
+                "DOMO_INSTANCE"
+            )
+        return base_url_of(instance, base_url)
 
     def _check_count(self, inputs: Inputs) -> None:
         expected = self._settings.expect_count

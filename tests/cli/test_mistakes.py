@@ -71,6 +71,8 @@ def _settled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("run x --ok notfound", "--ok: 'notfound' is no outcome: did you mean not_found?"),
         ("run x --timeout 30m1h", "--timeout: '30m1h' is not a duration such as 30, 30s"),
         ("run x -o results.txt --sandbox", "--output-format"),
+        ("run x --instance acme --base-url https://gateway.example",
+         "give --instance or --base-url, not both"),
         ("sandbox stuck.csv", "bulkcancel sandbox takes options alone"),
         ("sandbox --prot 1", "unknown option --prot: did you mean --port?"),
         ("sandbox --port", "--port needs a value: see bulkcancel sandbox --help"),
