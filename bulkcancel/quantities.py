@@ -1,4 +1,4 @@
-"""Durations, rates and lists of outcomes as people write them."""
+"""Durations, rates, numbers of failures and lists of outcomes as people write them."""
 
 from __future__ import annotations
 

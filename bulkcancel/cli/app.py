@@ -33,7 +33,7 @@ app = cyclopts.App(
     version_flags=["--version"],
     result_action="return_value",
 )
-# Named by their place, so that only the one that runs is loaded.
+# Named by module and attribute, so that only the command that runs is loaded.
 app.command(
     "bulkcancel.cli.run:app", name="run", help="Cancel every instance listed in the inputs."
 )
@@ -62,8 +62,8 @@ def run_cli(arguments: Sequence[str]) -> int:
     except cyclopts.CycloptsError as error:
         _refuse(sentence_of(error, _COMMANDS), 2, arguments)
         return 2
-    except (BrokenPipeError, SystemExit):  # rich's word for it is SystemExit
-        # Whoever read our output has left; Python must not say so at exit.
+    except (BrokenPipeError, SystemExit):  # rich makes it a SystemExit
+        # The reader of our output has gone; Python must not complain of that at exit.
         _drop_stdout()
         return 0
     except Exception as error:  # noqa: BLE001 - a fault of ours: never a traceback, never exit 1
@@ -89,7 +89,7 @@ def _refuse(message: str, code: int, arguments: Sequence[str]) -> None:
 
 
 def _log_format(arguments: Sequence[str]) -> str:
-    """Return the format that is asked for, as far as a command line in error tells."""
+    """Return the log format that a command line asks for, although it has a mistake."""
     flag = "--log-format"
     for word, following in zip(arguments, [*arguments[1:], ""], strict=True):
         if word == flag or word.startswith(f"{flag}="):

@@ -26,8 +26,8 @@ _STDIN, _STDOUT = 0, 1
 def check_files(inputs: Sequence[str], settings: RunSettings) -> None:
     """Raise `UsageError` if a file to be written is also read, or written as something else.
 
-    Or if the summary, which is written at the end, could not be: hours would be lost. The log
-    and the summary may share a stream, such as `/dev/stdout`.
+    Also if the summary could not be written: that would show at the end only, hours later. The
+    log and the summary may share a stream, such as `/dev/stdout`.
     """
     if settings.log_file == _STREAM:
         raise UsageError("--log-file - : the log is on standard error without it; name a file")
@@ -65,7 +65,7 @@ def _place(name: str) -> Place:
 
 
 def _check_writable(path: Path) -> None:
-    """Raise `UsageError` if the summary could not be put in the place of `path`, or into it."""
+    """Raise `UsageError` if the summary can neither replace `path` nor be written into it."""
     real = Path(os.path.realpath(path))
     try:
         mode = real.stat().st_mode
@@ -75,7 +75,7 @@ def _check_writable(path: Path) -> None:
         raise UsageError(f"the summary {path} is a directory: name a file")
     if mode is not None and not (stat.S_ISREG(mode) or stat.S_ISCHR(mode) or stat.S_ISFIFO(mode)):
         raise UsageError(f"the summary {path} is no file that can be written: name another")
-    if not os.path.isdir(real.parent):  # noqa: PTH112 - pathlib's raises where nobody may look
+    if not os.path.isdir(real.parent):  # noqa: PTH112 - pathlib's raises without permission
         raise UsageError(f"the summary {path}: there is no directory {real.parent}")
     written = real.parent if mode is None or is_replaceable(path) else real
     if not os.access(written, os.W_OK):

@@ -1,6 +1,6 @@
 """What is wrong with a command line: each mistake a sentence with the fix, in no library's words.
 
-Values are not repeated, but for those that are known to be none of a token.
+Values are repeated only where they cannot be a token.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _ALONE = ("--help", "--version")
 
 
 def sentence_of(error: CycloptsError, commands: Iterable[str]) -> str:
-    """Return what is wrong and what would be right; `commands` are those there are."""
+    """Return what is wrong and what would be right; `commands` are all that exist."""
     help_of = f"see {' '.join(['bulkcancel', *(error.command_chain or ()), '--help'])}"
     match error:
         case UnknownCommandError(unused_tokens=[word, *more]):
@@ -49,7 +49,7 @@ def sentence_of(error: CycloptsError, commands: Iterable[str]) -> str:
             return f"bulkcancel {command} takes options alone: {help_of}"
         case UnknownOptionError(token=token, argument_collection=known):
             names = [name for argument in known for name in argument.names]
-            return unknown_option(token.keyword or token.value, names, help_of)
+            return _unknown_option(token.keyword or token.value, names, help_of)
         case MissingArgumentError(keyword=str(keyword)):
             return f"{keyword} needs a value: {help_of}"
         case RepeatArgumentError(token=token):
@@ -68,10 +68,10 @@ def refuse_options(inputs: Iterable[str], settings: Iterable[str]) -> None:
         if word.startswith("-") and word != "-":
             known = [f"--{name.replace('_', '-')}" for name in settings]
             hint = "see bulkcancel run --help (a file of that name: put ./ before it)"
-            raise UsageError(unknown_option(word, known, hint))
+            raise UsageError(_unknown_option(word, known, hint))
 
 
-def unknown_option(word: str, known: Iterable[str], help_of: str) -> str:
+def _unknown_option(word: str, known: Iterable[str], help_of: str) -> str:
     """Return what to say of an option that does not exist, without its value."""
     name = word.partition("=")[0] if word.startswith("--") else word[:2]
     return f"unknown option {name}: {_close(name, [*known, *_ALONE]) or help_of}"
@@ -88,7 +88,7 @@ def _unknown_command(word: str, commands: Iterable[str], *, more: bool) -> str:
 
 
 def _is_input(word: str) -> bool:
-    """Return whether somebody may have meant a word as an input of `run`."""
+    """Return whether a word may have been meant as an input of `run`."""
     try:
         return "." in word or "/" in word or word.count("-") == 4 or Path(word).exists()
     except (OSError, ValueError):

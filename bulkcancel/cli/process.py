@@ -1,4 +1,4 @@
-"""What this process has of its system: signals, from the first moment on; loops, descriptors."""
+"""What a process gets from its system: signals, event loops, descriptors."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ _HANGUP = getattr(signal, "SIGHUP", None)
 
 
 class Signals:
-    """Turns signals into a stop of whatever is going on.
+    """Turns signals into a stop of the run.
 
-    While modules are loaded it is kept, as the import system swallows exceptions. Then, before a
-    run, there is nothing to drain: the signal raises `InterruptedRunError` in the main thread,
-    and should something swallow that, again when the run begins. During a run the first asks for
-    a stop, the second cuts what is in flight. If the ending hangs (a disk, a name look-up, a
-    reader of our output that has stopped) the process ends all the same: within the time given
-    after the first signal, a second after the second. After a run the little that is left is done
-    first. A SIGHUP and a signal that comes with it are one: a terminal that closes sends two, some
-    service managers SIGTERM and SIGHUP. `signal.signal` works on every system, with every event
-    loop and as PID 1.
+    While modules are loaded a signal is kept, as the import system swallows exceptions. After
+    that, but before a run, there is nothing to drain: a signal raises `InterruptedRunError` in the
+    main thread, and again when the run begins if something has swallowed it. During a run the
+    first signal asks for a stop, the second cuts off the requests in flight. If the end hangs (a
+    disk, a name look-up, a reader of our output that has stopped) the process ends all the same:
+    within the time given after the first signal, a second after the second. After a run one signal
+    changes nothing. A SIGHUP and another signal at the same time count as one: a terminal that
+    closes sends two, some service managers SIGTERM and SIGHUP. `signal.signal` works on every
+    system, with every event loop and as PID 1.
     """
 
     def __init__(self) -> None:
@@ -62,7 +62,7 @@ class Signals:
             signal.signal(_HANGUP, self._handle)
 
     def loaded(self) -> None:
-        """Raise a signal from now on where it finds the main thread, one that was kept at once."""
+        """Let signals raise in the main thread from now on; raise one that was kept."""
         self._loading = False
         self._raise_kept()
 
@@ -75,14 +75,14 @@ class Signals:
     ) -> None:
         """Call `on_signal(reason, is_second)` from now on; the end may take `within_s` seconds.
 
-        Raises `InterruptedRunError` if there was a signal before that nobody has noticed.
+        Raises `InterruptedRunError` if there was a signal before that has stopped nothing.
         """
         self._raise_kept()
         self._on_signal = on_signal
         self._within_s = within_s
 
     def let_finish(self) -> None:
-        """Let one signal from now on change nothing: the run is over, what is left is to say so."""
+        """Let one signal change nothing from now on: the run is over, its summary is to come."""
         self._on_signal = _ignore
         self._within_s = None
 

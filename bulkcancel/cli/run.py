@@ -119,7 +119,7 @@ class RunCommand:
         with self._display.reading() as on_progress:
             inputs = open_inputs(self._paths, settings, self._host, on_progress)
         self._check_count(inputs)
-        token = SANDBOX_TOKEN  # where nothing is sent, or to nobody
+        token = SANDBOX_TOKEN  # also where nothing is to be sent
         if not settings.sandbox and inputs.to_cancel != 0:
             token = read_token(settings.token_file, ask=not settings.dry_run)
         results = self._reserve_results()
@@ -183,7 +183,7 @@ class RunCommand:
     ) -> BulkcancelError | None:
         """Show the plan, ask, and cancel; return why it ended early, if it did.
 
-        Whatever goes wrong once the plan may have been seen is a reason: all is accounted for.
+        Whatever goes wrong once the plan may have been seen is returned: a summary tells of it.
         """
         try:
             self._confirm(plan_of(self._settings, inputs, policy, self._host), inputs)
@@ -213,7 +213,7 @@ class RunCommand:
         )
 
     def _confirm(self, plan: Plan, inputs: Inputs) -> None:
-        """Show the plan and ask, if there is somebody to ask. Raises `DeclinedError`."""
+        """Show the plan and, on a terminal, ask. Raises `DeclinedError`."""
         self._display.plan(plan)
         self._notes_told = len(inputs.notes)
         if plan.to_cancel == 0 and not inputs.invalid:

@@ -70,7 +70,7 @@ else:
     Failures = Annotated[str, _read_by(parse_failures)]
     Outcomes = Annotated[str, _read_by(parse_outcomes)]
     SentAgain = Annotated[str, _read_by(_sent_again)]
-FLAG = Parameter(negative="", show_default=False)
+_FLAG = Parameter(negative="", show_default=False)
 
 
 class RunSettings(BaseModel):
@@ -86,7 +86,7 @@ class RunSettings(BaseModel):
         None,
         description="Another address to send to, such as a gateway: https, or http on loopback.",
     )
-    sandbox: Annotated[bool, FLAG, Parameter(group=_TARGET)] = Field(
+    sandbox: Annotated[bool, _FLAG, Parameter(group=_TARGET)] = Field(
         default=False, description="Run against a sandbox started for this run: nothing is real."
     )
     token_file: Annotated[str | None, Parameter(group=_TOKEN)] = Field(
@@ -158,7 +158,7 @@ class RunSettings(BaseModel):
     output_format: Annotated[Literal["auto", "csv", "jsonl"], Parameter(group=_RESULTS)] = Field(
         "auto", description="How results are written; auto: by the file's name, - is CSV."
     )
-    resume: Annotated[bool, FLAG, Parameter(group=_RESULTS)] = Field(
+    resume: Annotated[bool, _FLAG, Parameter(group=_RESULTS)] = Field(
         default=False, description="Go on with an earlier run's results file."
     )
     again: Annotated[SentAgain, Parameter(group=_RESULTS, show_default=False)] = Field(
@@ -166,15 +166,15 @@ class RunSettings(BaseModel):
         description="With --resume: the outcomes, separated by commas, whose IDs are sent again. "
         "Default: forbidden,failed,unconfirmed.",
     )
-    overwrite: Annotated[bool, FLAG, Parameter(group=_RESULTS)] = Field(
+    overwrite: Annotated[bool, _FLAG, Parameter(group=_RESULTS)] = Field(
         default=False, description="Replace an earlier run's results file."
     )
-    dry_run: Annotated[bool, FLAG, Parameter(group=_SAFETY)] = Field(
+    dry_run: Annotated[bool, _FLAG, Parameter(group=_SAFETY)] = Field(
         default=False, description="Check the input, show the plan, send nothing."
     )
-    yes: Annotated[
-        bool, Parameter(name=["--yes", "-y"], negative="", show_default=False, group=_SAFETY)
-    ] = Field(default=False, description="Do not ask for confirmation on a terminal.")
+    yes: Annotated[bool, _FLAG, Parameter(name=["--yes", "-y"], group=_SAFETY)] = Field(
+        default=False, description="Do not ask for confirmation on a terminal."
+    )
     ok: Annotated[Outcomes, Parameter(group=_EXIT, show_default=False)] = Field(
         frozenset(),
         description="Outcomes, separated by commas, that count as success for the exit code and "
@@ -191,9 +191,9 @@ class RunSettings(BaseModel):
     log_file: Annotated[str | None, Parameter(group=_SEEN)] = Field(
         None, description="Also write the log there, as JSON lines, from level info on."
     )
-    quiet: Annotated[
-        bool, Parameter(name=["--quiet", "-q"], negative="", show_default=False, group=_SEEN)
-    ] = Field(default=False, description="Show errors only: no plan, no bar, no summary.")
+    quiet: Annotated[bool, _FLAG, Parameter(name=["--quiet", "-q"], group=_SEEN)] = Field(
+        default=False, description="Show errors only: no plan, no bar, no summary."
+    )
     summary: Annotated[str | None, Parameter(group=_SEEN, allow_leading_hyphen=True)] = Field(
         None, description="Write the summary there, as JSON; - for standard output."
     )

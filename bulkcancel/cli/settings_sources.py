@@ -27,7 +27,7 @@ _RIVALS = (
     frozenset({"instance", "base_url", "sandbox"}),
     frozenset({"resume", "overwrite"}),
 )
-"""Options that answer one question: naming one sets aside what lower sources say of the others."""
+"""Options that exclude each other: one that is given hides the others in lower sources."""
 
 
 def from_environment_and_file(
@@ -40,7 +40,7 @@ def from_environment_and_file(
     in the current directory.
     """
     by_name = {_name(a): a for a in arguments if a.name.startswith("--")}
-    settled = _settled(by_name)
+    taken = _taken(by_name)
     for variable, text in sorted(os.environ.items()):
         if variable.startswith(PREFIX):
             name = variable.removeprefix(PREFIX).lower()
@@ -48,14 +48,14 @@ def from_environment_and_file(
             if not text.strip():
                 raise UsageError(f"{variable} is empty: give it a value, or unset it")
             values = text.splitlines() if name == "where" else [text]
-            if name not in settled:
+            if name not in taken:
                 _fill(argument, values, keyword=variable, source="env")
     file = _read_file(by_name["config"])
-    # It lies about in many shells, and must not turn a file's rehearsal into the real thing.
+    # It is set in many shells, and must not turn the rehearsal of a settings file into a real run.
     elsewhere = any(file.get(key) for key in ("sandbox", "base_url", "base-url"))
-    if _INSTANCE in os.environ and not elsewhere and "instance" not in _settled(by_name):
+    if _INSTANCE in os.environ and not elsewhere and "instance" not in _taken(by_name):
         _fill(by_name["instance"], [os.environ[_INSTANCE]], keyword=_INSTANCE, source="env")
-    settled = _settled(by_name)
+    taken = _taken(by_name)
     for key, value in file.items():
         name = key.replace("-", "_")
         argument = _known(name, by_name, f"the settings file's key {key!r}")
@@ -64,7 +64,7 @@ def from_environment_and_file(
         values = [_text(v) for v in (value if isinstance(value, list) else [value])]
         if name in _COMMA_LISTS:
             values = [",".join(values)] if values else []
-        if name not in settled:
+        if name not in taken:
             _fill(argument, values, keyword=key, source="file")
 
 
@@ -73,7 +73,7 @@ def settings_variables() -> list[str]:
     return [name for name in os.environ if name.startswith(PREFIX)]
 
 
-def _settled(by_name: Mapping[str, Argument]) -> frozenset[str]:
+def _taken(by_name: Mapping[str, Argument]) -> frozenset[str]:
     """Return the options that no lower source may still fill."""
     given = frozenset(name for name, argument in by_name.items() if argument.tokens)
     telling = {name for name in given if not _is_false(by_name[name])}
@@ -125,14 +125,14 @@ def _read_file(config: Argument) -> dict[str, object]:
 def _users_own() -> Path | None:
     """Return the user's own settings file if there is one (XDG Base Directory Specification).
 
-    Where nobody may look (a service whose home is shut off, a user without a home) there is none.
+    A home that cannot be read (some services have one) or does not exist holds none.
     """
     try:
         root = Path(os.environ.get("XDG_CONFIG_HOME", ""))
         if not root.is_absolute():
             root = Path.home() / ".config"
         path = root / "bulkcancel" / "config.toml"
-        # A home that is not absolute would be the current directory.
+        # A home that is not absolute would mean one in the current directory.
         return path if path.is_absolute() and path.exists() else None
     except (OSError, RuntimeError):
         return None

@@ -49,7 +49,7 @@ def plan_of(settings: RunSettings, inputs: Inputs, policy: Policy, host: str) ->
 
 
 def display_options_of(settings: RunSettings) -> DisplayOptions:
-    """Return what of the run is to be seen."""
+    """Return what is to be shown of the run."""
     return DisplayOptions(
         log_format=settings.log_format,
         log_level=settings.log_level,
@@ -62,11 +62,11 @@ def display_options_of(settings: RunSettings) -> DisplayOptions:
 
 
 def policy_of(settings: RunSettings, inputs: Inputs, resumed: Resumed | None) -> Policy:
-    """Return how fast and how stubborn the run is, fitted to this process's descriptors.
+    """Return how fast the run is and what ends it, fitted to this process's descriptors.
 
     Raises the soft limit of descriptors (`ulimit -n`) where that is needed and allowed. A share
-    of failures is one of all that are listed up to --limit: call it before those that are done
-    are left out.
+    of failures is one of all IDs listed, up to --limit: call this before those that are done are
+    left out.
     """
     failures = settings.max_failures.of(inputs.to_cancel)
     concurrency = fitting_concurrency(
