@@ -113,9 +113,7 @@ def summary_of(
         )
     if isinstance(error, InputError) and stats.requests:
         error = StoppedError(str(error))  # exit code 2 says that nothing was sent
-    fine = settings.ok
-    kept_failures = resumed.kept_failures(fine) if resumed is not None else 0
-    ok = not (set(stats.outcomes) - SUCCESSES - fine or kept_failures)
+    kept_failures = resumed.kept_failures(stats.ok) if resumed is not None else 0
     without_row = counts.rows - counts.duplicates - counts.filtered
     without_row -= inputs.already_done + stats.done
     unanswered = min(stats.unanswered, without_row)
@@ -126,9 +124,9 @@ def summary_of(
     return Summary(
         version=VERSION,
         host=host,
-        inputs=list(inputs.names),
+        inputs=inputs.names,
         output=settings.output,
-        exit_code=error.exit_code if error else 0 if ok else 1,
+        exit_code=error.exit_code if error else int(bool(stats.failed or kept_failures)),
         reason=_reason(error, stats),
         rows_in=counts.rows,
         duplicates=counts.duplicates,
@@ -138,17 +136,13 @@ def summary_of(
         results=stats.done + inputs.already_done,
         already_done=inputs.already_done,
         kept_failures=kept_failures,
-        outcomes={str(word): n for word, n in sorted(stats.outcomes.items())},
-        errors=stats.grouped_errors(),
-        requests=stats.requests,
-        retries=stats.retries,
-        throttled=stats.throttled,
+        stats=stats,
         started_at=timestamp(started_at),
         ended_at=timestamp(datetime.now(UTC)),
         seconds=seconds,
         resume_command=finish.command,
         resume_needs=finish.needs,
-        ok=sorted(fine),
+        ok=sorted(stats.ok),
     )
 
 

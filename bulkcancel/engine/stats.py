@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from bulkcancel.ids import ANY_ID
+from bulkcancel.models import SUCCESSES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -42,6 +43,21 @@ class Stats:
         return self.outcomes.total()
 
     @property
+    def successes(self) -> frozenset[Outcome]:
+        """Outcomes that count as success in this run."""
+        return SUCCESSES | self.ok
+
+    @property
+    def succeeded(self) -> int:
+        """Rows of this run that count as success."""
+        return sum(self.outcomes[each] for each in self.successes)
+
+    @property
+    def failed(self) -> int:
+        """Rows of this run that do not."""
+        return self.done - self.succeeded
+
+    @property
     def unanswered(self) -> int:
         """IDs sent that have no row: once the run is over, those without a final answer."""
         return len(self.open_ids)
@@ -60,6 +76,16 @@ class Stats:
             {"error": error, "count": count, "example": self.examples[error]}
             for error, count in self.errors.most_common()
         ]
+
+    def figures(self) -> dict[str, object]:
+        """Return what a summary tells of them, by the keys of `--summary`."""
+        return {
+            "outcomes": {str(word): n for word, n in sorted(self.outcomes.items())},
+            "errors": self.grouped_errors(),
+            "requests": self.requests,
+            "retries": self.retries,
+            "throttled": self.throttled,
+        }
 
     def _count_error(self, result: CancelResult) -> None:
         kind = ANY_ID.sub("…", result.error)

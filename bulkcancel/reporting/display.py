@@ -137,18 +137,7 @@ class Display:
 
     def plan(self, plan: Plan) -> None:
         """Show what is about to be done."""
-        self.log.info(
-            "run.planned",
-            host=plan.host,
-            to_cancel=plan.to_cancel,
-            already_done=plan.already_done,
-            duplicates=plan.duplicates,
-            invalid=len(plan.invalid),
-            rate_per_s=plan.rate_per_s,
-            concurrency=plan.concurrency,
-            output=plan.output,
-            notes=list(plan.notes),
-        )
+        self.log.info("run.planned", **plan.as_event())
         if self._draws:
             print_plan(self._console, plan)
 

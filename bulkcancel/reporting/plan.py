@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 from rich.table import Table
@@ -19,11 +19,15 @@ if TYPE_CHECKING:
     from bulkcancel.models import InvalidRow
 
 _NAMED = 3
+_ONLY_ON_SCREEN = frozenset({"inputs", "filtered", "beyond_limit"})
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is known before the first request; `to_cancel` is `None` for a pipe."""
+    """What is known before the first request; `to_cancel` is `None` for a pipe.
+
+    A log event has its fields as keys, but for those that are `_ONLY_ON_SCREEN`.
+    """
 
     host: str
     inputs: str
@@ -38,11 +42,10 @@ class Plan:
     output: str
     notes: Sequence[str]
 
-    def expected_s(self) -> float | None:
-        """Return the seconds the run takes at its full rate, if both are known."""
-        if self.to_cancel is None or self.rate_per_s is None:
-            return None
-        return self.to_cancel / self.rate_per_s
+    def as_event(self) -> dict[str, object]:
+        """Return the keys of a log event; of invalid rows their number."""
+        names = (each.name for each in fields(self) if each.name not in _ONLY_ON_SCREEN)
+        return {name: getattr(self, name) for name in names} | {"invalid": len(self.invalid)}
 
 
 def print_plan(console: Console, plan: Plan) -> None:
@@ -87,5 +90,6 @@ def _pace(plan: Plan) -> str:
     if plan.rate_per_s is None:
         return f"auto, {plan.concurrency} at a time"
     text = f"{plan.rate_per_s:g} a second at most, {plan.concurrency} at a time"
-    expected_s = plan.expected_s()
-    return f"{text}: about {show_duration(expected_s)}" if expected_s else text
+    if not plan.to_cancel:
+        return text
+    return f"{text}: about {show_duration(plan.to_cancel / plan.rate_per_s)}"

@@ -15,7 +15,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from bulkcancel.models import SUCCESSES, Outcome
+from bulkcancel.models import Outcome
 from bulkcancel.quantities import show_duration
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ class Bar:
         line = Text(overflow="fold")
         for outcome in Outcome:
             if stats.outcomes[outcome]:
-                style = "green" if outcome in SUCCESSES | stats.ok else "red"
+                style = "green" if outcome in stats.successes else "red"
                 line.append(f"{stats.outcomes[outcome]:,} {outcome}", style)
                 line.append(" · ", "dim")
         requests_per_s = gauge.rates()[1]
