@@ -5,30 +5,49 @@ from __future__ import annotations
 import csv
 import enum
 import json
+import math
 import re
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from operator import itemgetter
 from pathlib import PurePath
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bulkcancel.errors import UsageError
 from bulkcancel.ids import pack, parse_instance_id
-from bulkcancel.models import Outcome
+from bulkcancel.models import CancelResult, Outcome
 from bulkcancel.text import cell
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from types import UnionType
 
-    from bulkcancel.models import CancelResult
-
-COLUMNS = (
-    "instanceId", "outcome", "status", "modelName", "modelVersion", "modelId", "httpStatus",
-    "attempts", "error", "latencyMs", "finishedAt", "host", "source",
-)  # fmt: skip
+_TYPES: dict[str, type | UnionType] = {
+    "instanceId": str,
+    "outcome": str,
+    "status": str | None,
+    "modelName": str | None,
+    "modelVersion": str | None,
+    "modelId": str | None,
+    "httpStatus": int | None,
+    "attempts": int,
+    "error": str,
+    "latencyMs": float | None,
+    "finishedAt": str,
+    "host": str,
+    "source": str,
+}
+"""What each field of a `CancelResult`, in their order, is called and is in JSON."""
+COLUMNS = tuple(_TYPES)
 _LONG = 200
 _EPOCH, _SECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(seconds=1)
 _NEEDS_QUOTES = re.compile('[",\r\n]')
+_GUARDED = re.compile(r"'(?:[=+@-]|\\x0[9d])")
+_NUMBERS = {"httpStatus": "[0-9]+", "attempts": "[0-9]+", "latencyMs": r"[0-9]+\.[0-9]"}
+_TIMESTAMP = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z")
 _OUTCOME, _HOST = COLUMNS.index("outcome"), COLUMNS.index("host")
+_LATENCY, _FINISHED = COLUMNS.index("latencyMs"), COLUMNS.index("finishedAt")
+_cells_of = itemgetter(*COLUMNS)
 
 
 class Format(enum.StrEnum):
@@ -97,27 +116,14 @@ def _known(text: str | None) -> str:
 
 
 def _jsonl(results: Sequence[CancelResult]) -> bytes:
-    return b"".join(
-        json.dumps(
-            {
-                "instanceId": r.instance_id,
-                "outcome": r.outcome,
-                "status": r.status,
-                "modelName": r.model_name,
-                "modelVersion": r.model_version,
-                "modelId": r.model_id,
-                "httpStatus": r.http_status,
-                "attempts": r.attempts,
-                "error": r.error,
-                "latencyMs": None if r.latency_ms is None else round(r.latency_ms, 1),
-                "finishedAt": timestamp(r.finished_at),
-                "host": r.host,
-                "source": r.source,
-            }
-        ).encode("ascii")
-        + b"\n"
-        for r in results
-    )
+    return b"".join(map(_json_line, results))
+
+
+def _json_line(r: CancelResult) -> bytes:
+    cells: list[object] = [*r]
+    cells[_LATENCY] = None if r.latency_ms is None else round(r.latency_ms, 1)
+    cells[_FINISHED] = timestamp(r.finished_at)
+    return json.dumps(dict(zip(COLUMNS, cells, strict=True))).encode("ascii") + b"\n"
 
 
 def timestamp(when: datetime) -> str:
@@ -132,7 +138,7 @@ def _to_the_second(timestamp_s: int) -> str:
 
 
 class StoredRow(NamedTuple):
-    """What matters of a row read back."""
+    """What a run has to know of a row to go on after it."""
 
     instance_id: bytes | None
     """The packed ID, `None` for an `invalid` row."""
@@ -142,41 +148,83 @@ class StoredRow(NamedTuple):
     host: str
 
 
-def decode(line: bytes, form: Format) -> StoredRow:
-    """Return the row of one line, without its line end; raise `ValueError` with what is wrong."""
+def identify(line: bytes, form: Format) -> StoredRow:
+    """Return whose row a line, without its line end, is; its other cells are not looked at.
+
+    Raises `ValueError` with what is wrong.
+    """
+    # A million rows are read back before a resumed run begins.
+    return _stored(_split(line, form))
+
+
+def decode(line: bytes, form: Format) -> CancelResult:
+    """Return the result that a line, without its line end, was made of.
+
+    Times are aware, in UTC, to the millisecond; latencies to a tenth of one. JSON gives every text
+    back as it was. CSV gives it back as `visible` shows it, without the apostrophe that kept
+    spreadsheets from reading a formula (a text that began with `'=` loses its own as well), and
+    an empty cell as `None` where that is possible. Raises `ValueError` with what is wrong.
+    """
+    cells = list(_split(line, form))
+    row = _stored(cells)
+    if form is Format.CSV:
+        cells = [_value(name, text) for name, text in zip(COLUMNS, cells, strict=True)]
+    for name, value in zip(COLUMNS, cells, strict=True):
+        fits = isinstance(value, _TYPES[name]) and not isinstance(value, bool)
+        if not fits or (isinstance(value, int | float) and not 0 <= value < math.inf):
+            raise ValueError(f"{name} cannot be {value!r}")
+    finished_at = cells[_FINISHED]
+    if not _TIMESTAMP.fullmatch(finished_at):
+        raise ValueError(f"{finished_at!r} is no time in UTC with milliseconds")
+    cells[_OUTCOME], cells[_FINISHED] = row.outcome, datetime.fromisoformat(finished_at)
+    return CancelResult._make(cells)
+
+
+def _split(line: bytes, form: Format) -> Sequence[Any]:
+    """Return the cells of a line in the order of the columns: texts in CSV, values in JSON."""
     text = line.decode("utf-8")
     if "\x00" in text:
         raise ValueError("it holds NUL bytes")
-    return _decode_csv(text) if form is Format.CSV else _decode_json(text)
-
-
-def _decode_csv(text: str) -> StoredRow:
+    if form is Format.JSONL:
+        return _split_json(text)
     if '"' in text:
         try:
             (cells,) = csv.reader([text], strict=True)
         except csv.Error as error:
             raise ValueError(str(error)) from None
     else:
-        cells = text.split(",")  # a million rows are read back before a resumed run begins
+        cells = text.split(",")
     if len(cells) != len(COLUMNS):
         raise ValueError(f"it has {len(cells)} cells instead of {len(COLUMNS)}")
-    return _stored(cells[0], cells[_OUTCOME], cells[_HOST])
+    return cells
 
 
-def _decode_json(text: str) -> StoredRow:
-    row = json.loads(text)
-    if not isinstance(row, dict) or set(row) != set(COLUMNS):
+def _split_json(text: str) -> Sequence[Any]:
+    try:
+        row = json.loads(text)
+    except RecursionError as error:
+        raise ValueError(str(error)) from None
+    if not isinstance(row, dict) or row.keys() != _TYPES.keys():
         raise ValueError("its keys are not those of a result")
-    cells = row["instanceId"], row["outcome"], row["host"]
-    if not all(isinstance(text, str) for text in cells):
+    cells: Sequence[Any] = _cells_of(row)
+    if not all(isinstance(cells[at], str) for at in (0, _OUTCOME, _HOST)):
         raise ValueError("instanceId, outcome or host is no text")
-    return _stored(*cells)
+    return cells
 
 
-def _stored(each: str, outcome: str, host: str) -> StoredRow:
-    word = Outcome(outcome)
-    if word is Outcome.INVALID:
-        return StoredRow(None, each, word, host)
-    if parse_instance_id(each) != each:
-        raise ValueError(f"{each!r} is no instance ID")
-    return StoredRow(pack(each), each, word, host)
+def _stored(cells: Sequence[Any]) -> StoredRow:
+    text, outcome, host = cells[0], Outcome(cells[_OUTCOME]), cells[_HOST]
+    if outcome is Outcome.INVALID:
+        return StoredRow(None, text, outcome, host)
+    if parse_instance_id(text) != text:
+        raise ValueError(f"{text!r} is no instance ID")
+    return StoredRow(pack(text), text, outcome, host)
+
+
+def _value(name: str, text: str) -> object:
+    """Return what JSON would have in place of a CSV cell; of a cell that is wrong, its text."""
+    if name in _NUMBERS and re.fullmatch(_NUMBERS[name], text):
+        return float(text) if name == "latencyMs" else int(text)
+    if not text and isinstance(None, _TYPES[name]):
+        return None
+    return text[1:] if _GUARDED.match(text) else text

@@ -14,7 +14,7 @@ from bulkcancel.errors import OutputError, ResultsError
 from bulkcancel.ids import IdSet
 from bulkcancel.models import SENT_AGAIN, SUCCESSES, Outcome
 from bulkcancel.results.atomic import replacing
-from bulkcancel.results.codec import Format, StoredRow, decode
+from bulkcancel.results.codec import Format, StoredRow, identify
 from bulkcancel.text import cell, shorten, visible
 
 if TYPE_CHECKING:
@@ -128,8 +128,8 @@ def _begins_with_a_row(file: BinaryIO) -> bool:
     """
     for line in islice(file, _MOST_BROKEN_AT_THE_START):
         try:
-            decode(line.removesuffix(b"\n"), Format.JSONL)
-        except (ValueError, RecursionError):
+            identify(line.removesuffix(b"\n"), Format.JSONL)
+        except ValueError:
             if not line.endswith(b"\n"):
                 return _is_torn(line)
         else:
@@ -157,8 +157,8 @@ def _not_ours(path: Path) -> OutputError:
 
 def _read(line: bytes, number: int, resumed: Resumed) -> StoredRow | None:
     try:
-        return decode(line, resumed.form)
-    except (ValueError, RecursionError) as error:
+        return identify(line, resumed.form)
+    except ValueError as error:
         said = shorten(visible(str(error)), 80)
         _note(resumed, f"{resumed.name}:{number} does not parse ({said}): its ID is sent again")
         return None
@@ -230,8 +230,8 @@ def _rewrite(path: Path, resumed: Resumed, needed: Repair, sent: IdSet | None) -
 def _stays(line: bytes, resumed: Resumed, sent: IdSet, kept: IdSet) -> bool:
     """Return whether a row is that of an ID to be sent again some day, but not by this run."""
     try:
-        row = decode(line[:-1], resumed.form)
-    except (ValueError, RecursionError):
+        row = identify(line[:-1], resumed.form)
+    except ValueError:
         return False
     packed = row.instance_id
     if packed is None or packed not in resumed.again or packed in sent or packed in resumed.done:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import re
 import unicodedata
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import example, given
@@ -17,8 +20,9 @@ from hypothesis import strategies as st
 from bulkcancel.errors import UsageError
 from bulkcancel.ids import pack
 from bulkcancel.models import CancelResult, Outcome
-from bulkcancel.results.codec import COLUMNS, Format, decode, encode, format_of
-from bulkcancel.text import cell
+from bulkcancel.results.codec import COLUMNS, Format, decode, encode, format_of, identify
+from bulkcancel.text import cell, visible
+from tests.support.processes import bulkcancel
 from tests.support.runs import make_ids
 
 (ID,) = make_ids(1)
@@ -154,10 +158,76 @@ def test_a_row_is_read_back(form: Format, text: str, outcome: Outcome) -> None:
     """What `--resume` needs survives the way to the file and back, beside any other text."""
     valid = outcome is not Outcome.INVALID
     made = a_result(ID if valid else text, outcome, model_name=text, error=text, source=text)
-    row = decode(encode([made], form).removesuffix(b"\n"), form)
+    row = identify(encode([made], form).removesuffix(b"\n"), form)
     assert (row.outcome, row.host) == (outcome, "acme.domo.com")
     assert row.instance_id == (pack(ID) if valid else None)
     assert row.text == (ID if valid else cell(text) if form is Format.CSV else text)
+
+
+SAID = st.none() | HOSTILE
+RESULTS = st.builds(
+    CancelResult,
+    instance_id=HOSTILE,
+    outcome=st.sampled_from(Outcome),
+    status=SAID,
+    model_name=SAID,
+    model_version=SAID,
+    model_id=SAID,
+    http_status=st.none() | st.integers(100, 599),
+    attempts=st.integers(0, 1000),
+    error=HOSTILE,
+    latency_ms=st.none() | st.floats(0, 1e9),
+    finished_at=st.datetimes(
+        timezones=st.just(UTC),
+        min_value=datetime(1970, 1, 1),  # noqa: DTZ001 - hypothesis wants it so
+    ),
+    host=HOSTILE,
+    source=HOSTILE,
+).map(lambda r: r if r.outcome is Outcome.INVALID else r._replace(instance_id=ID))
+GUARDED = tuple(f"'{start}" for start in ("=", "+", "-", "@", r"\x09", r"\x0d"))
+
+
+def _as_csv_gives_it(value: object) -> object:
+    """A text as shown, never with an apostrophe before what a spreadsheet computes."""
+    if not isinstance(value, str) or isinstance(value, Outcome):
+        return value
+    shown = visible(value)
+    return shown.removeprefix("'") if shown.startswith(GUARDED) else shown
+
+
+@pytest.mark.parametrize("form", Format)
+@given(result=RESULTS)
+@example(result=a_result("=1", Outcome.INVALID, model_name="", error="\t=1", source="'=1"))
+def test_a_whole_result_is_read_back(form: Format, result: CancelResult) -> None:
+    """All 13 fields, to the precision of the file; CSV shows texts and knows no empty one."""
+    (line,) = encode([result], form).splitlines()
+    latency, when = result.latency_ms, result.finished_at
+    expected = result._replace(
+        latency_ms=None if latency is None else round(latency, 1),
+        finished_at=when.replace(microsecond=when.microsecond // 1000 * 1000),
+    )
+    if form is Format.CSV:
+        expected = CancelResult._make(map(_as_csv_gives_it, expected))
+        names = ("status", "model_name", "model_version", "model_id")
+        empty: dict[str, Any] = dict.fromkeys(name for name in names if not getattr(expected, name))
+        expected = expected._replace(**empty)
+    assert decode(line, form) == expected
+    assert decode(line, form).finished_at.tzinfo is UTC
+
+
+@pytest.mark.parametrize("form", Format)
+def test_every_row_of_a_run_is_read_back(tmp_path: Path, form: Format) -> None:
+    """Written anew from what was read, each is the same line again."""
+    bad = ["=1+1", "'=1", 'é, "x"', "\x1b[2J", "a\u202eb", "'"]
+    ids = "".join(json.dumps({"instanceId": each}) + "\n" for each in [*make_ids(200), *bad])
+    (tmp_path / "ids.jsonl").write_text(ids)
+    options = ("--sandbox", "--rate", "10000", "-o", f"results.{form}")
+    assert bulkcancel("run", "ids.jsonl", *options, cwd=tmp_path).code == 1
+    data = (tmp_path / f"results.{form}").read_bytes().removeprefix(form.header)
+    results = [decode(line, form) for line in data.splitlines()]
+    assert len(results) == 200 + len(bad)
+    assert {each.host for each in results} == {"sandbox"}
+    assert encode(results, form) == data
 
 
 _WHOLE = {form: encode([a_result()], form)[:-1] for form in Format}
@@ -183,8 +253,40 @@ _WHOLE = {form: encode([a_result()], form)[:-1] for form in Format}
 def test_a_broken_line_is_a_value_error(form: Format, broken: Callable[[bytes], bytes]) -> None:
     """Nothing that is not a whole row of ours passes for one."""
     line = broken(_WHOLE[form])
-    with pytest.raises((ValueError, RecursionError)):
-        decode(line, form)
+    for read in (identify, decode):
+        with pytest.raises(ValueError, match=r"."):
+            read(line, form)
+
+
+@pytest.mark.parametrize(
+    ("column", "texts", "values"),
+    [
+        ("status", [], [1, True, ["x"]]),
+        ("httpStatus", ["ok", "2e2", "-1", " 200", "2_00", "\u0662"], ["200", 200.0, -1, True]),
+        ("attempts", ["", "1.0", "+1"], [None, "1", 1.5, -1, False]),
+        ("error", [], [None, 0]),
+        ("latencyMs", ["fast", "1", "1.25", "nan", "-1.0", "1e3"], [1, "1.0", -1.0, math.nan]),
+        ("finishedAt", ["", "2024-01-02T03:04:05Z"], [None, 1704164645]),
+        ("finishedAt", ["2024-13-02T03:04:05.678Z"], ["2024-01-02T03:04:05.678+00:00"]),
+        ("source", [], [None, {}]),
+    ],
+)
+def test_a_cell_that_no_run_writes(column: str, texts: list[str], values: list[object]) -> None:
+    """It is told, not guessed at; a run that is resumed does not look at it."""
+    whole = dict(zip(COLUMNS, _cells(_WHOLE[Format.CSV]), strict=True))
+    lines = [(_csv_row(whole | {column: text}), Format.CSV) for text in texts]
+    row = json.loads(_WHOLE[Format.JSONL])
+    lines += [(json.dumps(row | {column: value}), Format.JSONL) for value in values]
+    for line, form in lines:
+        assert identify(line.encode(), form).instance_id == pack(ID)
+        with pytest.raises(ValueError, match=r"cannot be|is no time|month"):
+            decode(line.encode(), form)
+
+
+def _csv_row(cells: dict[str, str]) -> str:
+    line = io.StringIO()
+    csv.writer(line, lineterminator="").writerow(cells.values())
+    return line.getvalue()
 
 
 @pytest.mark.parametrize("name", ["results", "results.txt", "results.csv.gz", ".csv"])
