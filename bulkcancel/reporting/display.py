@@ -38,16 +38,16 @@ if TYPE_CHECKING:
 class DisplayOptions:
     """What of a run is to be seen, and where."""
 
-    log_format: str = "auto"
+    log_format: str
     """`console`, `json`, or `auto`: as standard error is a terminal or not."""
-    log_level: str | None = None
+    log_level: str | None
     """`None`: whatever suits the format."""
-    log_file: str | None = None
-    quiet: bool = False
-    summary: str | None = None
+    log_file: str | None
+    quiet: bool
+    summary: str | None
     """Where the summary goes as JSON; `-` is standard output."""
-    rows_on_stdout: bool = False
-    dry_run: bool = False
+    rows_on_stdout: bool
+    dry_run: bool
 
 
 class Display:

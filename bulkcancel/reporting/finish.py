@@ -30,7 +30,7 @@ class Finish(NamedTuple):
 
 
 def finish_command(
-    arguments: Sequence[str], inputs: Sequence[str], variables: Iterable[str] = ()
+    arguments: Sequence[str], inputs: Sequence[str], variables: Iterable[str]
 ) -> Finish:
     """Return the command line `arguments`, those after `bulkcancel`, as one that resumes.
 

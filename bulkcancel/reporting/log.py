@@ -6,7 +6,7 @@ import contextlib
 import logging
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 import structlog
 
@@ -15,6 +15,8 @@ from bulkcancel.results import open_in_place
 from bulkcancel.text import visible
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from structlog.typing import EventDict, FilteringBoundLogger
 
 LEVELS = {
@@ -25,18 +27,16 @@ LEVELS = {
 }
 
 
-class Sink(Protocol):
-    """Where a finished line goes; never raises because nobody reads it."""
-
-    def __call__(self, line: str) -> None:
-        """Write one line."""
-
-
 class _Logger:
-    """Writes finished lines to every sink; what structlog wraps."""
+    """Writes finished lines to the console and to the log file; what structlog wraps."""
 
     def __init__(
-        self, console: Sink | None, file: TextIO | None, *, console_level: str, json_console: bool
+        self,
+        console: Callable[[str], None] | None,
+        file: TextIO | None,
+        *,
+        console_level: str,
+        json_console: bool,
     ) -> None:
         self._console = console
         self._console_level = LEVELS[console_level]
@@ -84,7 +84,7 @@ def close_log_file(file: TextIO) -> None:
 
 def make_logger(
     *,
-    console: Sink | None,
+    console: Callable[[str], None] | None,
     console_level: str,
     json_console: bool,
     file: TextIO | None,

@@ -180,28 +180,23 @@ def _since(gauge: Gauge) -> str:
     return f"{show_duration(time.monotonic() - gauge.began)} so far"
 
 
-def progress_event(gauge: Gauge, log: FilteringBoundLogger) -> None:
-    """Log how far the run is."""
-    stats = gauge.stats
-    eta_s = gauge.eta_s()
-    done_per_s, requests_per_s = gauge.rates()
-    log.info(
-        "run.progress",
-        done=stats.done,
-        total=gauge.total,
-        outcomes={str(k): n for k, n in stats.outcomes.items()},
-        done_per_s=round(done_per_s, 2),
-        requests_per_s=round(requests_per_s, 2),
-        pace_per_s=round(gauge.pace_per_s(), 2),
-        in_flight=stats.in_flight,
-        retries=stats.retries,
-        eta_s=None if eta_s is None else round(eta_s),
-    )
-
-
 async def log_progress(gauge: Gauge, log: FilteringBoundLogger) -> None:
     """Log how far the run is, every ten seconds until cancelled."""
+    stats = gauge.stats
     gauge.rates()
     while True:
         await anyio.sleep(_EVENT_EVERY_S)
-        progress_event(gauge, log)
+        eta_s = gauge.eta_s()
+        done_per_s, requests_per_s = gauge.rates()
+        log.info(
+            "run.progress",
+            done=stats.done,
+            total=gauge.total,
+            outcomes={str(k): n for k, n in stats.outcomes.items()},
+            done_per_s=round(done_per_s, 2),
+            requests_per_s=round(requests_per_s, 2),
+            pace_per_s=round(gauge.pace_per_s(), 2),
+            in_flight=stats.in_flight,
+            retries=stats.retries,
+            eta_s=None if eta_s is None else round(eta_s),
+        )

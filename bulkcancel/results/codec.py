@@ -62,7 +62,7 @@ class Format(enum.StrEnum):
         return (",".join(COLUMNS) + "\n").encode() if self is Format.CSV else b""
 
 
-def format_of(path: str, asked: str = "auto") -> Format:
+def format_of(path: str, asked: str) -> Format:
     """Return the format asked for, or the one that the name of a results file stands for.
 
     Standard output (`-`) is CSV. Raises `UsageError` for a name that tells nothing.

@@ -50,6 +50,22 @@ def _try_lock_twice(descriptor: int) -> None:
         _try_lock(descriptor)
 
 
+def _busy(descriptor: int, path: Path) -> BusyError:
+    """Return the error that says which run holds the lock."""
+    text = b""
+    for _ in range(20):  # it may have locked just now, and not yet written who it is
+        try:
+            os.lseek(descriptor, 0, os.SEEK_SET)
+            text = os.read(descriptor, 200)
+        except OSError:
+            break
+        if text:
+            break
+        time.sleep(0.01)
+    holder = shorten(visible(text.decode("utf-8", "replace")), 100) or "another run"
+    return BusyError(f"{holder} holds {path}: wait for it, or choose another -o")
+
+
 class FileLock:
     """An exclusive lock beside `path`, held until `release` or the end of the process.
 
@@ -77,7 +93,7 @@ class FileLock:
                         f"cannot lock {self._guarded} ({error.strerror}), so nothing would keep a "
                         "second run off it: choose an -o on a disk that has locks"
                     ) from None
-                busy = self._busy(descriptor, self._guarded)
+                busy = _busy(descriptor, self._guarded)
                 os.close(descriptor)
                 raise busy from None
             # Whoever held it may have removed it between our opening and our locking.
@@ -110,27 +126,8 @@ class FileLock:
         except FileNotFoundError:
             return False
 
-    @classmethod
-    def _busy(cls, descriptor: int, path: Path) -> BusyError:
-        holder = cls._holder(descriptor)
-        return BusyError(f"{holder} holds {path}: wait for it, or choose another -o")
-
     @staticmethod
-    def _holder(descriptor: int) -> str:
-        text, tries = "", 20
-        while not text and tries:  # it may have locked just now, and not yet said who it is
-            try:
-                os.lseek(descriptor, 0, os.SEEK_SET)
-                text = os.read(descriptor, 200).decode("utf-8", "replace")
-            except OSError:
-                break
-            tries -= 1
-            if not text:
-                time.sleep(0.01)
-        return shorten(visible(text), 100) or "another run"
-
-    @classmethod
-    def check_free(cls, path: Path) -> None:
+    def check_free(path: Path) -> None:
         """Raise `BusyError` if another process holds the lock beside `path`; make no file."""
         try:
             descriptor = os.open(_beside(path), _FLAGS & ~os.O_CREAT)
@@ -140,7 +137,7 @@ class FileLock:
             _try_lock(descriptor)
         except OSError as error:
             if error.errno in _HELD:
-                raise cls._busy(descriptor, path) from None
+                raise _busy(descriptor, path) from None
         finally:
             os.close(descriptor)
 

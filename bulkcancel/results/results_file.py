@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self, TypeAlias
 
 from bulkcancel.errors import OutputError, ResultsError
-from bulkcancel.models import SENT_AGAIN
 from bulkcancel.results.atomic import is_mount, sync_directory, write_all
 from bulkcancel.results.codec import Format, encode, format_of
 from bulkcancel.results.lock import FileLock
@@ -31,19 +30,17 @@ _FLAGS |= getattr(os, "O_BINARY", 0)
 class ResultsStream:
     """Results on an open descriptor, such as standard output: nothing to resume or lock."""
 
+    _name = "standard output"
     _advice = "With -o FILE a run can be resumed"
 
-    def __init__(
-        self, descriptor: int, *, form: Format = Format.CSV, name: str = "standard output"
-    ) -> None:
+    def __init__(self, descriptor: int, form: Format) -> None:
         self.resumed: Resumed | None = None
         self._descriptor = descriptor
         self._form = form
-        self._name = name
         self.failure: ResultsError | None = None
         """Why nothing more can be written, once that is so."""
 
-    def begin(self, sent: IdSet | None = None) -> None:
+    def begin(self, sent: IdSet | None) -> None:
         """Write the header. Raises `ResultsError`."""
         self._put(self._form.header)
 
@@ -97,8 +94,9 @@ class ResultsFile(ResultsStream):
         resumed: Resumed | None,
         needed: Repair,
     ) -> None:
-        super().__init__(-1, form=form, name=str(path))
+        super().__init__(-1, form)
         self.resumed = resumed
+        self._name = str(path)
         self._path = path
         self._lock = lock
         self._needed = needed
@@ -112,10 +110,10 @@ class ResultsFile(ResultsStream):
         name: str,
         *,
         host: str,
-        mode: Mode = "new",
-        form: str = "auto",
-        again: frozenset[Outcome] = SENT_AGAIN,
-        dry_run: bool = False,
+        mode: Mode,
+        form: str,
+        again: frozenset[Outcome],
+        dry_run: bool,
     ) -> Self:
         """Lock a results file for a run against `host` and read back what it holds.
 
@@ -135,18 +133,7 @@ class ResultsFile(ResultsStream):
             raise
         return cls(path, written, lock, resumed, needed)
 
-    @classmethod
-    def open(cls, name: str, *, host: str, mode: Mode = "new") -> Self:
-        """Reserve a results file and begin at once."""
-        opened = cls.reserve(name, host=host, mode=mode)
-        try:
-            opened.begin()
-        except BaseException:
-            opened.close()
-            raise
-        return opened
-
-    def begin(self, sent: IdSet | None = None) -> None:
+    def begin(self, sent: IdSet | None) -> None:
         """Repair, replace or make the file (mode 0600), and make its name survive a power cut.
 
         Earlier rows of the IDs that are `sent` again are taken out, or of all that may be. Raises

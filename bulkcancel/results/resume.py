@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from bulkcancel.errors import OutputError, ResultsError
 from bulkcancel.ids import IdSet
-from bulkcancel.models import SENT_AGAIN, SUCCESSES, Outcome
+from bulkcancel.models import SUCCESSES, Outcome
 from bulkcancel.results.atomic import replacing
 from bulkcancel.results.codec import Format, StoredRow, identify
 from bulkcancel.text import cell, shorten, visible
@@ -42,7 +42,7 @@ class Resumed:
     """IDs that are sent again if they are in the input; their rows are then taken out."""
     notes: list[str] = field(default_factory=list)
 
-    def kept_failures(self, ok: frozenset[Outcome] = frozenset()) -> int:
+    def kept_failures(self, ok: frozenset[Outcome]) -> int:
         """Return the rows kept that are failures, but for those that are `ok`."""
         fine = SUCCESSES | ok
         return sum(n for outcome, n in self.outcomes.items() if outcome not in fine)
@@ -70,7 +70,7 @@ class Repair:
 
 
 def read_back(
-    path: Path, form: Format, host: str, again: frozenset[Outcome] = SENT_AGAIN
+    path: Path, form: Format, host: str, again: frozenset[Outcome]
 ) -> tuple[Resumed, Repair]:
     """Read a results file; return what is done, and what `repair` is to do. Changes nothing.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import anyio
 from anyio import EndOfStream, WouldBlock
@@ -14,20 +14,11 @@ if TYPE_CHECKING:
     from anyio.streams.memory import MemoryObjectReceiveStream
 
     from bulkcancel.models import CancelResult
+    from bulkcancel.results.results_file import ResultsStream
 
 _GROUP_S = 0.02
 _SYNC_S = 1.0
 _SYNC_ROWS = 1000
-
-
-class Rows(Protocol):
-    """Where results end up; both calls raise `ResultsError` when they cannot."""
-
-    def write(self, results: Sequence[CancelResult]) -> None:
-        """Hand whole rows to the operating system."""
-
-    def sync(self) -> None:
-        """Make what was written survive a power cut, and check that the file is still there."""
 
 
 class ResultsWriter:
@@ -38,7 +29,9 @@ class ResultsWriter:
     in a thread.
     """
 
-    def __init__(self, rows: Rows, on_written: Callable[[Sequence[CancelResult]], None]) -> None:
+    def __init__(
+        self, rows: ResultsStream, on_written: Callable[[Sequence[CancelResult]], None]
+    ) -> None:
         self._rows = rows
         self._on_written = on_written
         self._unsynced = 0

@@ -17,10 +17,9 @@ from bulkcancel.errors import OutputError, ResultsError
 from bulkcancel.models import Outcome
 from bulkcancel.results.atomic import is_mount, replacing, sync_directory
 from bulkcancel.results.codec import Format
-from bulkcancel.results.results_file import ResultsFile
 from tests.support.faulty_server import FaultyServer, running_in_thread
 from tests.support.processes import Finished, bulkcancel, command, environment, write_ids
-from tests.support.results import HOST, content, result
+from tests.support.results import content, opened, result
 from tests.support.runs import make_ids
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX files")
@@ -230,7 +229,7 @@ def test_a_directory_that_cannot_be_synced_does_not_matter(
     monkeypatch.setattr(os, "fsync", refuses_directories)
     path = tmp_path / "results.csv"
     path.write_bytes(content(Format.CSV, result(IDS[0], Outcome.FAILED)))
-    ResultsFile.open(str(path), host=HOST, mode="resume").close()
+    opened(path, "resume").close()
     assert path.read_bytes() == Format.CSV.header
 
 
@@ -307,7 +306,7 @@ def test_a_mount_met_only_when_replacing(tmp_path: Path, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(Path, "replace", busy)
     with pytest.raises((OutputError, ResultsError), match="mount its directory instead"):
-        ResultsFile.open(str(path), host=HOST, mode="resume")
+        opened(path, "resume")
     assert path.read_bytes() == before
     assert [each.name for each in tmp_path.iterdir()] == ["results.csv"]
     with pytest.raises(OSError, match="mount its directory"), replacing(path) as file:

@@ -71,7 +71,7 @@ def test_what_is_kept_and_what_is_missing(
     kept = os.dup(0)
     try:
         os.dup2(reading, 0)
-        finish = finish_command(shlex.split(line), shlex.split(inputs))
+        finish = finish_command(shlex.split(line), shlex.split(inputs), ())
     finally:
         os.dup2(kept, 0)
         for each in (kept, reading, writing):

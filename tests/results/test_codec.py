@@ -292,7 +292,7 @@ def _csv_row(cells: dict[str, str]) -> str:
 @pytest.mark.parametrize("name", ["results", "results.txt", "results.csv.gz", ".csv"])
 def test_a_results_file_says_its_format(name: str) -> None:
     """Only .csv and .jsonl, in any case, are formats."""
-    assert format_of("a/RESULTS.CSV") is Format.CSV
-    assert format_of("x.csv.jsonl") is Format.JSONL
+    assert format_of("a/RESULTS.CSV", "auto") is Format.CSV
+    assert format_of("x.csv.jsonl", "auto") is Format.JSONL
     with pytest.raises(UsageError, match="must end in"):
-        format_of(name)
+        format_of(name, "auto")

@@ -13,12 +13,12 @@ import pytest
 from bulkcancel.errors import BulkcancelError, BusyError, OutputError
 from bulkcancel.models import Outcome
 from bulkcancel.results.codec import Format, encode
-from bulkcancel.results.results_file import Mode, ResultsFile
+from bulkcancel.results.results_file import Mode
 from tests.results.test_codec import a_result
 from tests.support.processes import bulkcancel
+from tests.support.results import opened, reserved
 from tests.support.runs import make_ids
 
-HOST = "acme.domo.com"
 posix = pytest.mark.skipif(sys.platform == "win32", reason="POSIX files")
 
 
@@ -30,7 +30,7 @@ def test_other_json_lines_are_not_resumed(tmp_path: Path, first: str) -> None:
     path.write_text("".join(json.dumps({first: x, **each}) + "\n" for x in make_ids(3)))
     before = path.read_bytes()
     with pytest.raises(OutputError):
-        ResultsFile.open(str(path), host=HOST, mode="resume").close()
+        opened(path, "resume").close()
     assert path.read_bytes() == before
 
 
@@ -59,7 +59,7 @@ def test_changing_a_file_waits_for_the_answer(tmp_path: Path, mode: Mode) -> Non
     rows = [a_result(each, Outcome.FAILED) for each in make_ids(3)]
     path.write_bytes(Format.CSV.header + encode(rows, Format.CSV) + b"torn")
     before = path.read_bytes()
-    ResultsFile.reserve(str(path), host=HOST, mode=mode).close()
+    reserved(path, mode).close()
     assert path.read_bytes() == before
     assert [each.name for each in tmp_path.iterdir()] == ["results.csv"]
 
@@ -75,7 +75,7 @@ def test_a_link_in_the_way_is_not_followed(tmp_path: Path, suffix: str) -> None:
     path.write_bytes(Format.CSV.header + encode(rows, Format.CSV))
     path.with_name(f".results.csv.{suffix}").symlink_to(precious)
     try:
-        ResultsFile.open(str(path), host=HOST, mode="resume").close()
+        opened(path, "resume").close()
     except BulkcancelError as error:
         assert error.exit_code == 2  # noqa: PT017 - refusing is as good as replacing the link
     assert precious.read_text() == "precious"
@@ -93,6 +93,6 @@ def test_a_disk_without_locks_is_not_another_run(
 
     monkeypatch.setattr(fcntl, "flock", fails)
     with pytest.raises(BulkcancelError) as caught:
-        ResultsFile.open(str(tmp_path / "results.csv"), host=HOST)
+        opened(tmp_path / "results.csv")
     assert not isinstance(caught.value, BusyError)
     assert caught.value.exit_code == 2

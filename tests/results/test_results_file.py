@@ -5,19 +5,18 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from bulkcancel.errors import BusyError, OutputError
 from bulkcancel.results.codec import Format, encode
-from bulkcancel.results.results_file import Mode, ResultsFile
+from bulkcancel.results.results_file import Mode
 from tests.results.test_codec import a_result
+from tests.support.results import opened, reserved
 from tests.support.runs import make_ids
 
-HOST = "acme.domo.com"
 NAMES = ("results.csv", "results.jsonl")
 MODES: tuple[Mode, ...] = ("new", "resume", "overwrite")
 posix = pytest.mark.skipif(sys.platform == "win32", reason="POSIX files")
@@ -32,17 +31,8 @@ def _names() -> list[str]:
     return sorted(path.name for path in Path().iterdir())
 
 
-@contextmanager
-def _opened(name: str = "results.csv", mode: Mode = "new") -> Iterator[ResultsFile]:
-    file = ResultsFile.open(name, host=HOST, mode=mode)
-    try:
-        yield file
-    finally:
-        file.close()
-
-
 def _written(name: str, ids: list[str]) -> bytes:
-    with _opened(name) as file:
+    with closing(opened(name)) as file:
         file.write([a_result(each) for each in ids])
     return Path(name).read_bytes()
 
@@ -54,7 +44,7 @@ def test_a_new_file_is_its_owners_alone(name: str, umask: int) -> None:
     """Mode 0600 from the first byte, whatever the umask; the file is there before any row."""
     before = os.umask(umask)
     try:
-        with _opened(name):
+        with closing(opened(name)):
             assert stat.S_IMODE(Path(name).stat().st_mode) == 0o600
     finally:
         os.umask(before)
@@ -66,7 +56,7 @@ def test_a_file_open_to_others_is_closed_to_them() -> None:
     """Resuming or filling a file that others may read takes that right away."""
     _written("results.csv", make_ids(2))
     Path("results.csv").chmod(0o666)
-    with _opened(mode="resume"):
+    with closing(opened("results.csv", "resume")):
         assert stat.S_IMODE(Path("results.csv").stat().st_mode) == 0o600
 
 
@@ -75,7 +65,7 @@ def test_an_existing_file_is_refused(name: str) -> None:
     """Results are neither appended to nor replaced unless asked; nothing is left beside them."""
     before = _written(name, make_ids(2))
     with pytest.raises(OutputError, match=r"--resume.*--overwrite"):
-        ResultsFile.open(name, host=HOST)
+        opened(name)
     assert Path(name).read_bytes() == before
     assert _names() == [name]
 
@@ -85,7 +75,7 @@ def test_overwrite_replaces(name: str) -> None:
     """The old rows are gone, the new ones stand alone."""
     one, other = make_ids(2)
     _written(name, [one])
-    with _opened(name, mode="overwrite") as file:
+    with closing(opened(name, "overwrite")) as file:
         file.write([a_result(other)])
         assert file.resumed is None
     form = Format(name.split(".")[1])
@@ -97,7 +87,7 @@ def test_overwrite_replaces(name: str) -> None:
 def test_an_empty_file_is_as_good_as_none(name: str, mode: Mode) -> None:
     """`mktemp` and `touch` make no results."""
     Path(name).touch()
-    with _opened(name, mode=mode):
+    with closing(opened(name, mode)):
         pass
     assert Path(name).read_bytes() == Format(name.split(".")[1]).header
 
@@ -109,7 +99,7 @@ def test_another_programs_file_is_never_touched(name: str, mode: Mode, text: str
     """`-o` may be a slip of the hand: the input itself, say."""
     Path(name).write_text(text, encoding="utf-8")
     with pytest.raises(OutputError):
-        ResultsFile.open(name, host=HOST, mode=mode)
+        opened(name, mode)
     assert Path(name).read_text(encoding="utf-8") == text
     assert _names() == [name]
 
@@ -136,7 +126,7 @@ def test_only_a_plain_file_will_do(kind: str, mode: Mode, tmp_path: Path) -> Non
             except OSError:
                 pytest.skip("making a device is not permitted here")
     with pytest.raises(OutputError) as caught:
-        ResultsFile.open("results.csv", host=HOST, mode=mode)
+        opened("results.csv", mode)
     assert caught.value.exit_code == 2
     assert _names() == ["other.csv", "results.csv"]
     assert (tmp_path / "other.csv").read_bytes() == Format.CSV.header
@@ -145,28 +135,28 @@ def test_only_a_plain_file_will_do(kind: str, mode: Mode, tmp_path: Path) -> Non
 def test_the_directory_must_be_there() -> None:
     """A missing directory is not made: it may be a mount that failed."""
     with pytest.raises(OutputError, match="no directory"):
-        ResultsFile.open("missing/results.csv", host=HOST)
+        opened("missing/results.csv")
     Path("file").touch()
     with pytest.raises(OutputError, match="no directory"):
-        ResultsFile.open("file/results.csv", host=HOST)
+        opened("file/results.csv")
     assert _names() == ["file"]
 
 
 def test_closing_again_is_harmless_and_lets_go() -> None:
     """A second run is refused while the file is open, and welcome after."""
-    file = ResultsFile.open("results.csv", host=HOST)
+    file = opened("results.csv")
     with pytest.raises(BusyError):
-        ResultsFile.open("results.csv", host=HOST, mode="resume")
+        opened("results.csv", "resume")
     file.close()
     file.close()
-    with _opened(mode="resume"):
+    with closing(opened("results.csv", "resume")):
         pass
 
 
 def test_reserving_changes_nothing() -> None:
     """Who answers no to the question finds no file; a second run is refused meanwhile."""
-    file = ResultsFile.reserve("results.csv", host=HOST)
+    file = reserved("results.csv")
     with pytest.raises(BusyError):
-        ResultsFile.reserve("results.csv", host=HOST)
+        reserved("results.csv")
     file.close()
     assert _names() == []

@@ -12,12 +12,11 @@ import pytest
 from bulkcancel.errors import OutputError, ResultsError
 from bulkcancel.models import Outcome
 from bulkcancel.results.codec import Format, encode
-from bulkcancel.results.results_file import ResultsFile
 from tests.results.test_codec import a_result
+from tests.support.results import opened
 from tests.support.runs import make_ids
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX files")
-HOST = "acme.domo.com"
 
 
 @pytest.fixture
@@ -29,7 +28,7 @@ def results(tmp_path: Path) -> Path:
 def test_a_file_taken_away_is_noticed(results: Path, fault: str) -> None:
     """Rows written to a file that nobody can open any more would be lost in silence."""
     elsewhere = results.with_name("elsewhere.csv")
-    file = ResultsFile.open(str(results), host=HOST)
+    file = opened(results)
     file.sync()
     results.rename(elsewhere)
     if fault == "replaced":
@@ -50,7 +49,7 @@ def test_a_file_taken_away_is_noticed(results: Path, fault: str) -> None:
 @pytest.mark.parametrize("size", [0, 10, -1])
 def test_a_file_cut_short_is_noticed(results: Path, size: int) -> None:
     """As `> results.csv` or a log rotation does: rows that were written are gone."""
-    file = ResultsFile.open(str(results), host=HOST)
+    file = opened(results)
     file.write([a_result()])
     file.sync()
     os.truncate(results, size if size >= 0 else results.stat().st_size + size)
@@ -69,7 +68,7 @@ def test_an_fsync_error_is_final(results: Path, monkeypatch: pytest.MonkeyPatch,
         if len(calls) == 1:
             raise OSError(code, os.strerror(code))
 
-    file = ResultsFile.open(str(results), host=HOST)
+    file = opened(results)
     monkeypatch.setattr(os, "fsync", fails_once)
     with pytest.raises(ResultsError, match=os.strerror(code)) as first:
         file.sync()
@@ -86,7 +85,7 @@ def test_a_short_write_leaves_whole_rows(results: Path, monkeypatch: pytest.Monk
     """Half a row that went through before the disk was full is taken back."""
     one, other = make_ids(2)
     real_write, room = os.write, 50
-    file = ResultsFile.open(str(results), host=HOST)
+    file = opened(results)
     file.write([a_result(one)])
     before = results.read_bytes()
 
@@ -107,10 +106,10 @@ def test_a_short_write_leaves_whole_rows(results: Path, monkeypatch: pytest.Monk
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write it")
 def test_a_read_only_file_is_refused(results: Path) -> None:
     """A mode that forbids writing is meant."""
-    ResultsFile.open(str(results), host=HOST).close()
+    opened(results).close()
     results.chmod(0o400)
     with pytest.raises(OutputError, match="cannot be read and written"):
-        ResultsFile.open(str(results), host=HOST, mode="resume")
+        opened(results, "resume")
 
 
 @pytest.mark.parametrize("form", Format)
@@ -122,7 +121,7 @@ def test_rows_follow_a_tail_torn_at_any_byte(tmp_path: Path, form: Format) -> No
     path = tmp_path / f"results.{form}"
     for size in range(len(whole) + 1):
         path.write_bytes(whole[:size])
-        file = ResultsFile.open(str(path), host=HOST, mode="resume")
+        file = opened(path, "resume")
         file.write([new])
         file.close()
         kept = max((end for end in ends if end <= size), default=len(form.header))
@@ -147,8 +146,8 @@ def test_a_repair_that_fails_changes_nothing(
     with monkeypatch.context() as broken:
         broken.setattr(os if call == "fsync" else Path, call, fails)
         with pytest.raises(ResultsError, match=r"cannot repair.*No space"):
-            ResultsFile.open(str(results), host=HOST, mode="resume")
+            opened(results, "resume")
     assert results.read_bytes() == before
     assert list(results.parent.iterdir()) == [results]
-    ResultsFile.open(str(results), host=HOST, mode="resume").close()
+    opened(results, "resume").close()
     assert results.read_bytes() == Format.CSV.header + encode(rows[1:], Format.CSV)

@@ -9,7 +9,7 @@ import pytest
 
 from bulkcancel.errors import OutputError
 from bulkcancel.ids import IdSet, pack
-from bulkcancel.models import CancelResult, Outcome
+from bulkcancel.models import SENT_AGAIN, CancelResult, Outcome
 from bulkcancel.results.codec import Format, encode
 from bulkcancel.results.resume import Resumed, read_back, repair
 from tests.support.results import HOST, content, result
@@ -28,7 +28,7 @@ def _file(tmp_path: Path, form: Format, *results: CancelResult) -> Path:
 def _resume(path: Path, form: Format, sent: IdSet | None = None) -> Resumed:
     """Read a file back, which changes nothing, and repair it."""
     before = path.read_bytes()
-    resumed, needed = read_back(path, form, HOST)
+    resumed, needed = read_back(path, form, HOST, SENT_AGAIN)
     assert path.read_bytes() == before
     repair(path, resumed, needed, sent)
     return resumed
@@ -80,8 +80,8 @@ def test_a_failure_that_is_not_sent_again_keeps_its_row(tmp_path: Path, form: Fo
     sent.add(pack(IDS[0]))
     resumed = _resume(path, form, sent)
     assert path.read_bytes() == content(form, rows[1], rows[2], rows[4])
-    assert resumed.kept_failures() == 2
-    assert _resume(path, form, IdSet()).kept_failures() == 2
+    assert resumed.kept_failures(frozenset()) == 2
+    assert _resume(path, form, IdSet()).kept_failures(frozenset()) == 2
     assert path.read_bytes() == content(form, rows[1], rows[2], rows[4])
 
 
@@ -114,7 +114,7 @@ def test_rows_to_be_sent_again_are_taken_out(tmp_path: Path, form: Format) -> No
     assert path.read_bytes() == content(form, *(r for r in results if r.outcome not in again))
     assert len(resumed.again) == 3
     assert resumed.outcomes.total() == len(outcomes) - 3
-    assert resumed.kept_failures() == 3  # not_found, rejected, invalid
+    assert resumed.kept_failures(frozenset()) == 3  # not_found, rejected, invalid
     assert (path.stat().st_mode & 0o777) == 0o600
 
 
@@ -133,7 +133,7 @@ def test_a_file_of_another_host_is_refused_untouched(tmp_path: Path, form: Forma
     path = _file(tmp_path, form, result(IDS[0]), result(IDS[1], host="other.domo.com"))
     before = path.read_bytes()
     with pytest.raises(OutputError, match=rf"{path.name}:{2 + form.header.count(10)} .*other"):
-        read_back(path, form, HOST)
+        read_back(path, form, HOST, SENT_AGAIN)
     assert path.read_bytes() == before
 
 
@@ -161,7 +161,7 @@ def test_ids_read_back_are_small(tmp_path: Path, outcome: Outcome) -> None:
     count = 100_000
     path = _file(tmp_path, Format.CSV, *(result(each, outcome) for each in make_ids(count)))
     tracemalloc.start()
-    resumed, needed = read_back(path, Format.CSV, HOST)
+    resumed, needed = read_back(path, Format.CSV, HOST, SENT_AGAIN)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert len(resumed.done) + len(needed.dropped) == count

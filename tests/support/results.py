@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
-from bulkcancel.models import CancelResult, Outcome
+from bulkcancel.models import SENT_AGAIN, CancelResult, Outcome
 from bulkcancel.results.codec import Format, encode
+from bulkcancel.results.results_file import Mode, ResultsFile
 
 HOST = "acme.domo.com"
 
@@ -35,3 +37,21 @@ def result(instance_id: str, outcome: Outcome = Outcome.ACCEPTED, **changes: Any
 def content(form: Format, *results: CancelResult) -> bytes:
     """What a results file with these rows holds."""
     return form.header + encode(results, form)
+
+
+def reserved(name: str | Path, mode: Mode = "new") -> ResultsFile:
+    """Reserve a results file for a run against `HOST`."""
+    return ResultsFile.reserve(
+        str(name), host=HOST, mode=mode, form="auto", again=SENT_AGAIN, dry_run=False
+    )
+
+
+def opened(name: str | Path, mode: Mode = "new") -> ResultsFile:
+    """Reserve a results file and begin at once; it is closed if that fails."""
+    file = reserved(name, mode)
+    try:
+        file.begin(None)
+    except BaseException:
+        file.close()
+        raise
+    return file
