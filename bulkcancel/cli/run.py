@@ -229,7 +229,7 @@ class RunCommand:
     def _finish(
         self, inputs: Inputs, results: ResultsFile | ResultsStream, error: BulkcancelError | None
     ) -> int:
-        """Tell what the run came to and return its exit code."""
+        """Show the summary of the run and return its exit code."""
         summary = summary_of(
             self._settings,
             inputs,

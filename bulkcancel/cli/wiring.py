@@ -49,7 +49,7 @@ def plan_of(settings: RunSettings, inputs: Inputs, policy: Policy, host: str) ->
 
 
 def display_options_of(settings: RunSettings) -> DisplayOptions:
-    """Return what is to be shown of the run."""
+    """Return what is shown of the run."""
     return DisplayOptions(
         log_format=settings.log_format,
         log_level=settings.log_level,
@@ -100,9 +100,9 @@ def summary_of(
     started_at: datetime,
     seconds: float,
 ) -> Summary:
-    """Return what the run came to, its exit code and, if it ended early, how to finish it.
+    """Return the summary of the run, with its exit code and how to finish it if it ended early.
 
-    `stats.unanswered` may still count an ID whose row came after all: the figures add up.
+    `stats.unanswered` may still count an ID whose row came later: no more are taken than add up.
     """
     counts = replace(inputs.counts)  # a pipe's thread may go on counting: this must add up
     expected = settings.expect_count
@@ -154,5 +154,5 @@ def _reason(error: BulkcancelError | None, stats: Stats) -> str:
 
 
 def _may_resume(error: BulkcancelError | None) -> bool:
-    """Return whether `--resume` goes on: not after a no, nor with a file that cannot be used."""
+    """Return whether `--resume` goes on: not after the answer no, nor with an unusable file."""
     return error is not None and not isinstance(error, (DeclinedError, OutputError))

@@ -36,12 +36,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class DisplayOptions:
-    """What of a run is to be seen, and where."""
+    """What is shown of a run, and where."""
 
     log_format: str
     """`console`, `json`, or `auto`: as standard error is a terminal or not."""
     log_level: str | None
-    """`None`: whatever suits the format."""
+    """`None`: what suits the format."""
     log_file: str | None
     quiet: bool
     summary: str | None
@@ -87,7 +87,7 @@ class Display:
         self._console.print(line, markup=False, soft_wrap=True)
 
     def open_log_file(self) -> None:
-        """Write the log to its file as well; a dry run makes none, and only sees that it could.
+        """Write the log to its file as well; a dry run only checks that this is possible.
 
         Raises `UsageError`.
         """
@@ -111,9 +111,9 @@ class Display:
             close_log_file(self._file)
 
     def failed(self, error: Exception) -> int:
-        """Tell why the command ends without a run, or without its end; return the exit code.
+        """Show why the command failed before or after the run itself; return the exit code.
 
-        Where logs are JSON that is an event too, else a sentence.
+        It is an event where logs are JSON, else a sentence.
         """
         code, text, name = CRASHED, fault_of(error), ""
         if isinstance(error, BulkcancelError):
@@ -128,7 +128,7 @@ class Display:
 
     @contextmanager
     def reading(self) -> Iterator[Callable[[int, int], None] | None]:
-        """Show how far the inputs are read; yields what to call with bytes read and in all."""
+        """Show how much of the inputs is read; yield what to call with bytes read and in all."""
         if not self._bars:
             yield None
             return
@@ -161,8 +161,8 @@ class Display:
             tasks.cancel_scope.cancel()
 
     def summary(self, summary: Summary) -> None:
-        """Show what the run came to, and write it where `--summary` says."""
-        # What ended a run early is told even where little else is.
+        """Show the summary, and write it where `--summary` says."""
+        # Why a run ended early is logged even where little else is shown.
         tell = self.log.error if summary.reason and not self._draws else self.log.info
         tell("run.finished", **summary.as_event())
         if self._draws:

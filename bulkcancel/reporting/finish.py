@@ -1,4 +1,4 @@
-"""The command that finishes a run which was stopped, and what that command cannot hold."""
+"""The command that finishes a stopped run, and what a person has to do besides."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-# Names of what only the stopped process has open, such as what a shell makes of <(...).
+# Names of descriptors that only the stopped process has, such as a shell makes for <(...).
 _DESCRIPTOR = re.compile(r"(?<![^=])/(?:dev/fd|proc/(?:self|[0-9]+)/fd)/[0-9]+$")
 _STDIN = "-"
 _STDIN_PATHS = frozenset({"/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"})
-_SETTLED = frozenset({"--resume", "--overwrite"})
+_REPLACED = frozenset({"--resume", "--overwrite"})
 _FILE = "FILE"
 
 
@@ -26,23 +26,23 @@ class Finish(NamedTuple):
     command: str
     """Quoted for a POSIX shell."""
     needs: str = ""
-    """What has to be done for it, in words to stand before it; empty where it works alone."""
+    """What to do besides, in words to print before the command; empty where it works alone."""
 
 
 def finish_command(
     arguments: Sequence[str], inputs: Sequence[str], variables: Iterable[str]
 ) -> Finish:
-    """Return the command line `arguments`, those after `bulkcancel`, as one that resumes.
+    """Return the command that resumes a run; `arguments` are the run's, after `bulkcancel`.
 
-    `inputs` are the names of the inputs, `-` for standard input also where nobody named it;
-    `variables` are the environment variables that hold settings of the run.
+    `inputs` are the names of its inputs, with `-` for standard input even where that was not
+    named; `variables` are the environment variables that hold settings of the run.
     """
     command, *rest = arguments or ["run"]
     kept: list[str] = []
     stdin = _STDIN in inputs
     gone = False
     for word in rest:
-        if word.partition("=")[0] in _SETTLED:
+        if word.partition("=")[0] in _REPLACED:
             continue
         if word.rpartition("=")[2] in _STDIN_PATHS:
             stdin = True
@@ -64,7 +64,7 @@ def finish_command(
 
 
 def _is_pipe(name: str) -> bool:
-    """Return whether an input, once read, is gone, whatever its name."""
+    """Return whether an input can be read only once."""
     try:
         return name != _STDIN and not stat.S_ISREG(Path(name).stat().st_mode)
     except (OSError, ValueError):

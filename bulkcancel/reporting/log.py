@@ -51,7 +51,7 @@ class _Logger:
             try:
                 self._file.write(line + "\n")
                 self._file.flush()
-            except (OSError, ValueError) as error:  # the log is not worth the run
+            except (OSError, ValueError) as error:  # the run goes on without it
                 self._file = None
                 self.msg(level="error", event="log.lost", reason=str(error))
         if self._console is not None and LEVELS[str(event["level"])] >= self._console_level:
@@ -68,7 +68,7 @@ def _plain(event: EventDict) -> str:
 
 
 def open_log_file(path: str) -> TextIO:
-    """Open what `path` leads to for appending; a new file is its owner's. Raises `UsageError`."""
+    """Open what `path` leads to for appending, mode 0600 if new. Raises `UsageError`."""
     try:
         descriptor = open_in_place(Path(path), os.O_APPEND)
     except OSError as error:
@@ -77,7 +77,7 @@ def open_log_file(path: str) -> TextIO:
 
 
 def close_log_file(file: TextIO) -> None:
-    """Close it; what a full disk did not take is lost, and that has been said."""
+    """Close a log file; what a full disk did not take is lost, which has been logged."""
     with contextlib.suppress(OSError):
         file.close()
 
@@ -90,7 +90,7 @@ def make_logger(
     file: TextIO | None,
     file_level: str,
 ) -> FilteringBoundLogger:
-    """Return a logger of this run's own; nothing global is configured."""
+    """Return a logger for one run; nothing global is configured."""
     lowest = min(LEVELS[console_level], LEVELS[file_level] if file else logging.ERROR)
     logger: FilteringBoundLogger = structlog.wrap_logger(
         _Logger(console, file, console_level=console_level, json_console=json_console),

@@ -26,7 +26,7 @@ _ONLY_ON_SCREEN = frozenset({"inputs", "filtered", "beyond_limit"})
 class Plan:
     """What is known before the first request; `to_cancel` is `None` for a pipe.
 
-    A log event has its fields as keys, but for those that are `_ONLY_ON_SCREEN`.
+    Its fields are the keys of the log event, except those that are `_ONLY_ON_SCREEN`.
     """
 
     host: str
@@ -43,7 +43,7 @@ class Plan:
     notes: Sequence[str]
 
     def as_event(self) -> dict[str, object]:
-        """Return the keys of a log event; of invalid rows their number."""
+        """Return the keys of the log event; of invalid rows it has the number."""
         names = (each.name for each in fields(self) if each.name not in _ONLY_ON_SCREEN)
         return {name: getattr(self, name) for name in names} | {"invalid": len(self.invalid)}
 

@@ -1,4 +1,4 @@
-"""What happens on the way, told to the log and to the bar."""
+"""What happens during a run, told to the log and to the bar."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class LogObserver:
             )
 
     def pace_changed(self, rate_per_s: float, reason: str) -> None:
-        """Log the new pace and show why it is another one."""
+        """Log the new pace and show why it has changed."""
         self._log.info("pace.changed", rate_per_s=round(rate_per_s, 2), reason=reason)
         self._show(reason)
 
@@ -65,7 +65,7 @@ class LogObserver:
         )
 
     def crashed(self, error: Exception, secret: str) -> None:
-        """Log a fault of bulkcancel itself that has ended the run; `secret` is in no line of it."""
+        """Log a fault of bulkcancel itself that has ended the run, with `secret` redacted."""
         said = redact(f"{type(error).__name__}: {error}", secret)
         self._log.error("bug", error=said, at=_where(error))
 
@@ -84,6 +84,6 @@ class LogObserver:
 
 
 def _where(error: Exception) -> list[str]:
-    """Return where it happened, innermost last; without values, which may be secret."""
+    """Return the last calls before the fault, without values, which may be secret."""
     frames = traceback.extract_tb(error.__traceback__)
     return [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames[-5:]]

@@ -1,4 +1,4 @@
-"""What a run came to: as a table for people, as JSON for scripts."""
+"""The summary of a run: a table for people, JSON for scripts."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Summary:
     seconds: float
     resume_command: str
     resume_needs: str
-    """What that command cannot hold, in words to stand before it; empty where it works alone."""
+    """What to do besides, in words to print before the command; empty where it works alone."""
     ok: Sequence[str]
     """Outcomes that `--ok` counts as success."""
 

@@ -1,4 +1,4 @@
-"""What this process has for a terminal: where to draw, whom to ask."""
+"""The terminal, if there is one: where to draw, and where to ask."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Stderr(io.TextIOBase):
-    """Standard error, which may be closed under us (`2>&1 | head -1`): the rest is dropped."""
+    """Standard error; what nobody reads any more (`2>&1 | head -1`) is dropped."""
 
     encoding = getattr(sys.stderr, "encoding", None) or "utf-8"
 
@@ -28,7 +28,7 @@ class Stderr(io.TextIOBase):
             return len(text)
 
     def flush(self) -> None:
-        """Flush, if anybody is there."""
+        """Flush, unless it is closed."""
         try:
             sys.stderr.flush()
         except (OSError, ValueError, AttributeError):
@@ -44,9 +44,9 @@ class Stderr(io.TextIOBase):
 
 
 def hold_standard_descriptors() -> None:
-    """Open 0, 1 and 2 to nothing where they are closed, so that no file of ours gets the number.
+    """Open descriptors 0, 1 and 2 to the null device where they are closed.
 
-    What writes to standard error without asking would else write into the results.
+    Else the results file could get such a number, and messages would be written into it.
     """
     while True:
         descriptor = os.open(os.devnull, os.O_RDWR)
@@ -66,7 +66,7 @@ def logs_are_json(log_format: str) -> bool:
 
 
 def is_interactive() -> bool:
-    """Whether somebody sits there: at standard error or standard input, with a terminal to ask."""
+    """Whether a person can be asked: standard error or input is a terminal, and one can be read."""
     somebody = stream_is_terminal(sys.stderr) or stream_is_terminal(sys.stdin)
     return somebody and _ask_on() is not None
 

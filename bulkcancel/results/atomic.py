@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 _CANNOT_SYNC = frozenset(
     {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF, errno.EACCES}
 )
-"""What systems say of a directory that they do not sync; those that can say EIO or ENOSPC."""
+"""Errors of systems that cannot sync a directory; those that can answer EIO or ENOSPC."""
 _MOST_LINKS = 40
 _ESCAPED = {ord(c): f"\\{ord(c):03o}" for c in " \t\n\\"}
-"""How the list of mounts writes these in a name."""
+"""How `/proc/self/mountinfo` writes these characters of a path."""
 
 
 @contextmanager
@@ -30,10 +30,10 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
     It is synced before and its name after, so that a power cut leaves the old file or the new.
     Raises `OSError`, and then leaves `path` as it was, unless only the name could not be synced.
-    Call it for one `path` once at a time, and only where it `is_replaceable`.
+    Call it for one `path` once at a time, and only for one that `is_replaceable`.
     """
     temporary = path.with_name(f".{path.name}.rewrite")
-    temporary.unlink(missing_ok=True)  # what a killed process left, or a link put in our way
+    temporary.unlink(missing_ok=True)  # left by a killed process, or a link somebody put there
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
     try:
         with os.fdopen(os.open(temporary, flags, 0o600), "wb") as file:
@@ -89,7 +89,7 @@ def is_mount(path: Path) -> bool:
 def is_replaceable(path: Path) -> bool:
     """Return whether `path` is a plain file, or nothing yet: neither link, device, FIFO nor mount.
 
-    What is not is opened with `open_in_place`. Raises `OSError`.
+    Anything else is opened with `open_in_place`. Raises `OSError`.
     """
     try:
         return stat.S_ISREG(path.lstat().st_mode) and not is_mount(path)
@@ -107,7 +107,7 @@ def open_in_place(path: Path, flags: int) -> int:
     if descriptor is not None:
         return os.dup(descriptor)
     flags |= os.O_WRONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
-    if not path.exists():  # else it is refused for another user's FIFO in /tmp
+    if not path.exists():  # Linux refuses O_CREAT for another user's FIFO in /tmp
         flags |= os.O_CREAT
     try:
         descriptor = os.open(path, flags, 0o600)

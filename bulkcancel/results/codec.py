@@ -37,7 +37,7 @@ _TYPES: dict[str, type | UnionType] = {
     "host": str,
     "source": str,
 }
-"""What each field of a `CancelResult`, in their order, is called and is in JSON."""
+"""The column of each field of a `CancelResult`, in their order, and its type in JSON."""
 COLUMNS = tuple(_TYPES)
 _LONG = 200
 _EPOCH, _SECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(seconds=1)
@@ -65,7 +65,7 @@ class Format(enum.StrEnum):
 def format_of(path: str, asked: str) -> Format:
     """Return the format asked for, or the one that the name of a results file stands for.
 
-    Standard output (`-`) is CSV. Raises `UsageError` for a name that tells nothing.
+    Standard output (`-`) is CSV. Raises `UsageError` for any other name.
     """
     if asked != "auto":
         return Format(asked)
@@ -111,7 +111,7 @@ _cached = lru_cache(maxsize=4096)(_quoted)
 
 
 def _known(text: str | None) -> str:
-    """Return the cell of a text that is likely to come again; long ones are not kept for it."""
+    """Return the cell of a text that is likely to come again; long ones are not cached."""
     return _cached(text) if text is None or len(text) < _LONG else _quoted(text)
 
 
@@ -128,7 +128,7 @@ def _json_line(r: CancelResult) -> bytes:
 
 def timestamp(when: datetime) -> str:
     """Return ISO 8601 in UTC, to the millisecond."""
-    # Rows come by the hundred in a second: only what lies within it is written out for each.
+    # Hundreds of rows fall into one second: its text is made once.
     return f"{_to_the_second((when - _EPOCH) // _SECOND)}.{when.microsecond // 1000:03}Z"
 
 
@@ -138,7 +138,7 @@ def _to_the_second(timestamp_s: int) -> str:
 
 
 class StoredRow(NamedTuple):
-    """What a run has to know of a row to go on after it."""
+    """What a resumed run needs of a row."""
 
     instance_id: bytes | None
     """The packed ID, `None` for an `invalid` row."""
@@ -149,21 +149,21 @@ class StoredRow(NamedTuple):
 
 
 def identify(line: bytes, form: Format) -> StoredRow:
-    """Return whose row a line, without its line end, is; its other cells are not looked at.
+    """Return what a resumed run needs of a line without its line end; checks no other cells.
 
     Raises `ValueError` with what is wrong.
     """
-    # A million rows are read back before a resumed run begins.
+    # On its own, as a million rows are read back before a resumed run begins.
     return _stored(_split(line, form))
 
 
 def decode(line: bytes, form: Format) -> CancelResult:
-    """Return the result that a line, without its line end, was made of.
+    """Return the result that `encode` wrote as a line, given without its line end.
 
-    Times are aware, in UTC, to the millisecond; latencies to a tenth of one. JSON gives every text
-    back as it was. CSV gives it back as `visible` shows it, without the apostrophe that kept
-    spreadsheets from reading a formula (a text that began with `'=` loses its own as well), and
-    an empty cell as `None` where that is possible. Raises `ValueError` with what is wrong.
+    `finished_at` is aware, in UTC, to the millisecond; the latency is to 0.1 ms. JSON gives every
+    text back as it was. CSV gives it back as `visible` shows it and without the apostrophe that
+    `cell` puts before a formula (a text that itself began with `'=` loses that one too); an empty
+    cell is `None` where the field may be `None`. Raises `ValueError` with what is wrong.
     """
     cells = list(_split(line, form))
     row = _stored(cells)
@@ -222,7 +222,7 @@ def _stored(cells: Sequence[Any]) -> StoredRow:
 
 
 def _value(name: str, text: str) -> object:
-    """Return what JSON would have in place of a CSV cell; of a cell that is wrong, its text."""
+    """Return a CSV cell as JSON would hold it; a cell that is no number stays a text."""
     if name in _NUMBERS and re.fullmatch(_NUMBERS[name], text):
         return float(text) if name == "latencyMs" else int(text)
     if not text and isinstance(None, _TYPES[name]):

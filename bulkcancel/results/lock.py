@@ -40,7 +40,7 @@ def _beside(path: Path) -> Path:
 
 
 def _try_lock_twice(descriptor: int) -> None:
-    """Lock, or raise `OSError`; a dry run that looks at the lock has it for a moment only."""
+    """Lock, or raise `OSError`; tried twice, as a dry run holds the lock for a moment."""
     try:
         _try_lock(descriptor)
     except OSError as error:
@@ -53,7 +53,7 @@ def _try_lock_twice(descriptor: int) -> None:
 def _busy(descriptor: int, path: Path) -> BusyError:
     """Return the error that says which run holds the lock."""
     text = b""
-    for _ in range(20):  # it may have locked just now, and not yet written who it is
+    for _ in range(20):  # the holder may have locked just now, and not yet written its name
         try:
             os.lseek(descriptor, 0, os.SEEK_SET)
             text = os.read(descriptor, 200)
@@ -70,9 +70,9 @@ class FileLock:
     """An exclusive lock beside `path`, held until `release` or the end of the process.
 
     The lock is on a file of its own, `.NAME.lock`: a resumed results file is replaced whole,
-    and a lock on the old one would then guard nothing. The operating system lets go of it when
-    the process dies in whatever way; what remains is an empty promise, taken over by the next
-    run. The file says who holds it. Raises `BusyError` when another process holds it,
+    and a lock on the old one would then guard nothing. The operating system releases it when the
+    process dies, however that happens; the file that remains is used by the next run. The file
+    says which process holds the lock. Raises `BusyError` when another process holds it,
     `OutputError` where nothing can be locked, `ResultsError` when the disk is full.
     """
 
@@ -96,7 +96,7 @@ class FileLock:
                 busy = _busy(descriptor, self._guarded)
                 os.close(descriptor)
                 raise busy from None
-            # Whoever held it may have removed it between our opening and our locking.
+            # The last holder may have removed the file after we opened and before we locked it.
             if self._is_current(descriptor):
                 break
             os.close(descriptor)
@@ -142,12 +142,14 @@ class FileLock:
             os.close(descriptor)
 
     def release(self) -> None:
-        """Let go of the lock and remove its file; harmless when called again."""
+        """Release the lock and remove its file; harmless when called again."""
         if self._descriptor < 0:
             return
         descriptor, self._descriptor = self._descriptor, -1
         if sys.platform == "win32":
             os.close(descriptor)
             return
-        self._path.unlink(missing_ok=True)  # first: who waits for it must see that it is stale
+        self._path.unlink(
+            missing_ok=True
+        )  # first: a run that waits for it must see that it is stale
         os.close(descriptor)

@@ -66,7 +66,7 @@ class ResultsStream:
             raise self._fail(error.strerror or str(error)) from None
 
     def _undo(self) -> None:
-        """Take back a row that was written in part; a stream cannot."""
+        """Remove a row that was written in part; a stream cannot."""
 
     def _fail(self, reason: str) -> ResultsError:
         self.failure = ResultsError(
@@ -77,11 +77,10 @@ class ResultsStream:
 
 
 class ResultsFile(ResultsStream):
-    """A results file of its own, locked from before the first request to the end.
+    """A results file, locked from before the first request to the end.
 
-    `reserve` locks and checks it and changes nothing, so that there is still time to ask; `begin`
-    makes it ready to be written to. `write` and `sync` may run in different threads at the same
-    time.
+    `reserve` locks and checks it and changes nothing, so that the user can still be asked; `begin`
+    prepares it for writing. `write` and `sync` may run in different threads at the same time.
     """
 
     _advice = "Put that right and run the same command with --resume"
@@ -117,8 +116,9 @@ class ResultsFile(ResultsStream):
     ) -> Self:
         """Lock a results file for a run against `host` and read back what it holds.
 
-        Without a file, and with one that has no rows yet, every `mode` makes it. A `dry_run` locks
-        nothing, and makes no file for it. Raises `BusyError`, `OutputError` and `UsageError`.
+        Without a file, and with one that has no rows yet, every `mode` makes it. `again` are the
+        outcomes whose IDs a resumed run sends again. A `dry_run` locks nothing and makes no file.
+        Raises `BusyError`, `OutputError` and `UsageError`.
         """
         path, written = Path(name), format_of(name, form)
         _check_place(path)
@@ -136,8 +136,9 @@ class ResultsFile(ResultsStream):
     def begin(self, sent: IdSet | None) -> None:
         """Repair, replace or make the file (mode 0600), and make its name survive a power cut.
 
-        Earlier rows of the IDs that are `sent` again are taken out, or of all that may be. Raises
-        `OutputError` when it cannot be opened, `ResultsError` when the disk has no room.
+        Earlier rows of the IDs that are `sent` again are removed; if that is `None`, the rows of
+        all IDs that may be. Raises `OutputError` when the file cannot be opened, `ResultsError`
+        when the disk has no room.
         """
         if self.resumed is not None:
             repair(self._path, self.resumed, self._needed, sent)
@@ -164,7 +165,7 @@ class ResultsFile(ResultsStream):
             raise self.failure
         if self._closed or self._descriptor < 0:
             return
-        written = self._size  # before it is looked at: more is added meanwhile
+        written = self._size  # before the file is measured: rows may be added meanwhile
         try:
             os.fsync(self._descriptor)
             here = os.fstat(self._descriptor)
@@ -186,7 +187,7 @@ class ResultsFile(ResultsStream):
         if self._closed:
             return
         try:
-            with self._syncing:  # one may be under way, with bad news that nobody waits for
+            with self._syncing:  # one may still run in a thread, and its failure counts
                 if self.failure is None:
                     self._sync()
         finally:
@@ -208,7 +209,7 @@ class ResultsFile(ResultsStream):
 
 
 def _check_place(path: Path) -> None:
-    """Refuse what is no plain file in a directory that can be written to."""
+    """Raise `OutputError` unless it is, or can be, a plain file in a writable directory."""
     parent = path.parent
     if not os.path.isdir(parent):  # noqa: PTH112 - pathlib's raises where nobody may look
         raise OutputError(f"{path}: there is no directory {parent}: make it, or choose another -o")
@@ -237,13 +238,13 @@ def _check_place(path: Path) -> None:
 def _look_into(
     path: Path, form: Format, host: str, mode: Mode, again: frozenset[Outcome]
 ) -> tuple[Resumed | None, Repair]:
-    """Return what a file that exists holds if the run goes on with it; refuse it if it may not."""
+    """Return what an existing file holds if the run goes on with it; refuse one it may not use."""
     if not path.exists():
         return None, Repair()
     if mode == "resume":
         return read_back(path, form, host, again)
     check_ours(path, form)
-    # Its header alone, whole or torn, is nothing that could be lost.
+    # A header alone, whole or torn, may be replaced: no row is lost.
     if path.stat().st_size > len(form.header) and mode != "overwrite":
         raise OutputError(
             f"{path} exists: --resume goes on with it, --overwrite replaces it, or choose "

@@ -28,29 +28,30 @@ _FIRST_KEY = b'{"instanceId": "'
 
 @dataclass(slots=True)
 class Resumed:
-    """What an earlier run has left: its IDs need not be sent again."""
+    """What the results file of an earlier run holds."""
 
     form: Format
     name: str
     """The file's, for messages."""
     done: IdSet = field(default_factory=IdSet)
+    """IDs that need not be sent again."""
     invalid: Counter[str] = field(default_factory=Counter)
     """`invalid` rows by the stored text of their ID cell, each to be matched once."""
     outcomes: Counter[Outcome] = field(default_factory=Counter)
     """Rows kept."""
     again: IdSet = field(default_factory=IdSet)
-    """IDs that are sent again if they are in the input; their rows are then taken out."""
+    """IDs that are sent again if they are in the input; their rows are then removed."""
     notes: list[str] = field(default_factory=list)
 
     def kept_failures(self, ok: frozenset[Outcome]) -> int:
-        """Return the rows kept that are failures, but for those that are `ok`."""
+        """Return how many of the rows kept are failures; outcomes in `ok` are not."""
         fine = SUCCESSES | ok
         return sum(n for outcome, n in self.outcomes.items() if outcome not in fine)
 
     def take_invalid(self, text: str) -> bool:
-        """Return whether an invalid input row already has its row; each row counts for one.
+        """Return whether an invalid input row has a row already; each row counts for one.
 
-        Keyed by what the row held, not by its line: the input may have been reordered.
+        Found by what the row held, not by its line: the input may have been reordered.
         """
         stored = cell(text) if self.form is Format.CSV else text
         if self.invalid[stored] <= 0:
@@ -66,7 +67,7 @@ class Repair:
     whole: int = 0
     """Bytes up to the end of its last whole row."""
     dropped: array[int] = field(default_factory=lambda: array("Q"))
-    """Where the rows that go begin, in order."""
+    """Where the rows to be removed begin, in order."""
 
 
 def read_back(
@@ -74,8 +75,8 @@ def read_back(
 ) -> tuple[Resumed, Repair]:
     """Read a results file; return what is done, and what `repair` is to do. Changes nothing.
 
-    A torn last row goes, and so do the rows whose outcome is one of `again` if their IDs are
-    sent again. Every row kept stays byte for byte.
+    A torn last row is to be removed, and so are the rows whose outcome is one of `again` if their
+    IDs are sent again. Every row kept stays byte for byte.
     Raises `OutputError` when the file is not this tool's or of another host.
     """
     resumed, needed = Resumed(form, str(path)), Repair()
@@ -124,7 +125,7 @@ def _check_header(file: BinaryIO, path: Path, form: Format) -> int:
 def _begins_with_a_row(file: BinaryIO) -> bool:
     """Return whether a JSON Lines file has a row of ours among its first, or nothing yet.
 
-    There is no header to know it by, so a file of which no row is ours is another program's.
+    JSON Lines have no header, so a file of which no row is ours is another program's.
     """
     for line in islice(file, _MOST_BROKEN_AT_THE_START):
         try:
@@ -138,7 +139,7 @@ def _begins_with_a_row(file: BinaryIO) -> bool:
 
 
 def _is_torn(line: bytes) -> bool:
-    """Return whether a line may be the beginning of a row of ours, and no more than that."""
+    """Return whether a line may be a row of ours that was cut short."""
     start = _FIRST_KEY
     if not (line.startswith(start) or start.startswith(line)):
         return False
@@ -185,11 +186,11 @@ def _note(resumed: Resumed, text: str) -> None:
 
 
 def repair(path: Path, resumed: Resumed, needed: Repair, sent: IdSet | None) -> None:
-    """Make a results file ready for more rows; rewritten, atomically, only if one has to go.
+    """Prepare a results file for more rows; rewritten, atomically, only if a row is to be removed.
 
-    Rows of IDs that might be sent again but are not among those `sent` (`None`: nobody knows)
-    stay, and are added to the outcomes kept. Raises `ResultsError` when it cannot be done, for
-    lack of room for example; the rows that were there then still are.
+    Rows of IDs that may be sent again but are not in `sent` stay, and are added to the outcomes
+    kept; if `sent` is `None`, which these are is not known, and none stays. Raises `ResultsError`
+    when it cannot be done, for lack of room for example, and then has removed no row.
     """
     form = resumed.form
     try:
@@ -228,7 +229,7 @@ def _rewrite(path: Path, resumed: Resumed, needed: Repair, sent: IdSet | None) -
 
 
 def _stays(line: bytes, resumed: Resumed, sent: IdSet, kept: IdSet) -> bool:
-    """Return whether a row is that of an ID to be sent again some day, but not by this run."""
+    """Return whether a row is of an ID that may be sent again, but is not by this run."""
     try:
         row = identify(line[:-1], resumed.form)
     except ValueError:

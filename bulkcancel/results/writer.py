@@ -25,8 +25,8 @@ class ResultsWriter:
     """Writes every result within 100 ms of its answer and syncs every second or 1,000 rows.
 
     Rows are gathered for 20 ms and written in one go: a write for each costs the event loop
-    more than the cancels; `on_written` is told of each group. Syncing waits for the disk and runs
-    in a thread.
+    more than the cancels; `on_written` is called with each group. Syncing waits for the disk and
+    runs in a thread.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class ResultsWriter:
             tasks.start_soon(self._keep_synced)
             async for first in results:
                 group = [first]
-                with anyio.CancelScope(shield=True):  # what is in hand is written, come what may
+                with anyio.CancelScope(shield=True):  # what was received is written even in a stop
                     await anyio.sleep(_GROUP_S)
                 try:
                     while True:
