@@ -205,7 +205,8 @@ run_command.plan_of = loudly
 def test_a_signal_is_not_lost_where_exceptions_are(tmp_path: Path, moment: str) -> None:
     """In a finalizer, or a callback of the import system, Python drops what the handler raises."""
     write_ids(tmp_path / "ids.txt", make_ids(40))
-    done = bulkcancel("run", "ids.txt", "--sandbox", cwd=tmp_path, fault=LOST + moment)
+    fault = LOST + moment
+    done = bulkcancel("run", "ids.txt", "--sandbox", cwd=tmp_path, fault=fault, cold=True)
     assert done.code == 143, done.stderr
     assert "accepted" not in done.stderr
 

@@ -28,7 +28,7 @@ os.setgroups([])
 os.setresgid(54321, 54321, 54321)
 os.setresuid(54321, 54321, 54321)
 """
-"""A user without an entry in the system's list; root may look everywhere."""
+"""A user that the system's list does not have; root may look everywhere."""
 
 IDS = make_ids(3)
 
@@ -68,7 +68,9 @@ def _rate(done: Finished) -> object:
 def test_without_any_environment(tmp_path: Path) -> None:
     """As `env -i` and bare containers start it: it runs."""
     write_ids(tmp_path / "ids.txt", IDS)
-    done = bulkcancel("run", "ids.txt", "--sandbox", "--rate", "1000", cwd=tmp_path, env={})
+    done = bulkcancel(
+        "run", "ids.txt", "--sandbox", "--rate", "1000", cwd=tmp_path, env={}, cold=True
+    )
     assert done.code == 0, done.stderr
     assert len(done.rows()) == len(IDS)
 
@@ -183,7 +185,7 @@ def test_a_module_that_cannot_be_loaded(tmp_path: Path, module: str) -> None:
     """An installation broken in half is named, at whatever moment it shows."""
     write_ids(tmp_path / "ids.txt", IDS)
     fault = f"import sys\nsys.modules[{module!r}] = None"
-    done = bulkcancel("run", "ids.txt", "--sandbox", cwd=tmp_path, fault=fault)
+    done = bulkcancel("run", "ids.txt", "--sandbox", cwd=tmp_path, fault=fault, cold=True)
     assert done.code == 4
     assert done.stderr.startswith(f"bulkcancel itself failed (ModuleNotFoundError, {module}")
     assert done.stderr.count("\n") == 1

@@ -8,16 +8,18 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from tests.support.warm_start import run_warm
 
 CANARY = "DDCI-canary-0123456789abcdef"
 
 
 def environment(**extra: str) -> dict[str, str]:
-    """An environment without settings of whoever runs the tests, with a token to look for."""
+    """An environment without settings of the user who runs the tests, with a token to look for."""
     kept = {
         name: value
         for name, value in os.environ.items()
@@ -57,28 +59,44 @@ class Finished:
 def bulkcancel(
     *arguments: str | Path,
     cwd: Path,
-    stdin: bytes | None = None,
+    stdin: bytes | Path | None = None,
     env: dict[str, str] | None = None,
     timeout_s: float = 60,
     fault: str = "",
+    cold: bool = False,
 ) -> Finished:
-    """Run one command to its end; the token must appear in nothing it leaves behind."""
-    done = subprocess.run(
-        command(*arguments, fault=fault),
-        cwd=cwd,
-        input=stdin,
-        stdin=subprocess.DEVNULL if stdin is None else None,
-        env=environment() if env is None else env,
-        capture_output=True,
-        timeout=timeout_s,
-        check=False,
-    )
+    """Run one command to its end; the token must appear in nothing it leaves behind.
+
+    `stdin` is what is piped in, or the file that standard input is redirected from. The process
+    is forked from one that has the modules loaded (see `warm_start`). It is started anew if
+    `cold`, or where the environment has variables for Python itself.
+    """
+    env = environment() if env is None else env
+    if cold or sys.platform == "win32" or _for_python(env) != _for_python(os.environ):
+        with Path(stdin if isinstance(stdin, Path) else os.devnull).open("rb") as file:
+            done = subprocess.run(
+                command(*arguments, fault=fault),
+                cwd=cwd,
+                input=stdin if isinstance(stdin, bytes) else None,
+                stdin=None if isinstance(stdin, bytes) else file,
+                env=env,
+                capture_output=True,
+                timeout=timeout_s,
+                check=False,
+            )
+    else:
+        words = [str(each) for each in arguments]
+        done = run_warm(words, cwd=cwd, stdin=stdin, env=env, timeout_s=timeout_s, fault=fault)
     finished = Finished(
         done.returncode, done.stdout.decode("utf-8"), done.stderr.decode("utf-8"), cwd
     )
     assert_no_canary(finished)
     assert_it_adds_up(finished, resumed="--resume" in arguments)
     return finished
+
+
+def _for_python(env: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in env.items() if name.startswith("PYTHON")}
 
 
 @contextmanager
