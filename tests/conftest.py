@@ -1,11 +1,19 @@
-"""What several test modules need."""
+"""What several test modules need, and how tests that measure time are left alone."""
 
 from __future__ import annotations
 
+import os
 import socket
-from collections.abc import Iterator
+import sys
+import tempfile
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
+
+if sys.platform != "win32":
+    import fcntl
 
 
 @pytest.fixture
@@ -14,3 +22,37 @@ def unused_port() -> Iterator[int]:
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
         yield held.getsockname()[1]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that run alone come last, so that the others rarely wait for one."""
+    items.sort(key=_runs_alone)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Wait for the turn of a test before its timeout begins to count."""
+    with _turn(alone=_runs_alone(item)):
+        return (yield)
+
+
+def _runs_alone(item: pytest.Item) -> bool:
+    return item.get_closest_marker("alone") is not None
+
+
+@contextmanager
+def _turn(*, alone: bool) -> Iterator[None]:
+    """Share this machine with other workers' tests, or have it without them.
+
+    The gate is passed one after another, so that a test that waits to be alone is not overtaken
+    for ever. Windows has no such locks: there the tests run one at a time (`-n 0`).
+    """
+    if sys.platform == "win32":
+        yield
+        return
+    place = Path(tempfile.gettempdir(), f"bulkcancel-tests-{os.getuid()}")
+    with place.with_suffix(".gate").open("a") as gate, place.with_suffix(".room").open("a") as room:
+        fcntl.flock(gate, fcntl.LOCK_EX)
+        fcntl.flock(room, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        fcntl.flock(gate, fcntl.LOCK_UN)
+        yield

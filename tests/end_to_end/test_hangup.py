@@ -25,7 +25,7 @@ if sys.platform == "win32":
 
 import pty
 
-pytestmark = pytest.mark.slow  # two signals within a moment are one
+pytestmark = [pytest.mark.slow, pytest.mark.alone]  # two signals within a moment are one
 IDS = make_ids(300)
 RUN = ("ids.txt", "--yes", "--rate", "200", "--summary", "s.json")
 TAKES_THE_TERMINAL = (

@@ -15,7 +15,7 @@ from tests.support.faulty_server import FaultyServer, running_in_thread
 from tests.support.processes import bulkcancel, write_ids
 from tests.support.runs import make_ids
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 
 class _WatchedServer(FaultyServer):

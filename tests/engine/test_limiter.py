@@ -12,7 +12,7 @@ from bulkcancel.models import Outcome
 from tests.support.nginx_server import Limit, Logged, NginxOptions, NginxServer, nginx_server
 from tests.support.runs import Run, make_ids
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 POLICY = Policy(rate_per_s=1000, concurrency=16)
 

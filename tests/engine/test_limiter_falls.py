@@ -10,7 +10,7 @@ from bulkcancel.models import Outcome
 from tests.support.nginx_server import Limit, NginxOptions, nginx_server
 from tests.support.runs import Run, make_ids
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 
 def _limit(rate_per_s: int) -> Limit:

@@ -102,6 +102,7 @@ def test_what_is_no_http_is_sent_again_like_other_trouble() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.timeout(240)
 def test_mixed_faults_lose_nothing() -> None:
     """30 % of first answers faulty in every way there is: a true row for each of 3,000 IDs."""

@@ -14,7 +14,7 @@ from tests.support.nginx_server import Limit, NginxOptions, nginx_server
 if TYPE_CHECKING:
     from tests.support.nginx_server import NginxServer
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 ID = "2052e10a-d142-4391-a731-2be1ab1c0188"
 
