@@ -28,7 +28,7 @@ def _told(arguments: list[str], capfd: pytest.CaptureFixture[str]) -> str:
 
 
 @pytest.fixture(autouse=True)
-def _settled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _in_a_directory_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", "/nonexistent")
     monkeypatch.setenv("BULKCANCEL_LOG_FORMAT", "console")

@@ -222,7 +222,7 @@ def test_an_escaped_token_goes_nowhere(tmp_path: Path, server: FaultyServer) -> 
 
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="needs /proc")
 def test_the_token_is_not_in_the_process_list(tmp_path: Path, server: FaultyServer) -> None:
-    """Whoever lists the processes of the machine sees the command, not what it uses."""
+    """A list of the machine's processes shows the command, not what it uses."""
     write_ids(tmp_path / "ids.txt", IDS)
     server.plan = lambda i, _n: answers.ok(i)
     with running("ids.txt", "--base-url", server.base_url, cwd=tmp_path) as process:

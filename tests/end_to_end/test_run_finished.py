@@ -143,7 +143,7 @@ def _printed(summary: Summary) -> str:
 
 
 def test_sent_without_a_final_answer_is_not_not_reached() -> None:
-    """Whoever reads the summary must know that the server may have acted on those."""
+    """The reader of the summary must know that the server may have acted on those."""
     stats = Stats(outcomes=Counter({Outcome.ACCEPTED: 40}), requests=55, open_ids=set(IDS[:12]))
     summary = _summary(stats, error=InterruptedRunError("SIGTERM", 15))
     assert (summary.results, summary.unanswered, summary.not_reached) == (60, 12, 13)

@@ -1,4 +1,4 @@
-"""Slips of whoever types or schedules it: none turns into something worse."""
+"""Slips of people who type or schedule it: none turns into something worse."""
 
 from __future__ import annotations
 

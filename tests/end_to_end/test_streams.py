@@ -145,7 +145,7 @@ _COLUMNS = (
     [("--help", ">&-"), ("--version", ">&-"), ("run --help", "| head -1 >/dev/null")],
 )
 def test_help_that_nobody_reads(tmp_path: Path, arguments: str, ending: str) -> None:
-    """Whoever reads the help may leave early, or not be there at all: no traceback."""
+    """The reader of the help may leave early, or not be there at all: no traceback."""
     script = f'"$@" {arguments} {ending}'
     done = subprocess.run(
         ["bash", "-c", script, "bash", *command()],

@@ -235,7 +235,7 @@ http {{
 
 @contextlib.contextmanager
 def nginx_server(options: NginxOptions = NginxOptions()) -> Iterator[NginxServer]:
-    """Run nginx on a free loopback port, out of a folder of its own, as whoever runs the tests.
+    """Run nginx on a free loopback port, out of a folder of its own, as the current user.
 
     Skips the test when nginx is not installed.
     """
