@@ -7,8 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,10 +17,11 @@ from tests.support.faulty_answers import Answer
 from tests.support.faulty_server import FaultyServer, running_in_thread
 from tests.support.processes import (
     Finished,
-    assert_no_canary,
     bulkcancel,
     command,
+    ended,
     environment,
+    running,
     write_ids,
 )
 from tests.support.runs import make_ids
@@ -29,33 +29,6 @@ from tests.support.waiting import until
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 HANGUP = [signal.SIGHUP] if sys.platform != "win32" else []
-
-
-@contextmanager
-def _running(
-    cwd: Path, *arguments: str | Path, pipe: bool = False
-) -> Iterator[subprocess.Popen[bytes]]:
-    process = subprocess.Popen(
-        command("run", *arguments),
-        cwd=cwd,
-        env=environment(),
-        stdin=subprocess.PIPE if pipe else subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
-
-
-def _end(process: subprocess.Popen[bytes], cwd: Path, within_s: float) -> Finished:
-    out, err = process.communicate(timeout=within_s)
-    finished = Finished(process.returncode, out.decode(), err.decode(), cwd)
-    assert_no_canary(finished)
-    assert "Traceback" not in finished.stderr
-    return finished
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -66,10 +39,10 @@ def test_the_first_signal_drains(tmp_path: Path, number: signal.Signals) -> None
     server = FaultyServer(lambda i, _n: Answer(answers.ok(i).data, delay_s=0.05))
     with running_in_thread(server):
         target = ("--base-url", server.base_url, "--rate", "1000", "--concurrency", "8")
-        with _running(tmp_path, "ids.txt", *target) as process:
+        with running("ids.txt", *target, cwd=tmp_path) as process:
             until(lambda: len(server.requests) >= 20)
             process.send_signal(number)
-            done = _end(process, tmp_path, within_s=12)
+            done = ended(process, tmp_path, within_s=12)
         assert done.code == 128 + number
         rows = done.rows()
         assert {row["instanceId"] for row in rows} == set(server.times_seen)
@@ -104,11 +77,11 @@ def test_a_signal_ends_every_kind_of_waiting(
     server = FaultyServer(plan)
     with running_in_thread(server):
         target = ("--base-url", server.base_url, "--rate", "500", "--grace", "500ms")
-        with _running(tmp_path, "ids.txt", *target) as process:
+        with running("ids.txt", *target, cwd=tmp_path) as process:
             until(lambda: len(server.requests) >= 1)
             time.sleep(0.3)
             process.send_signal(signal.SIGTERM)
-            done = _end(process, tmp_path, within_s=3)
+            done = ended(process, tmp_path, within_s=3)
     assert done.code == 143
     assert done.rows() == []
 
@@ -119,13 +92,13 @@ def test_the_second_signal_cuts(tmp_path: Path) -> None:
     server = FaultyServer(_silent)
     with running_in_thread(server):
         target = ("--base-url", server.base_url, "--rate", "500", "--grace", "60")
-        with _running(tmp_path, "ids.txt", *target) as process:
+        with running("ids.txt", *target, cwd=tmp_path) as process:
             until(lambda: len(server.requests) >= 10)
             process.send_signal(signal.SIGINT)
             time.sleep(0.3)
             assert process.poll() is None
             process.send_signal(signal.SIGINT)
-            done = _end(process, tmp_path, within_s=2)
+            done = ended(process, tmp_path, within_s=2)
     assert done.code == 130
     assert done.rows() == []
 
@@ -134,7 +107,8 @@ def test_an_idle_pipe_does_not_hold_the_process(tmp_path: Path) -> None:
     """Nobody types, the FIFO stays open: a signal still ends the run."""
     (each,) = make_ids(1)
     with running_in_thread(FaultyServer(lambda i, _n: answers.ok(i))) as server:
-        with _running(tmp_path, "-", "--base-url", server.base_url, pipe=True) as process:
+        target = ("-", "--base-url", server.base_url)
+        with running(*target, cwd=tmp_path, stdin=subprocess.PIPE) as process:
             assert process.stdin is not None
             process.stdin.write(f"{each}\n".encode())
             process.stdin.flush()
@@ -156,7 +130,7 @@ def test_a_signal_during_start_up(tmp_path: Path, number: signal.Signals) -> Non
     with running_in_thread(FaultyServer(lambda i, _n: answers.ok(i))) as server:
         target = ("--base-url", server.base_url, "--rate", "20", "--resume")
         for step in range(10):
-            with _running(tmp_path, "ids.txt", *target) as process:
+            with running("ids.txt", *target, cwd=tmp_path) as process:
                 time.sleep(0.05 * step)
                 process.send_signal(number)
                 out, err = process.communicate(timeout=13)
