@@ -44,9 +44,9 @@ def run_warm(
     timeout_s: float,
     fault: str,
 ) -> subprocess.CompletedProcess[bytes]:
-    """Do what `subprocess.run` does with a command line; raises `TimeoutExpired` like it."""
+    """Do what `subprocess.run` does, one command at a time; raises `TimeoutExpired` like it."""
     channel = _server()
-    with ThreadPoolExecutor(2) as pool:
+    with ThreadPoolExecutor(3) as pool:
         (read_in, write_in), (read_out, write_out) = _input(stdin), os.pipe()
         read_err, write_err = os.pipe()
         theirs = [read_in, write_out, write_err]
@@ -58,7 +58,7 @@ def run_warm(
         pid = int(_line(channel))
         out, err = pool.submit(_read, read_out), pool.submit(_read, read_err)
         if isinstance(stdin, bytes):
-            _write(write_in, stdin)
+            pool.submit(_write, write_in, stdin)
         channel.settimeout(timeout_s)
         try:
             code = int(_line(channel))
