@@ -190,6 +190,7 @@ def test_timeout_and_concurrency(tmp_path: Path, server: FaultyServer) -> None:
     assert all(300 <= float(row["latencyMs"]) < 2000 for row in rows)
 
 
+@pytest.mark.alone
 def test_a_burst_goes_at_once(tmp_path: Path, server: FaultyServer) -> None:
     """So many requests as `--burst` says go together, the others at the rate."""
     done = _run(tmp_path, server, "--rate", "10", "--burst", "5", "--limit", "7")
@@ -199,6 +200,7 @@ def test_a_burst_goes_at_once(tmp_path: Path, server: FaultyServer) -> None:
     assert sum(spacing) >= 0.15
 
 
+@pytest.mark.alone
 def test_a_rate_by_the_minute(tmp_path: Path, server: FaultyServer) -> None:
     """`1200/m` is twenty a second, evenly spaced from the first request on."""
     done = _run(tmp_path, server, "--rate", "1200/m", "--limit", "14")

@@ -180,6 +180,7 @@ def test_a_bug_with_single_ids(tmp_path: Path, server: FaultyServer) -> None:
     assert {each for each, times in server.times_seen.items() if times == 2} == failed
 
 
+@pytest.mark.alone
 def test_a_slow_disk_holds_nothing_up(tmp_path: Path, server: FaultyServer) -> None:
     """While an fsync takes 0.6 s answers are taken as fast as ever; it comes every second or so."""
     write_ids(tmp_path / "ids.txt", IDS)

@@ -88,7 +88,8 @@ def test_a_pipe_is_read_no_faster_than_it_is_cancelled(tmp_path: Path) -> None:
             pipe = process.stdin.fileno()
             os.set_blocking(pipe, False)
             taken, began = 0, time.monotonic()
-            while time.monotonic() - began < 1.5:
+            while time.monotonic() - began < 1.5 or len(server.requests) < 20:
+                assert time.monotonic() - began < 30
                 try:
                     taken += os.write(pipe, endless[taken : taken + 4096])
                 except BlockingIOError:
@@ -96,5 +97,4 @@ def test_a_pipe_is_read_no_faster_than_it_is_cancelled(tmp_path: Path) -> None:
             peak_mb = _peak_mb(process)
     # What the pipe itself holds, and a chunk or two that are being worked on.
     assert taken <= 4 * 64 * 1024
-    assert len(server.requests) >= 20
     assert peak_mb < 150

@@ -155,6 +155,7 @@ def test_each_invalid_row_counts_for_one(tmp_path: Path) -> None:
     assert [resumed.take_invalid("=x\x1b") for _ in range(3)] == [True, True, False]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("outcome", [Outcome.ACCEPTED, Outcome.FAILED])
 def test_ids_read_back_are_small(tmp_path: Path, outcome: Outcome) -> None:
     """At most 100 bytes each, so that a million fit a small container."""
