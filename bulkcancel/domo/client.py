@@ -53,7 +53,6 @@ from bulkcancel.version import VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from types import TracebackType
 
     from bulkcancel.domo.connection import Pace
 
@@ -121,12 +120,7 @@ class DomoClient:
         self._watchdog.start()
         return self
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         self._watchdog.stop()
         for session in (self._session, self._fresh_session):
             if session is not None:

@@ -25,7 +25,6 @@ from bulkcancel.text import visible
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
-    from types import TracebackType
     from typing import TextIO
 
     from structlog.typing import FilteringBoundLogger
@@ -101,12 +100,7 @@ class Display:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._file is not None:
             close_log_file(self._file)
 
