@@ -46,7 +46,7 @@ def test_one_file_by_two_names_is_one_file(tmp_path: Path) -> None:
 def races(count: int, directory: Path) -> list[list[int]]:
     """Start two runs together, so many times; return the exit codes of each two, sorted."""
     seen = []
-    server = FaultyServer(lambda i, _n: Answer(answers.ok(i).data, delay_s=0.1))
+    server = FaultyServer(lambda i, _n: Answer(answers.ok(i).data, delay_s=0.3))
     ids = make_ids(60)
     write_ids(directory / "ids.txt", ids)
     with running_in_thread(server):
