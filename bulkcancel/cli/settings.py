@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self, TypeAlias
 from cyclopts import Group, Parameter
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, model_validator
 
+from bulkcancel.engine import DEFAULT_ATTEMPTS, DEFAULT_CONCURRENCY, DEFAULT_RATE_PER_S
 from bulkcancel.models import SENT_AGAIN, Outcome
 from bulkcancel.quantities import (
     MaxFailures,
@@ -118,7 +119,7 @@ class RunSettings(BaseModel):
         "at its end).",
     )
     rate: Annotated[Rate, Parameter(group=_PACE)] = Field(
-        "10",
+        f"{DEFAULT_RATE_PER_S:g}",
         validate_default=True,
         description="Most requests a second, retries included; also 600/m, or auto to search for "
         "what the server allows.",
@@ -127,10 +128,10 @@ class RunSettings(BaseModel):
         1, ge=1, le=10_000, description="Requests that may go at once after a pause."
     )
     concurrency: Annotated[int, Parameter(group=_PACE)] = Field(
-        16, ge=1, le=1024, description="Most requests in flight at a time."
+        DEFAULT_CONCURRENCY, ge=1, le=1024, description="Most requests in flight at a time."
     )
     attempts: Annotated[int, Parameter(group=_TROUBLE)] = Field(
-        5, ge=1, le=100, description="Most attempts for one ID."
+        DEFAULT_ATTEMPTS, ge=1, le=100, description="Most attempts for one ID."
     )
     timeout: Annotated[PositiveSeconds, Parameter(group=_TROUBLE)] = Field(
         "30", validate_default=True, description="Longest time for one attempt."

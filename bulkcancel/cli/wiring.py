@@ -142,7 +142,7 @@ def summary_of(
         seconds=seconds,
         resume_command=finish.command,
         resume_needs=finish.needs,
-        ok=sorted(stats.ok),
+        ok=sorted(map(str, stats.ok)),
     )
 
 

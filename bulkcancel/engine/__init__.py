@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from bulkcancel.engine.engine import Engine, Policy
+from bulkcancel.engine.engine import (
+    DEFAULT_ATTEMPTS,
+    DEFAULT_CONCURRENCY,
+    DEFAULT_RATE_PER_S,
+    Engine,
+    Policy,
+)
 from bulkcancel.engine.library import cancel_many
 from bulkcancel.engine.limits import Limits
 from bulkcancel.engine.pipeline import Items
@@ -10,6 +16,9 @@ from bulkcancel.engine.stats import Stats
 from bulkcancel.engine.stop import Stop
 
 __all__ = [
+    "DEFAULT_ATTEMPTS",
+    "DEFAULT_CONCURRENCY",
+    "DEFAULT_RATE_PER_S",
     "Engine",
     "Items",
     "Limits",

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from bulkcancel.engine.stop import Stop
     from bulkcancel.models import Outcome
 
+DEFAULT_RATE_PER_S = 10.0
+DEFAULT_CONCURRENCY = 16
+DEFAULT_ATTEMPTS = 5
 _AUTO_CEILING_PER_S = 1000.0
 _AUTO_START_PER_S = 5.0
 
@@ -32,11 +35,11 @@ _AUTO_START_PER_S = 5.0
 class Policy:
     """Pace, concurrency, attempts and limits. Raises `UsageError` for what makes no sense."""
 
-    rate_per_s: float | None = 10.0
+    rate_per_s: float | None = DEFAULT_RATE_PER_S
     """Ceiling in requests a second; `None` searches for what the server allows."""
     burst: int = 1
-    concurrency: int = 16
-    attempts: int = 5
+    concurrency: int = DEFAULT_CONCURRENCY
+    attempts: int = DEFAULT_ATTEMPTS
     grace_s: float = 10.0
     limits: Limits = field(default_factory=Limits)
     ok: frozenset[Outcome] = frozenset()

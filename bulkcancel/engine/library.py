@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING
 import anyio
 import anyio.lowlevel
 
-from bulkcancel.engine.engine import Engine, Policy
+from bulkcancel.engine.engine import (
+    DEFAULT_ATTEMPTS,
+    DEFAULT_CONCURRENCY,
+    DEFAULT_RATE_PER_S,
+    Engine,
+    Policy,
+)
 from bulkcancel.engine.events import SilentObserver
 from bulkcancel.engine.stats import Stats
 from bulkcancel.engine.stop import Stop
@@ -32,9 +38,9 @@ async def cancel_many(
     ids: Iterable[str] | AsyncIterable[str],
     *,
     client: DomoClient,
-    rate_per_s: float | None = 10.0,
-    concurrency: int = 16,
-    attempts: int = 5,
+    rate_per_s: float | None = DEFAULT_RATE_PER_S,
+    concurrency: int = DEFAULT_CONCURRENCY,
+    attempts: int = DEFAULT_ATTEMPTS,
 ) -> AsyncIterator[CancelResult]:
     """Cancel every instance of `ids` and yield one result for each distinct ID as it finishes.
 
