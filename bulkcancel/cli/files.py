@@ -23,7 +23,7 @@ _STREAM = "-"
 _STDIN, _STDOUT = 0, 1
 
 
-def check_files(inputs: Sequence[str], settings: RunSettings) -> None:
+def refuse_shared_files(inputs: Sequence[str], settings: RunSettings) -> None:
     """Raise `UsageError` if a file to be written is also read, or written as something else.
 
     Also if the summary could not be written: that would show at the end only, hours later. The

@@ -14,7 +14,7 @@ import anyio
 import cyclopts
 from cyclopts import Parameter
 
-from bulkcancel.cli.files import check_files
+from bulkcancel.cli.files import refuse_shared_files
 from bulkcancel.cli.mistakes import refuse_options
 from bulkcancel.cli.process import SIGNALS, loop_options
 from bulkcancel.cli.settings import RunSettings
@@ -83,7 +83,7 @@ def run(
     refuse_options(inputs, RunSettings.model_fields)
     with Display(display_options_of(settings)) as display:
         try:
-            check_files(inputs, settings)
+            refuse_shared_files(inputs, settings)
             display.open_log_file()
             with ExitStack() as resources:
                 return RunCommand(inputs, settings, display, resources).run()
@@ -153,9 +153,9 @@ class RunCommand:
                 "--expect-count: nothing was sent"
             )
 
-    def _reserve_results(self) -> ResultsFile | ResultsStream:
+    def _reserve_results(self) -> ResultsStream:
         settings = self._settings
-        results: ResultsFile | ResultsStream
+        results: ResultsStream
         if settings.output == "-":
             if sys.stdout is None:
                 raise OutputError("standard output is closed: choose another -o")
@@ -176,7 +176,7 @@ class RunCommand:
     def _work(
         self,
         inputs: Inputs,
-        results: ResultsFile | ResultsStream,
+        results: ResultsStream,
         token: str,
         policy: Policy,
         loop: dict[str, bool],
@@ -189,14 +189,7 @@ class RunCommand:
             self._confirm(plan_of(self._settings, inputs, policy, self._host), inputs)
             results.begin(inputs.sent_again)
             self._start_clock()
-            anyio.run(
-                self._cancel_all,
-                inputs,
-                results,
-                token,
-                policy,
-                backend_options=loop,
-            )
+            anyio.run(self._cancel_all, inputs, results, token, policy, backend_options=loop)
             results.close()
             reason = results.failure or self._stop.reason
         except Exception as error:  # noqa: BLE001 - a reason like the others
@@ -226,9 +219,7 @@ class RunCommand:
     def _start_clock(self) -> None:
         self._started_at, self._began = datetime.now(UTC), time.monotonic()
 
-    def _finish(
-        self, inputs: Inputs, results: ResultsFile | ResultsStream, error: BulkcancelError | None
-    ) -> int:
+    def _finish(self, inputs: Inputs, results: ResultsStream, error: BulkcancelError | None) -> int:
         """Show the summary of the run and return its exit code."""
         summary = summary_of(
             self._settings,
@@ -249,11 +240,7 @@ class RunCommand:
         return summary.exit_code
 
     async def _cancel_all(
-        self,
-        inputs: Inputs,
-        results: ResultsFile | ResultsStream,
-        token: str,
-        policy: Policy,
+        self, inputs: Inputs, results: ResultsStream, token: str, policy: Policy
     ) -> None:
         settings = self._settings
         if policy.concurrency < settings.concurrency:

@@ -110,12 +110,12 @@ class Inputs:
         self._not_done, sent_again = 0, IdSet()
         for target in self._due():
             packed = pack(target.instance_id)
-            if packed in resumed.again:
+            if packed in resumed.again_ids:
                 if limit is not None and self._not_done >= limit:
                     break
                 sent_again.add(packed)
             self._not_done += 1
-        if len(resumed.again) and not self.is_open:
+        if len(resumed.again_ids) and not self.is_open:
             self.sent_again = sent_again
         rows_done = len(self._checked.invalid) - len(self.invalid)
         self.already_done = rows_done + len(self._checked) - self._not_done
@@ -136,7 +136,7 @@ class Inputs:
         if self._resumed is None:
             yield from self._checked
             return
-        done, again = self._resumed.done, self._resumed.again
+        done, again = self._resumed.done, self._resumed.again_ids
         for failed_before in (False, True) if len(again) else (False,):
             for target in self._checked:
                 packed = pack(target.instance_id)
@@ -174,7 +174,7 @@ class Inputs:
         return pack(item.instance_id) in self._resumed.done
 
     def _has_failed(self, target: Target) -> bool:
-        return self._resumed is not None and pack(target.instance_id) in self._resumed.again
+        return self._resumed is not None and pack(target.instance_id) in self._resumed.again_ids
 
     def _note_if_all_are_left_out(self) -> None:
         if self.counts.filtered and self.counts.filtered == self.counts.rows:

@@ -36,8 +36,8 @@ class Next(enum.Enum):
     """After a back-off; uses up one of the attempts."""
     RETRY_FREE = enum.auto()
     """At once on a new connection; the request had probably not reached the server."""
-    THROTTLED = enum.auto()
-    """In its own time; uses up no attempt."""
+    RETRY_UNCOUNTED = enum.auto()
+    """As `RETRY`, but it uses up no attempt: the server only asks for a lower pace."""
     WAIT_LOCAL = enum.auto()
     """This machine is short of something; uses up no attempt."""
     UNAUTHORIZED = enum.auto()
@@ -104,7 +104,7 @@ def _trouble(answer: Answer) -> Verdict | None:
         return _again(ErrorCode.UNAUTHORIZED, answer, step=Next.UNAUTHORIZED)
     if status == 429 or (status == 403 and pause_s is not None):
         error = _error(ErrorCode.RATE_LIMITED, answer)
-        return Verdict(Next.THROTTLED, Outcome.FAILED, error, throttled=True, pause_s=pause_s)
+        return Verdict(Next.RETRY_UNCOUNTED, Outcome.FAILED, error, throttled=True, pause_s=pause_s)
     if status == 503 and pause_s is not None:
         verdict = _again(ErrorCode.SERVER_ERROR, answer)
         return replace(verdict, throttled=True, pause_s=pause_s)

@@ -17,8 +17,8 @@ from bulkcancel.domo import (
     judge_fault,
     outcome_of,
 )
+from bulkcancel.engine.deferred import AttemptHistory
 from bulkcancel.engine.result_factory import bug_result, result_of
-from bulkcancel.engine.retries import AttemptHistory
 from bulkcancel.errors import BulkcancelError
 from bulkcancel.pacing import full_jitter
 
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     import random
 
     from bulkcancel.domo import DomoClient
+    from bulkcancel.engine.deferred import DeferredFailures
     from bulkcancel.engine.events import Observer
     from bulkcancel.engine.limits import RunMonitor
-    from bulkcancel.engine.retries import DeferredFailures
     from bulkcancel.engine.stats import Stats
     from bulkcancel.engine.stop import Stop
     from bulkcancel.models import CancelResult, Target
@@ -249,9 +249,9 @@ class Canceller:
         decisive = probe and self._breaker.token_in_doubt
         self._monitor.on_attempt(verdict, answer, decisive=decisive)
         if verdict.transient or (probe and verdict.throttled):
-            hold = verdict.next is Next.UNAUTHORIZED
-            if not (hold and self._stop.requested):  # there is nothing to wait for
-                self._breaker.on_failure(sent_at, probe=probe, hold=hold)
+            unauthorized = verdict.next is Next.UNAUTHORIZED
+            if not (unauthorized and self._stop.requested):  # there is nothing to wait for
+                self._breaker.on_failure(sent_at, probe=probe, open_at_once=unauthorized)
         elif answered and verdict.next is Next.DONE:
             self._breaker.on_success(sent_at)
         else:
@@ -279,7 +279,7 @@ class Canceller:
             history.free += 1
             history.requests -= 1  # as far as can be told it never reached the server
             return 0.0
-        if step is Next.THROTTLED:
+        if step is Next.RETRY_UNCOUNTED:
             history.throttled += 1
             return full_jitter(history.throttled - 1, base_s=_THROTTLED_BASE_S, rng=self._rng)
         if step is Next.WAIT_LOCAL:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import anyio
 
 from bulkcancel.engine.canceller import Canceller
+from bulkcancel.engine.deferred import DeferredFailures
 from bulkcancel.engine.limits import Limits, RunMonitor
 from bulkcancel.engine.pipeline import Pipeline
-from bulkcancel.engine.retries import DeferredFailures
 from bulkcancel.errors import UsageError, unwrapped
 from bulkcancel.pacing import AdaptiveRate, Breaker, Pacer
 

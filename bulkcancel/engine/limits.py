@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from bulkcancel.models import CancelResult
 
 _TICK_S = 0.1
-_NEVER_ANSWERED_S = 29.0
+_NEVER_ANSWERED_S = 29.0  # so that it is told within half a minute
 _STRANGERS_FROM_START_S = 30.0
 _FORBIDDEN_FROM_START = 25
 
@@ -87,7 +87,7 @@ class RunMonitor:
     ) -> None:
         """Record an attempt that was not a plain success; ask for a stop where a rule says so.
 
-        It is `decisive` if it is the one to tell whether an earlier 401 was meant.
+        It is `decisive` if it is the probe after a 401: another 401 then stops the run.
         """
         if verdict.next is Next.UNAUTHORIZED:
             if decisive or not (self._successes or self._token_accepted):
@@ -233,7 +233,7 @@ class RunMonitor:
             self._trouble_since = now
             self._troubles = 0
         self._troubles += 1
-        self._throttled_once = self._troubles == 1 and verdict.next is Next.THROTTLED
+        self._throttled_once = self._troubles == 1 and verdict.next is Next.RETRY_UNCOUNTED
         if verdict.pause_s is not None:
             self._check_pause(verdict.pause_s, now - self._trouble_since, now - self._began)
 

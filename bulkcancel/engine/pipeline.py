@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from anyio.streams.memory import MemoryObjectSendStream
 
     from bulkcancel.engine.canceller import Canceller
-    from bulkcancel.engine.retries import DeferredFailures
+    from bulkcancel.engine.deferred import DeferredFailures
     from bulkcancel.engine.stop import Stop
 
 _RESULTS_BUFFER = 2048
@@ -122,7 +122,7 @@ class Pipeline:
     ) -> None:
         with queue, results:
             while not self._stop.requested:
-                target = self._deferred.next(ended=False)
+                target = self._deferred.next(idle=False)
                 if target is None:
                     try:
                         target = queue.receive_nowait()
@@ -150,9 +150,9 @@ class Pipeline:
                 try:
                     found = await queue.receive()
                 except EndOfStream:
-                    return self._deferred.next(ended=True)
+                    return self._deferred.next(idle=True)
             if found is None and wait.cancelled_caught:
-                found = self._deferred.next(ended=True)
+                found = self._deferred.next(idle=True)
             if found is not None:
                 return found
         return None

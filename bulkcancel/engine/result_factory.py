@@ -43,7 +43,7 @@ def result_of(
             )
     else:
         status = None
-    return _unnamed(
+    return _without_details(
         target.instance_id, outcome, host, target.source, error=error, status=status,
         requests=requests, latency_ms=answer.latency_s * 1000,
     )  # fmt: skip
@@ -52,7 +52,7 @@ def result_of(
 def invalid_result(row: InvalidRow, host: str) -> CancelResult:
     """Return the result of an input row without an ID; nothing is sent for it."""
     error = f"{ErrorCode.INVALID_ID}: {row.reason}"
-    return _unnamed(row.text, Outcome.INVALID, host, row.source, error=error)
+    return _without_details(row.text, Outcome.INVALID, host, row.source, error=error)
 
 
 def bug_result(target: Target, fault: Exception, host: str) -> CancelResult:
@@ -61,12 +61,12 @@ def bug_result(target: Target, fault: Exception, host: str) -> CancelResult:
         f"{ErrorCode.BAD_RESPONSE}: bulkcancel itself failed on this ID "
         f"({type(fault).__name__}): please report it"
     )
-    return _unnamed(
+    return _without_details(
         target.instance_id, Outcome.FAILED, host, target.source, error=error, requests=1
     )
 
 
-def _unnamed(
+def _without_details(
     text: str,
     outcome: Outcome,
     host: str,

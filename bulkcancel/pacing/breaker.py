@@ -85,24 +85,24 @@ class Breaker:
             if self.open:
                 self._change(opened=False)
 
-    def on_failure(self, sent_at: float, *, probe: bool, hold: bool) -> None:
+    def on_failure(self, sent_at: float, *, probe: bool, open_at_once: bool) -> None:
         """Count a transient failure of a request sent at `sent_at`; open at the threshold.
 
-        One to `hold` (a 401) opens the breaker by itself: sending waits for what a probe shows.
-        Requests that were under way when the breaker opened or closed say nothing about the
-        time after that, so they change nothing.
+        With `open_at_once` (a 401) a single one opens it: sending waits for what a probe shows.
+        Requests that were under way when the breaker opened or closed say nothing about the time
+        after that, so they change nothing.
         """
         if self.open:
             if probe:
-                self.token_in_doubt |= hold
+                self.token_in_doubt |= open_at_once
                 self._failed_probes += 1
                 self._schedule_probe()
             return
         if sent_at <= self._changed_at:
             return
-        self.token_in_doubt = hold
+        self.token_in_doubt = open_at_once
         self.streak += 1
-        if hold or self.streak >= THRESHOLD:
+        if open_at_once or self.streak >= THRESHOLD:
             self._failed_probes = 0
             self.openings += 1
             self._change(opened=True)

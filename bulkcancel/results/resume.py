@@ -39,7 +39,7 @@ class Resumed:
     """`invalid` rows by the stored text of their ID cell, each to be matched once."""
     outcomes: Counter[Outcome] = field(default_factory=Counter)
     """Rows kept."""
-    again: IdSet = field(default_factory=IdSet)
+    again_ids: IdSet = field(default_factory=IdSet)
     """IDs that are sent again if they are in the input; their rows are then removed."""
     notes: list[str] = field(default_factory=list)
 
@@ -66,8 +66,8 @@ class Repair:
 
     whole: int = 0
     """Bytes up to the end of its last whole row."""
-    dropped: array[int] = field(default_factory=lambda: array("Q"))
-    """Where the rows to be removed begin, in order."""
+    removable: array[int] = field(default_factory=lambda: array("Q"))
+    """Where the rows begin that go, or stay if their IDs are not sent after all, in order."""
 
 
 def read_back(
@@ -93,7 +93,7 @@ def read_back(
                     "give another -o"
                 )
             if row is None or not _keep(row, number, resumed, again):
-                needed.dropped.append(at)
+                needed.removable.append(at)
             at += len(line)
             needed.whole = at
     return resumed, needed
@@ -169,7 +169,7 @@ def _keep(row: StoredRow, number: int, resumed: Resumed, again: frozenset[Outcom
     """Record what a row says of its ID; return whether it stays."""
     if row.outcome in again:
         if row.instance_id is not None:
-            resumed.again.add(row.instance_id)
+            resumed.again_ids.add(row.instance_id)
         return False
     if row.instance_id is None:
         resumed.invalid[row.text] += 1
@@ -194,7 +194,7 @@ def repair(path: Path, resumed: Resumed, needed: Repair, sent: IdSet | None) -> 
     """
     form = resumed.form
     try:
-        if needed.dropped:
+        if needed.removable:
             _rewrite(path, resumed, needed, sent)
             return
         with path.open("r+b") as file:
@@ -211,16 +211,16 @@ def repair(path: Path, resumed: Resumed, needed: Repair, sent: IdSet | None) -> 
 
 
 def _rewrite(path: Path, resumed: Resumed, needed: Repair, sent: IdSet | None) -> None:
-    dropped = iter(needed.dropped)
-    next_dropped = next(dropped)
+    removable = iter(needed.removable)
+    next_removable = next(removable)
     kept = IdSet()
     with replacing(path) as new, path.open("rb") as old:
         at = 0
         for line in old:
             if at >= needed.whole:
                 break
-            if at == next_dropped:
-                next_dropped = next(dropped, -1)
+            if at == next_removable:
+                next_removable = next(removable, -1)
                 if sent is not None and _stays(line, resumed, sent, kept):
                     new.write(line)
             else:
@@ -235,7 +235,12 @@ def _stays(line: bytes, resumed: Resumed, sent: IdSet, kept: IdSet) -> bool:
     except ValueError:
         return False
     packed = row.instance_id
-    if packed is None or packed not in resumed.again or packed in sent or packed in resumed.done:
+    if (
+        packed is None
+        or packed not in resumed.again_ids
+        or packed in sent
+        or packed in resumed.done
+    ):
         return False
     if not kept.add(packed):
         return False

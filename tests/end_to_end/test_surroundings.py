@@ -151,7 +151,7 @@ BUG += "place.{name} = broken\n"
 @pytest.mark.parametrize(
     ("module", "name"),
     [
-        ("bulkcancel.cli.run", "check_files"),
+        ("bulkcancel.cli.run", "refuse_shared_files"),
         ("bulkcancel.cli.run", "open_inputs"),
         ("bulkcancel.cli.run", "read_token"),
         ("bulkcancel.cli.run", "summary_of"),

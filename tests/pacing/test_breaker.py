@@ -24,7 +24,7 @@ def _make(changes: list[bool] | None = None, *, probe_lease_s: float = 60.0) -> 
 
 def _fail(breaker: Breaker, times: int = THRESHOLD) -> None:
     for _ in range(times):
-        breaker.on_failure(now(), probe=False, hold=False)
+        breaker.on_failure(now(), probe=False, open_at_once=False)
 
 
 def test_it_opens_at_the_threshold() -> None:
@@ -74,7 +74,7 @@ def test_probes_go_one_at_a_time_with_growing_waits() -> None:
                 assert under_way == 1
                 await anyio.sleep(0.5)
                 under_way -= 1
-                breaker.on_failure(now() - 0.5, probe=True, hold=False)
+                breaker.on_failure(now() - 0.5, probe=True, open_at_once=False)
 
         _fail(breaker)
         probes.append(now() - 0.5)
@@ -116,7 +116,7 @@ def test_a_success_lets_all_go_on() -> None:
         await anyio.sleep(1)
         _fail(breaker)
         for _ in range(4):
-            breaker.on_failure(now(), probe=await breaker.admit(), hold=False)
+            breaker.on_failure(now(), probe=await breaker.admit(), open_at_once=False)
         breaker.on_success(now())
         await anyio.sleep(1)
         _fail(breaker)
@@ -139,13 +139,13 @@ def test_late_failures_do_not_count_after_a_change() -> None:
         assert await breaker.admit()
         probed = now()
         for _ in range(16):
-            breaker.on_failure(sent_at, probe=False, hold=False)
-        breaker.on_failure(now(), probe=True, hold=False)
+            breaker.on_failure(sent_at, probe=False, open_at_once=False)
+        breaker.on_failure(now(), probe=True, open_at_once=False)
         await breaker.admit()
         assert now() - probed < 2.6
         breaker.on_success(now())
         for _ in range(16):
-            breaker.on_failure(sent_at, probe=False, hold=False)
+            breaker.on_failure(sent_at, probe=False, open_at_once=False)
         assert not breaker.open
 
     run(main)
@@ -174,7 +174,7 @@ def test_one_failure_to_hold_opens_it_and_the_first_probe_decides() -> None:
     async def main() -> list[bool]:
         breaker = _make()
         await anyio.sleep(1)
-        breaker.on_failure(now(), probe=False, hold=True)
+        breaker.on_failure(now(), probe=False, open_at_once=True)
         told = [breaker.open, breaker.token_in_doubt]
         assert await breaker.admit()
         breaker.on_success(now())
@@ -182,7 +182,7 @@ def test_one_failure_to_hold_opens_it_and_the_first_probe_decides() -> None:
         _fail(breaker)
         told += [breaker.open, breaker.token_in_doubt]
         assert await breaker.admit()
-        breaker.on_failure(now(), probe=True, hold=True)
+        breaker.on_failure(now(), probe=True, open_at_once=True)
         return [*told, breaker.token_in_doubt]
 
     assert run(main) == [True, True, True, False, True]
@@ -259,7 +259,7 @@ def test_an_outage_of_a_minute_costs_few_requests(consumers: int, latency_s: flo
                 during += down
                 await anyio.sleep(latency_s)
                 if down:
-                    breaker.on_failure(sent_at, probe=probe, hold=False)
+                    breaker.on_failure(sent_at, probe=probe, open_at_once=False)
                 else:
                     breaker.on_success(now())
                     successes += 1

@@ -112,7 +112,7 @@ def test_rows_to_be_sent_again_are_taken_out(tmp_path: Path, form: Format) -> No
     resumed = _resume(path, form)
     again = {Outcome.FORBIDDEN, Outcome.FAILED, Outcome.UNCONFIRMED}
     assert path.read_bytes() == content(form, *(r for r in results if r.outcome not in again))
-    assert len(resumed.again) == 3
+    assert len(resumed.again_ids) == 3
     assert resumed.outcomes.total() == len(outcomes) - 3
     assert resumed.kept_failures(frozenset()) == 3  # not_found, rejected, invalid
     assert (path.stat().st_mode & 0o777) == 0o600
@@ -165,5 +165,5 @@ def test_ids_read_back_are_small(tmp_path: Path, outcome: Outcome) -> None:
     resumed, needed = read_back(path, Format.CSV, HOST, SENT_AGAIN)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert len(resumed.done) + len(needed.dropped) == count
+    assert len(resumed.done) + len(needed.removable) == count
     assert peak < 100 * count

@@ -36,7 +36,7 @@ class _DeferredFailure:
     history: AttemptHistory
     result: CancelResult
     """The row of the ID if the failure was its own."""
-    openings: int
+    openings_before: int
     """How often the breaker had opened before the outage that may be to blame."""
 
 
@@ -69,14 +69,14 @@ class DeferredFailures:
         breaker = self._breaker
         if not breaker.open and (history.restarted or breaker.streak < history.counted):
             return False  # something has succeeded since its first failure
-        openings = breaker.openings - 1 if breaker.open else breaker.openings
-        self._failures[target.instance_id] = _DeferredFailure(history, result, openings)
+        openings_before = breaker.openings - breaker.open  # an outage under way counts after it
+        self._failures[target.instance_id] = _DeferredFailure(history, result, openings_before)
         self._queue.append(target)
         return True
 
-    def next(self, *, ended: bool) -> Target | None:
-        """Return an ID to go on with: after a success, or once all others have `ended`."""
-        if not self._queue or self._one_is_out or (self._breaker.streak and not ended):
+    def next(self, *, idle: bool) -> Target | None:
+        """Return an ID to go on with: after a success, or when `idle`: no new target is there."""
+        if not self._queue or self._one_is_out or (self._breaker.streak and not idle):
             return None
         self._one_is_out = True
         return self._queue.popleft()
@@ -84,7 +84,7 @@ class DeferredFailures:
     def decide(self, target: Target) -> tuple[CancelResult | None, AttemptHistory | None]:
         """Return the result of an ID that has failed, or the history of one that starts anew."""
         failure = self._failures.pop(target.instance_id)
-        if self._breaker.openings == failure.openings:
+        if self._breaker.openings == failure.openings_before:
             self.finish(failure.history, failed=True)
             return failure.result, None
         failure.history.counted, failure.history.restarted = 0, True
