@@ -68,9 +68,10 @@ class PageHost:
         return cls(name if name.endswith(_DOMAIN) else None)
 
     def read(self, text: str) -> tuple[str, str | None]:
-        """Return the ID that `text` is and `None`, or what stands there and why it is not taken.
+        """Return the ID that `text` is and `None`; or what was read and why it is refused.
 
-        What stands there is `text` itself, or the ID of a page that is of another host.
+        What was read is `text` itself, or the ID of a page of another host. The first page sets
+        `name` if it is not known.
         """
         page = _PAGE.fullmatch(text.strip(_OUTER_SPACE))
         if page is None:

@@ -36,11 +36,11 @@ class Signals:
     that, but before a run, there is nothing to drain: a signal raises `InterruptedRunError` in the
     main thread, and again when the run begins if something has swallowed it. During a run the
     first signal asks for a stop, the second cuts off the requests in flight. If the end hangs (a
-    disk, a name look-up, a reader of our output that has stopped) the process ends all the same:
-    within the time given after the first signal, a second after the second. After a run one signal
-    changes nothing. A SIGHUP and another signal at the same time count as one: a terminal that
-    closes sends two, some service managers SIGTERM and SIGHUP. `signal.signal` works on every
-    system, with every event loop and as PID 1.
+    disk, a name look-up, a reader of our output that has stopped) the process exits anyway:
+    `within_s` seconds after the first signal, about one second after the second. After a run one
+    signal changes nothing. A SIGHUP and another signal at the same time count as one: a terminal
+    that closes sends two, some service managers SIGTERM and SIGHUP. `signal.signal` works on
+    every system, with every event loop and as PID 1.
     """
 
     def __init__(self) -> None:
@@ -82,7 +82,7 @@ class Signals:
         self._within_s = within_s
 
     def let_finish(self) -> None:
-        """Let one signal change nothing from now on: the run is over, its summary is to come."""
+        """Ignore one signal from now on: the run is over and only its summary is left to show."""
         self._on_signal = _ignore
         self._within_s = None
 

@@ -56,7 +56,7 @@ def _read_by(parse: Callable[[str], object]) -> PlainValidator:
     return PlainValidator(lambda value: parse(value) if isinstance(value, str) else value)
 
 
-# A field takes text, as cyclopts needs to know for flags and help, and holds what the text says.
+# Declared as text, for cyclopts' flags and help; what a field then holds is the parsed value.
 if TYPE_CHECKING:
     Seconds: TypeAlias = float
     PositiveSeconds: TypeAlias = float

@@ -51,7 +51,7 @@ def from_environment_and_file(
             if name not in taken:
                 _fill(argument, values, keyword=variable, source="env")
     file = _read_file(by_name["config"])
-    # It is set in many shells, and must not turn the rehearsal of a settings file into a real run.
+    # DOMO_INSTANCE is set in many shells: it must not make a settings file's rehearsal a real run.
     elsewhere = any(file.get(key) for key in ("sandbox", "base_url", "base-url"))
     if _INSTANCE in os.environ and not elsewhere and "instance" not in _taken(by_name):
         _fill(by_name["instance"], [os.environ[_INSTANCE]], keyword=_INSTANCE, source="env")

@@ -131,7 +131,7 @@ class Inputs:
     def _due(self) -> Iterator[Target]:
         """Yield the files' targets that are not done.
 
-        What has failed before comes last: it must not keep a run from ever getting further.
+        IDs that failed before come last, so that they never keep new ones from being sent.
         """
         if self._resumed is None:
             yield from self._checked
@@ -237,9 +237,9 @@ def _file_or_id(number: int, name: str) -> str | Argument:
 
 
 def _with_a_byte(chunks: Iterator[bytes] | None) -> Iterator[bytes] | None:
-    """Return the chunks of standard input (`None`: it is no pipe) unless they hold nothing.
+    """Return the `chunks` of standard input; raise `UsageError` if it is empty.
 
-    Waits for the first. Raises `UsageError`.
+    Waits for the first. `None` means that it is a file: that is peeked at, and `None` returned.
     """
     first = b"?"
     if chunks is not None:

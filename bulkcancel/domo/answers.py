@@ -18,7 +18,7 @@ MAX_BODY_BYTES = 64 * 1024
 _INFLATED = frozenset({"gzip", "x-gzip", "deflate"})
 _GZIP_OR_ZLIB = zlib.MAX_WBITS | 32
 _RAW_DEFLATE = -zlib.MAX_WBITS
-_LEAST_READABLE = 10  # characters to each that is none: below that it is no text
+_LEAST_READABLE = 10  # characters for each unreadable one; with fewer it is not text
 
 
 class InstanceBody(BaseModel):

@@ -159,10 +159,10 @@ class DomoClient:
     ) -> Answer:
         """Send one cancel for a valid, lower-case ID and return the server's answer.
 
-        `fresh` has it sent on a connection of its own instead of a kept-alive one; `pace` is
-        awaited before it is sent if it took long to get a connection. Never follows a redirect
-        or reads more than 64 KiB of a body, on the wire or unpacked. Raises one of the
-        `AttemptError`s of `faults.py`, and `UsageError` when the client is not open.
+        With `fresh` it gets a new connection instead of a kept-alive one; `pace` is awaited
+        before sending if getting a connection took long. Never follows a redirect, or reads more
+        than 64 KiB of a body, on the wire or unpacked. Raises an `AttemptError` if there is no
+        readable answer, and `UsageError` if the client is not open.
         """
         session = self._fresh_session if fresh else self._session
         if session is None:
@@ -222,7 +222,7 @@ class DomoClient:
 
 
 def _gives_up_idle_connection(response: aiohttp.ClientResponse, *, is_object: bool) -> bool:
-    """Return whether an answer was sent before the request had come, to close the connection.
+    """Return whether the server answered only to close an idle connection, not the request.
 
     Servers do so with 408 (RFC 9110, section 15.5.9), some with a 400 of their own.
     """

@@ -54,9 +54,9 @@ current_attempt: ContextVar[AttemptContext] = ContextVar("current_attempt")
 class PacedConnector(aiohttp.TCPConnector):
     """A connector that keeps the pace when connecting stalls and never reuses an unsafe connection.
 
-    Requests that the pacer let go one by one while a name was looked up, or while nothing
-    answered, would else all be sent in the moment the connections are there. And what a server
-    says on an idle connection would be taken for the answer to the next request on it.
+    While a name is looked up, or nothing answers, requests that the pacer has released one by
+    one pile up; without this they would all be sent once there are connections. And what a
+    server sends on an idle connection would be taken for the answer to the next request on it.
     """
 
     async def connect(

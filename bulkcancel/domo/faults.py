@@ -1,6 +1,7 @@
 """What can go wrong with one attempt, in bulkcancel's own words.
 
-Only `client.py` raises these, from aiohttp's errors; nothing above it knows aiohttp.
+`DomoClient.cancel` raises these; `client` translates aiohttp's errors into them. The one that
+the engine raises is `NotSentError`, while an attempt waits for the pace.
 """
 
 from __future__ import annotations

@@ -69,7 +69,7 @@ class Watchdog:
         return attempt
 
     def pause(self, attempt: Attempt) -> None:
-        """Let no time pass for it, as while it waits for the pace; `resume` gives it all anew."""
+        """Stop its time, as while it waits for the pace; `resume` starts its timeout from zero."""
         self._attempts.discard(attempt)
 
     def resume(self, attempt: Attempt) -> None:

@@ -1,4 +1,4 @@
-"""One ID to its end: admitted, paced, attempted, and attempted again where that makes sense."""
+"""Takes one ID to its result: waits for breaker and pacer, attempts it, and retries it."""
 
 from __future__ import annotations
 
@@ -79,10 +79,9 @@ class Canceller:
         self._deferred = deferred
 
     async def cancel(self, target: Target) -> CancelResult | None:
-        """Return the target's result, or `None` when there is none yet.
+        """Return the target's result, or `None` if a stop came first or the target was deferred.
 
-        Then a stop came before there was one, or the target was deferred. Any fault but a
-        `BulkcancelError` becomes a result.
+        An unexpected exception becomes a result too; a `BulkcancelError` is raised.
         """
         try:
             if self._deferred and target in self._deferred:
@@ -113,7 +112,7 @@ class Canceller:
         return result
 
     async def _retry_deferred(self, target: Target) -> CancelResult | None:
-        """Go on with an ID that was deferred: it has failed, or it starts anew."""
+        """Decide about a deferred ID: return its failure, or attempt it again from the start."""
         result, history = self._deferred.decide(target)
         if history is not None:
             failed = False
@@ -198,8 +197,8 @@ class Canceller:
         stats = self._stats
         if probe:
             self._breaker.on_probe_sent()
-        # At the start a name is looked up and connections are made: what stalls there must not
-        # all be sent in one moment. Later there is a connection for each request.
+        # At the start, name look-up and connecting can stall: the requests held up there must not
+        # all be sent at once. Later each request finds an open connection.
         pace = None if self._monitor.answered else self._keep_pace
         is_first = target.instance_id not in stats.open_ids
         stats.open_ids.add(target.instance_id)

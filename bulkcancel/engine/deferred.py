@@ -82,7 +82,10 @@ class DeferredFailures:
         return self._queue.popleft()
 
     def decide(self, target: Target) -> tuple[CancelResult | None, AttemptHistory | None]:
-        """Return the result of an ID that has failed, or the history of one that starts anew."""
+        """Remove a deferred ID; return its result if it has failed, else its history to go on with.
+
+        After the latter, call `finish` when its attempts are over.
+        """
         failure = self._failures.pop(target.instance_id)
         if self._breaker.openings == failure.openings_before:
             self.finish(failure.history, failed=True)
@@ -91,7 +94,7 @@ class DeferredFailures:
         return None, failure.history
 
     def finish(self, history: AttemptHistory, *, failed: bool) -> None:
-        """Let the next ID come; if this one has `failed`, the server is not to blame for it."""
+        """Let the next deferred ID come; if this one `failed`, the server is not to blame."""
         self._one_is_out = False
         if failed:
             self._breaker.forgive(history.counted)

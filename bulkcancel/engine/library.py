@@ -64,8 +64,8 @@ async def cancel_many(
             stats.count((result,))
             await into.send(result)
 
-    # The work runs in a task of its own: a generator left early is closed by whichever task
-    # comes by, and a task group must be left by the one that entered it.
+    # The work runs in a task of its own: a generator that is left early may be closed by any
+    # task, but a task group must be left by the task that entered it.
     work = asyncio.create_task(_run(engine, client.host, ids, forward, into))
     try:
         async for result in out:

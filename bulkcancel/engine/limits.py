@@ -24,7 +24,7 @@ _FORBIDDEN_FROM_START = 25
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much trouble a run puts up with; seconds, counts, `None` for no limit."""
+    """How much trouble a run tolerates before it stops; `None` is no limit."""
 
     max_outage_s: float = 600.0
     deadline_s: float | None = None
@@ -71,7 +71,7 @@ class RunMonitor:
         self._troubles = 0
         self._last_trouble = ""
         self._throttled_once = False
-        """Whether all the trouble so far is one answer that throttles."""
+        """Whether all the trouble so far is a single throttling answer, which is no outage."""
 
     @property
     def answered(self) -> bool:
@@ -135,7 +135,8 @@ class RunMonitor:
         """Count one finished ID; ask for a stop where there are too many failures."""
         if result.outcome in SUCCESSES or result.outcome is Outcome.INVALID:
             return
-        # In an outage no ID fails: they wait. And after this one there may be none for a while.
+        # A failed ID means that this is no outage: in one, IDs are deferred. And the success that
+        # would end the trouble may come late, as on a silent pipe.
         self._trouble_since = None
         if result.outcome in self._ok:
             self._tolerated += 1

@@ -78,7 +78,7 @@ class Stats:
         ]
 
     def figures(self) -> dict[str, object]:
-        """Return what a summary tells of them, by the keys of `--summary`."""
+        """Return the figures of a summary by their names; values are ready for JSON."""
         return {
             "outcomes": {str(word): n for word, n in sorted(self.outcomes.items())},
             "errors": self.grouped_errors(),

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 class Stop:
     """One place to ask a run to end; the first reason given is the one reported.
 
-    Asked once, nothing new is begun, what waits is woken and what is in flight may finish
-    within the grace. Asked to `cut`, requests in flight are abandoned as well.
+    Once asked, nothing new is begun, waits end at once, and requests in flight may finish
+    within the grace. With `cut` they are abandoned as well.
     """
 
     def __init__(self) -> None:

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from bulkcancel.inputs.lines import NumberedLines
 
 Row: TypeAlias = tuple[int, str, str | None]
-"""A data row: its line, its ID as a bare UUID, and `None`; or what stands there, and why not.
+"""A data row: its line, its ID as a bare UUID, `None`; or its line, the text there, the problem.
 
-The reason is `FILTERED` for a row that `--where` leaves out.
+The problem is `FILTERED` for a row that `--where` leaves out.
 """
 
 FILTERED = "left out by --where"
@@ -170,9 +170,9 @@ def names_ids(text: str) -> bool:
 def looks_like_header(cells: Sequence[str], id_index: int = 0) -> bool:
     """Return whether cells without an ID among them are names of columns, some of them of IDs.
 
-    That in the place of the ID is one of IDs; or half of them are and all are single words, also
-    where another delimiter stands between them. (A table's own names are known better: see
-    `is_header_again`.)
+    They are if the cell in the ID's place is a name for IDs; or if all names are single words,
+    also where another delimiter separates them, and half of them are names for IDs.
+    (`is_header_again` compares with the table's own names.)
     """
     in_place = cells[id_index] if id_index < len(cells) else ""
     if names_ids(in_place):

@@ -94,10 +94,9 @@ def _find_header(
     options: InputOptions,
     delimiters: str,
 ) -> int:
-    """Return which line of `head` is the header, or row, that comes first after any titles.
+    """Return the index in `head` of the first line after any titles: the header, or a row.
 
-    Lines are read into `head` only as far as is needed to tell: to the first that has the name
-    of the ID column, or an ID.
+    Reads lines into `head` only up to the first that has the ID column's name, or an ID.
     """
     numbered_column = options.column is not None and is_number(options.column)
     column = None if numbered_column else options.column
@@ -107,7 +106,7 @@ def _find_header(
         if parse_instance_id(_without_comment(text)) or any(
             parse_instance_id(cell) for cells in cut for cell in cells
         ):
-            # The line above is where the table begins, and where it is refused without a name.
+            # The table begins with the line above; if that names no ID column, it is refused there.
             is_table = _kind(head[above][1], name, options) == "table"
             return above if is_table and not numbered_column else 0
         if any(find_id_column([cell.strip() for cell in cells], column) for cells in cut):

@@ -77,9 +77,10 @@ def _is_sign_of_a_message(name: str) -> bool:
 
 
 def others_in(value: object, own: str, path: str = "") -> Iterator[str]:
-    """Yield the paths to what holds another ID than `own` and may be the instance's.
+    """Yield the paths of texts that hold another ID than `own` and may be the instance's.
 
-    Further in that is any; beside `own` the key must say so, or the value be a page's address.
+    Keys of models, users and parents are passed over. Inside nested objects and lists any other
+    text counts; at the top level only one whose key speaks of a run, or a page's address.
     """
     if isinstance(value, Object):
         for key, inner in value:
@@ -97,7 +98,8 @@ def others_in(value: object, own: str, path: str = "") -> Iterator[str]:
 def list_of_instances(pairs: Pairs, *, beside_an_id: bool) -> str | None:
     """Return the path, as `jq` takes it, of an array that holds instances; `None` without one.
 
-    Beside an `id`, which may be the list's own or an instance's, it must say so by its name.
+    If the object has an `id` as well, it may be an instance itself: then only an array counts
+    whose name, or a key in it, speaks of instances.
     """
     for path, value in pairs:
         if value.__class__ is not list:

@@ -25,7 +25,7 @@ class _Number(str):
     __slots__ = ()
 
 
-# `Any` is what JSON is; `_text` and `_scalar` narrow it.
+# Numbers stay as they are written: `--where` compares text, and 1.10 must not become 1.1.
 _DECODER = json.JSONDecoder(object_pairs_hook=Object, parse_int=_Number, parse_float=_Number)
 _CONSTANTS = {True: "true", False: "false", None: ""}
 ARRAY = "is a JSON array: give one object a line, as jq -c '.[]' does"

@@ -44,7 +44,7 @@ class Layout(NamedTuple):
     names: tuple[str, ...] = ()
     """The header's, normalised; none without one."""
     rivals: tuple[int, ...] = ()
-    """Columns that would rather hold the IDs than one called just `id`, should they hold any."""
+    """Other columns that may hold the instance's ID, if the ID column is called just `id`."""
 
 
 def headless_layout(first: Record, lines: NumberedLines, options: InputOptions) -> Layout | None:
@@ -73,7 +73,11 @@ def headless_layout(first: Record, lines: NumberedLines, options: InputOptions) 
 def headed_layout(
     first: Record, following: Iterator[Record], lines: NumberedLines, options: InputOptions
 ) -> Layout:
-    """Return the layout that a header gives."""
+    """Return the layout that a header gives.
+
+    Raises `InputError` unless it names one ID column and those of `--where`; `following` is read
+    only for that message.
+    """
     line, cells, _ = first
     names = [cell.strip() for cell in cells]
     if lines.guessed and not "".join(names).isascii():

@@ -44,8 +44,8 @@ def check_files(
     """Read every input to its end and return its targets, before anything is sent.
 
     An input is a path, a redirected standard input, which is not closed, or an ID by itself.
-    `on_progress` is told the bytes read and the bytes
-    there are in all, as far as known. Raises `InputError` with file and line.
+    `on_progress` is called with the bytes read and the bytes in all, as far as known. Raises
+    `InputError` with file and line.
     """
     checked = CheckedInput()
     progress = _Progress(sum(_size(i) for i in inputs), on_progress)

@@ -18,17 +18,17 @@ FLOOR_PER_S = 0.5
 _WARM_UP_PER_S = 400.0
 _WARM_UP_ANSWERS = 8  # answers to each doubling
 
-_HOLD_BELOW = 0.97
+_HOLD_BELOW = 0.97  # the hold, as a share of the rate that was measured
 _NEAR = 0.85  # of the goal: beyond it the climb waits for the hold to end
-_STEPS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.0)
+_STEPS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.0)  # of one probe after another, as shares of the pace
 _BEYOND_ANY_BURST = 20  # requests over the hold's rate that no bucket's burst explains
 
 _FIRST_HOLD_S = 0.5
 _HOLD_S = 3.0
 _HOLD_REQUESTS = 60
-_PATIENT_AFTER = 6  # failed probes
-_MOST_PATIENT = 4.0
-_PAUSES_PER_HOLD = 30
+_PATIENT_AFTER = 6  # failed probes; beyond them holds last longer ...
+_MOST_PATIENT = 4.0  # ... up to so many times as long
+_PAUSES_PER_HOLD = 30  # a hold lasts at least so many of the pauses that the server asks for
 _LONGEST_HOLD_S = 600.0
 
 _STAGE_S = 0.4
@@ -45,20 +45,25 @@ _REPORTED_CHANGE = 0.1
 class AdaptiveRate:
     """Lowers the pace when the server throttles, and raises it when it no longer does.
 
-    Where no limit is known a 429 cuts the pace to a half or, with many requests under way, to
-    less. Further ones in the same storm cut to the rate at which requests were accepted since it
-    began: a leaky or token bucket that refuses at both ends of a time has accepted just its limit
-    in between. Just under that the pace holds. After a cut it climbs to the rate it had by
-    halving the distance (binary increase, as in BIC: L. Xu, K. Harfoush, I. Rhee, 2004); beyond
-    that it probes after a hold, in steps that double, and a probe that is throttled returns to
-    the hold. Only requests sent after the last cut cut again, and the pace is raised only while
-    it is what holds requests back (as in Netflix' concurrency-limits). Latency is no signal: a
-    slow cancel is not an overload.
+    A storm is 429s that follow each other closely; the hold is a rate known to be allowed, and
+    also the time spent there.
 
-    Starts at the pacer's rate (fast ones after a warm-up of some answers, so that a distant
-    server is not flooded before its first answer) and stays between `FLOOR_PER_S` and
-    `ceiling_per_s`. Times are in the pacer's clock's seconds. `on_change` gets the new rate in
-    requests a second and the reason, as a clause, whenever the pace has moved by a tenth.
+    - Down: the first 429 of a storm cuts the pace to a half, or to less if many requests are in
+      flight. Further ones cut it to just under the rate at which requests were accepted since
+      the storm began: between two refusals a leaky or token bucket accepts just its limit.
+    - Up again: the pace climbs to the rate before the cut, halving the distance each time (binary
+      increase, as in BIC: L. Xu, K. Harfoush, I. Rhee, 2004).
+    - Beyond that: after a hold it probes in steps that double; a throttled probe returns to the
+      hold.
+
+    Requests sent before the last cut cannot cut again. The pace is raised only while it is what
+    limits the requests (as in Netflix' concurrency-limits). Latency is no signal: a slow cancel
+    is not an overload.
+
+    Starts at the pacer's rate, and above 400 a second with a warm-up, so that a distant server is
+    not flooded before its first answer; stays between `FLOOR_PER_S` and `ceiling_per_s`. Times
+    are seconds of the pacer's clock. `on_change` gets the new rate in requests a second and the
+    reason, as a clause, whenever the pace has changed by a tenth.
     """
 
     def __init__(

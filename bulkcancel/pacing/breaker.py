@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Callable
 
-# At 30 % of bad answers, ten in a row are bad once in 170,000; in an outage they take no time.
+# If 30 % of the answers are bad, ten in a row are bad once in 170,000; in an outage, very soon.
 THRESHOLD = 10
 
 _FIRST_WAIT_S = 1.0
@@ -21,12 +21,12 @@ _MAX_DOUBLINGS = 16
 
 
 class Breaker:
-    """Holds requests back while the server is in trouble, and lets one probe at a time find out.
+    """Holds requests back while the server is in trouble, and sends one probe at a time to test it.
 
-    `THRESHOLD` failures in a row, of whichever consumers, open it (M. Nygard, "Release It!").
-    The first probe goes a second later; after each that fails the wait doubles, up to half a
-    minute, give or take a quarter. Any success closes it. A probe of which nothing is heard for
-    `probe_lease_s`, which should exceed the timeout of one attempt, is given up for lost.
+    `THRESHOLD` failures in a row, of any consumers, open it (M. Nygard, "Release It!"). The
+    first probe goes a second later; after each that fails the wait doubles, up to 30 seconds,
+    plus or minus a quarter. Any success closes it. A probe without a result after
+    `probe_lease_s`, which should exceed the timeout of one attempt, counts as lost.
     Times are in the clock's seconds.
     """
 
@@ -114,7 +114,7 @@ class Breaker:
             self.streak = max(0, self.streak - failures)
 
     def on_abandoned(self, *, probe: bool) -> None:
-        """Let the next in line be the probe if it was not sent, or said nothing of the server."""
+        """Let the next request be the probe if this `probe` was not sent or showed nothing."""
         if probe and self.open:
             self._probe_at = self._clock()
             self._wake()

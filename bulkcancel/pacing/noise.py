@@ -6,13 +6,13 @@ _WINDOW_ANSWERS = 48
 _WINDOW_REFUSALS = 3
 _LONGEST_RUN = 100  # accepted in a row: more is no longer the same trouble
 _SHARE_ANSWERS = 64  # the share of refusals is taken over about so many answers
-_MOST_NOISE = 0.25
-_MARGIN = 0.02
-_GONE = 0.125
+_MOST_NOISE = 0.25  # a bigger share of refusals is never called noise
+_MARGIN = 0.02  # above twice the usual share and this, it is more than noise
+_GONE = 0.125  # of the usual share: below that the noise has ended
 
 
 class Noise:
-    """Notices that slowing down is in vain, as where others use up a limit shared with them.
+    """Notices when slowing down does not help, for example because others use up a shared limit.
 
     A limit at half of the pace or less refuses half of the requests or more, and none once the
     pace is below it. Where the pace was halved twice and each time about the same small share

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 HEADROOM = 0.995
-"""The part of the rate really used: a request delayed on its way meets the ones after it, and
-the server must still count no more than the ceiling."""
+"""The share of the rate that is used: requests delayed on their way arrive together with later
+ones, and even then the server must count no more than the ceiling."""
 
 _WINDOW_SLACK_S = 0.02
 _MIN_SLACK_S = 0.003

@@ -122,7 +122,7 @@ class Display:
 
     @contextmanager
     def reading(self) -> Iterator[Callable[[int, int], None] | None]:
-        """Show how much of the inputs is read; yield what to call with bytes read and in all."""
+        """Show reading progress; yield a callback for (bytes read, bytes in all), or `None`."""
         if not self._bars:
             yield None
             return

@@ -28,9 +28,9 @@ _ESCAPED = {ord(c): f"\\{ord(c):03o}" for c in " \t\n\\"}
 def replacing(path: Path) -> Iterator[BinaryIO]:
     """Yield a new file, mode 0600, that takes the place of `path` once the block ends well.
 
-    It is synced before and its name after, so that a power cut leaves the old file or the new.
-    Raises `OSError`, and then leaves `path` as it was, unless only the name could not be synced.
-    Call it for one `path` once at a time, and only for one that `is_replaceable`.
+    The file is synced before it is renamed and the directory after, so that a power cut leaves
+    the old file or the new one. Raises `OSError`; then `path` is as it was, unless only the
+    directory could not be synced. Only for a `path` that `is_replaceable`, and for one at a time.
     """
     temporary = path.with_name(f".{path.name}.rewrite")
     temporary.unlink(missing_ok=True)  # left by a killed process, or a link somebody put there

@@ -49,7 +49,7 @@ class ResultsStream:
         self._put(encode(results, self._form))
 
     def sync(self) -> None:
-        """Check that writing still makes sense."""
+        """Raise the `ResultsError` of an earlier write again, if there was one."""
         if self.failure is not None:
             raise self.failure
 
@@ -136,9 +136,10 @@ class ResultsFile(ResultsStream):
     def begin(self, sent: IdSet | None) -> None:
         """Repair, replace or make the file (mode 0600), and make its name survive a power cut.
 
-        Earlier rows of the IDs that are `sent` again are removed; if that is `None`, the rows of
-        all IDs that may be. Raises `OutputError` when the file cannot be opened, `ResultsError`
-        when the disk has no room.
+        Earlier rows of the IDs in `sent`, which are sent again, are removed. If `sent` is `None`
+        it is not known which these are, and the rows of all that may be sent again are removed.
+        Raises `OutputError` when the file cannot be opened, `ResultsError` when it cannot be
+        written.
         """
         if self.resumed is not None:
             repair(self._path, self.resumed, self._needed, sent)

@@ -188,9 +188,10 @@ def _note(resumed: Resumed, text: str) -> None:
 def repair(path: Path, resumed: Resumed, needed: Repair, sent: IdSet | None) -> None:
     """Prepare a results file for more rows; rewritten, atomically, only if a row is to be removed.
 
-    Rows of IDs that may be sent again but are not in `sent` stay, and are added to the outcomes
-    kept; if `sent` is `None`, which these are is not known, and none stays. Raises `ResultsError`
-    when it cannot be done, for lack of room for example, and then has removed no row.
+    Rows of IDs that may be sent again but are not in `sent` stay, and are counted in
+    `resumed.outcomes`; if `sent` is `None` it is not known which these are, and none stays.
+    Raises `ResultsError` when it cannot be done, for example on a full disk; then no row has been
+    removed.
     """
     form = resumed.form
     try:

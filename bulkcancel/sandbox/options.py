@@ -26,7 +26,7 @@ else:
 
 
 class SandboxOptions(BaseModel):
-    """How the sandbox behaves; raises `ValueError` with the fix for a value that makes no sense.
+    """How the sandbox behaves; raises `ValueError`, or `UsageError` for a text that is no duration.
 
     An answer takes `latency_s` plus or minus up to `jitter_s`, never less than nothing. Up to a
     tenth of a second's worth of `rate_limit_per_s` may come at once. Half of the errors (500, 502,
