@@ -1,9 +1,5 @@
 """Flags to a run, a run to an exit code."""
 
-from __future__ import annotations
-
 from bulkcancel.cli.process import SIGNALS
 
-__all__ = [
-    "SIGNALS",
-]
+__all__ = ["SIGNALS"]

@@ -1,7 +1,5 @@
 """One call out, a checked answer or a named fault back; HTTP is known here only."""
 
-from __future__ import annotations
-
 from bulkcancel.domo.address import SANDBOX, base_url_of, host_of
 from bulkcancel.domo.answers import Answer
 from bulkcancel.domo.client import DomoClient

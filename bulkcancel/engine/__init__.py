@@ -1,7 +1,5 @@
 """Exactly one result for every target; knows no file, flag or screen."""
 
-from __future__ import annotations
-
 from bulkcancel.engine.engine import (
     DEFAULT_ATTEMPTS,
     DEFAULT_CONCURRENCY,

@@ -1,7 +1,5 @@
 """Files and pipes in, distinct targets out."""
 
-from __future__ import annotations
-
 from bulkcancel.inputs.columns import Condition, InputOptions, quoted
 from bulkcancel.inputs.lines import STDIN
 from bulkcancel.inputs.pipe import ThreadedIterator, read_chunks

@@ -1,7 +1,5 @@
 """What a person, a log or a monitor sees; decides nothing."""
 
-from __future__ import annotations
-
 from bulkcancel.reporting.display import Display, DisplayOptions
 from bulkcancel.reporting.finish import Finish, finish_command
 from bulkcancel.reporting.log import make_logger

@@ -1,7 +1,5 @@
 """The results file: whole, locked, resumable, readable."""
 
-from __future__ import annotations
-
 from bulkcancel.results.atomic import (
     descriptor_of,
     is_replaceable,
