@@ -34,9 +34,7 @@ def cell(text: str) -> str:
 
     A leading `= + - @`, TAB or CR gets an apostrophe before it (OWASP, CSV Injection).
     """
-    if text and text[0] in _FORMULA:
-        return "'" + visible(text)
-    return visible(text)
+    return ("'" if text[:1] in _FORMULA else "") + visible(text)
 
 
 def shorten(text: str, limit: int = 200) -> str:

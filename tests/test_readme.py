@@ -18,7 +18,7 @@ import pytest
 
 import bulkcancel as bulkcancel_package
 from bulkcancel.cli.app import run_cli
-from bulkcancel.sandbox.server import Sandbox, SandboxOptions
+from bulkcancel.sandbox import Sandbox, SandboxOptions
 from tests.bench import __main__ as bench
 from tests.support.processes import bulkcancel, environment, write_ids
 from tests.support.runs import make_ids

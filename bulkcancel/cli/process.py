@@ -83,7 +83,7 @@ class Signals:
 
     def let_finish(self) -> None:
         """Ignore one signal from now on: the run is over and only its summary is left to show."""
-        self._on_signal = _ignore
+        self._on_signal = lambda _reason, _second: None
         self._within_s = None
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:
@@ -111,10 +111,6 @@ class Signals:
     def _raise_kept(self) -> None:
         if self._kept is not None:
             raise self._kept
-
-
-def _ignore(_reason: InterruptedRunError, _second: bool) -> None:  # noqa: FBT001
-    """Do nothing."""
 
 
 SIGNALS = Signals()

@@ -147,7 +147,7 @@ class RunCommand:
 
     def _check_count(self, inputs: Inputs) -> None:
         expected = self._settings.expect_count
-        if expected is not None and not inputs.is_open and inputs.listed != expected:
+        if expected is not None and not inputs.has_pipe and inputs.listed != expected:
             raise InputError(
                 f"the input lists {inputs.listed:,} distinct IDs, not the {expected:,} of "
                 "--expect-count: nothing was sent"
@@ -231,7 +231,7 @@ class RunCommand:
             started_at=self._started_at,
             seconds=time.monotonic() - self._began,
         )
-        if inputs.is_open:
+        if inputs.has_pipe:
             for note in inputs.notes[self._notes_told :]:  # a pipe's, known once it was read
                 self._display.say(visible(note))
             if not summary.rows_in and not error:

@@ -74,7 +74,7 @@ class Inputs:
             self._note_if_all_are_left_out()
 
     @property
-    def is_open(self) -> bool:
+    def has_pipe(self) -> bool:
         """Whether a pipe is among the inputs, so that nothing is known of the whole."""
         return self._pipe is not None
 
@@ -86,7 +86,7 @@ class Inputs:
     @property
     def to_cancel(self) -> int | None:
         """How many IDs are to be sent; `None` while a pipe is open."""
-        return None if self.is_open else self._not_done - self.beyond_limit
+        return None if self.has_pipe else self._not_done - self.beyond_limit
 
     @property
     def beyond_limit(self) -> int:
@@ -106,7 +106,7 @@ class Inputs:
         """
         self._resumed = resumed
         self.invalid = [row for row in self.invalid if not resumed.take_invalid(row.text)]
-        limit = None if self.is_open else self._limit
+        limit = None if self.has_pipe else self._limit
         self._not_done, sent_again = 0, IdSet()
         for target in self._due():
             packed = pack(target.instance_id)
@@ -115,7 +115,7 @@ class Inputs:
                     break
                 sent_again.add(packed)
             self._not_done += 1
-        if len(resumed.again_ids) and not self.is_open:
+        if len(resumed.again_ids) and not self.has_pipe:
             self.sent_again = sent_again
         rows_done = len(self._checked.invalid) - len(self.invalid)
         self.already_done = rows_done + len(self._checked) - self._not_done

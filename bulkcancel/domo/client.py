@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     from bulkcancel.domo.connection import Pace
 
 _CONNECT_TIMEOUT_S = 10.0
-_NAMES_HOLD_S = 300
+_DNS_CACHE_S = 300
 _TOKEN = re.compile(r"[\x21-\x7e]+")
 _NO_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE})
 # Raised by aiohttp while a connection is made; whatever else it raises came after that.
@@ -134,7 +134,7 @@ class DomoClient:
             connector=PacedConnector(
                 limit=self._max_connections,
                 ssl=tls,
-                ttl_dns_cache=_NAMES_HOLD_S,  # a look-up in mid-run may stall
+                ttl_dns_cache=_DNS_CACHE_S,  # a look-up in mid-run may stall
                 resolver=aiohttp.ThreadedResolver(),
                 socket_factory=open_socket,
                 force_close=not keep_alive,
@@ -187,7 +187,7 @@ class DomoClient:
                     latency_s=time.monotonic() - started,
                 ) from None
             raise
-        except (AttemptError, aiohttp.ClientError, OSError, ssl.SSLError, ValueError) as error:
+        except (AttemptError, aiohttp.ClientError, OSError, ValueError) as error:
             fault = _translate(error, fresh=context.fresh)
             fault.message = shorten(visible(redact(fault.message, self._token)))
             fault.latency_s = time.monotonic() - started

@@ -255,22 +255,18 @@ class Canceller:
             self._breaker.on_success(sent_at)
         else:
             self._breaker.on_abandoned(probe=probe)
-        if answered:
-            self._record_pace(verdict, sent_at)
-
-    def _record_success(self, sent_at: float) -> None:
-        self._breaker.on_success(sent_at)
-        self._monitor.on_success()
-        self._adaptive.on_success(sent_at, time.monotonic())
-
-    def _record_pace(self, verdict: Verdict, sent_at: float) -> None:
         if verdict.throttled:
             self._stats.throttled += 1
             self._adaptive.on_throttled(
                 sent_at, time.monotonic(), verdict.pause_s, outage=self._breaker.open
             )
-        else:
+        elif answered:
             self._adaptive.on_success(sent_at, time.monotonic())
+
+    def _record_success(self, sent_at: float) -> None:
+        self._breaker.on_success(sent_at)
+        self._monitor.on_success()
+        self._adaptive.on_success(sent_at, time.monotonic())
 
     def _wait_before_retry_s(self, step: Next, history: AttemptHistory) -> float | None:
         """Count a failed attempt; return the seconds until the next, `None` if none is left."""

@@ -56,7 +56,7 @@ class DeferredFailures:
         self._attempts = attempts
         self._queue: deque[Target] = deque()
         self._failures: dict[str, _DeferredFailure] = {}
-        self._one_is_out = False
+        self._retrying = False
 
     def __bool__(self) -> bool:
         return bool(self._failures)
@@ -76,9 +76,9 @@ class DeferredFailures:
 
     def next(self, *, idle: bool) -> Target | None:
         """Return an ID to go on with: after a success, or when `idle`: no new target is there."""
-        if not self._queue or self._one_is_out or (self._breaker.streak and not idle):
+        if not self._queue or self._retrying or (self._breaker.streak and not idle):
             return None
-        self._one_is_out = True
+        self._retrying = True
         return self._queue.popleft()
 
     def decide(self, target: Target) -> tuple[CancelResult | None, AttemptHistory | None]:
@@ -95,7 +95,7 @@ class DeferredFailures:
 
     def finish(self, history: AttemptHistory, *, failed: bool) -> None:
         """Let the next deferred ID come; if this one `failed`, the server is not to blame."""
-        self._one_is_out = False
+        self._retrying = False
         if failed:
             self._breaker.forgive(history.counted)
 

@@ -118,11 +118,9 @@ class _Reader:
 
     def _row_of(self, line: int, value: object) -> Row:
         text, problem = _text(value)
-        return (
-            row_of(line, text, self._lines, self._options)
-            if problem is None
-            else (line, text, problem)
-        )
+        if problem is not None:
+            return line, text, problem
+        return row_of(line, text, self._lines, self._options)
 
     def _refuse_list(self, line: int, pairs: Pairs, *, beside_an_id: bool) -> None:
         path = list_of_instances(pairs, beside_an_id=beside_an_id)

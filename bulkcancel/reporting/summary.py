@@ -87,17 +87,13 @@ class Summary:
             "seconds": round(self.seconds, 3),
         }
 
-    def as_json(self) -> str:
-        """Return one JSON object, indented, with a final line end."""
-        return json.dumps(self.as_dict(), indent=2) + "\n"
-
 
 def write_summary(path: str, summary: Summary) -> None:
     """Write the summary as JSON: a plain file is replaced whole, all else is written in place.
 
     `-` is standard output. Raises `UsageError`.
     """
-    target, data = Path(path), summary.as_json().encode()
+    target, data = Path(path), f"{json.dumps(summary.as_dict(), indent=2)}\n".encode()
     try:
         if path == "-":
             write_all(1, data)

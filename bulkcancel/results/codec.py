@@ -79,10 +79,8 @@ def format_of(path: str, asked: str) -> Format:
 
 def encode(results: Sequence[CancelResult], form: Format) -> bytes:
     """Return one whole line for each result, each ended by a line feed and holding no other."""
-    return _csv(results) if form is Format.CSV else _jsonl(results)
-
-
-def _csv(results: Sequence[CancelResult]) -> bytes:
+    if form is Format.JSONL:
+        return b"".join(map(_json_line, results))
     return "".join(map(_csv_line, results)).encode("utf-8", "backslashreplace")
 
 
@@ -113,10 +111,6 @@ _cached = lru_cache(maxsize=4096)(_quoted)
 def _known(text: str | None) -> str:
     """Return the cell of a text that is likely to come again; long ones are not cached."""
     return _cached(text) if text is None or len(text) < _LONG else _quoted(text)
-
-
-def _jsonl(results: Sequence[CancelResult]) -> bytes:
-    return b"".join(map(_json_line, results))
 
 
 def _json_line(r: CancelResult) -> bytes:

@@ -142,14 +142,11 @@ class FileLock:
             os.close(descriptor)
 
     def release(self) -> None:
-        """Release the lock and remove its file; harmless when called again."""
+        """Release the lock and, where that can be done, remove its file; harmless when repeated."""
         if self._descriptor < 0:
             return
         descriptor, self._descriptor = self._descriptor, -1
-        if sys.platform == "win32":
-            os.close(descriptor)
-            return
-        self._path.unlink(
-            missing_ok=True
-        )  # first: a run that waits for it must see that it is stale
+        if sys.platform != "win32":
+            # First: a run that waits for the lock must see that this file is stale.
+            self._path.unlink(missing_ok=True)
         os.close(descriptor)

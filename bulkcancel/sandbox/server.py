@@ -16,12 +16,11 @@ from aiohttp import web
 
 from bulkcancel.errors import UsageError
 from bulkcancel.sandbox.api import Answer, WorkflowApi, problem, server_error
-from bulkcancel.sandbox.options import SandboxOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Sandbox", "SandboxOptions"]
+    from bulkcancel.sandbox.options import SandboxOptions
 
 _HOST: Final = "127.0.0.1"
 _TOKEN_HEADER: Final = "X-DOMO-Developer-Token"  # noqa: S105 - its name, not its value
