@@ -68,13 +68,16 @@ class LimitError(StoppedError):
     """
 
     def __init__(self, before: str, limit: str, after: str = "") -> None:
-        super().__init__(f"{before}{limit}{after}")
+        super().__init__(before, limit, after)
         self.limit = limit
-        self._before, self._after = before, after
+
+    def __str__(self) -> str:
+        return "".join(self.args)
 
     def called(self, name: str) -> StoppedError:
         """Return the same sentence with another name for the limit, such as a flag's."""
-        return StoppedError(f"{self._before}{name}{self._after}")
+        before, _, after = self.args
+        return StoppedError(f"{before}{name}{after}")
 
 
 class ResultsError(BulkcancelError):

@@ -9,14 +9,9 @@ from typing import TYPE_CHECKING
 import cyclopts
 
 from bulkcancel.cli.mistakes import sentence_of
+from bulkcancel.cli.process import hold_standard_descriptors
 from bulkcancel.cli.settings_sources import PREFIX
 from bulkcancel.errors import CRASHED, BulkcancelError, InterruptedRunError, fault_of
-from bulkcancel.reporting import (
-    hold_standard_descriptors,
-    logs_are_json,
-    make_logger,
-    stderr_console,
-)
 from bulkcancel.text import visible
 from bulkcancel.version import VERSION
 
@@ -79,6 +74,8 @@ def _drop_stdout() -> None:
 
 def _refuse(message: str, code: int, arguments: Sequence[str]) -> None:
     """Tell why a command line is not carried out: as an event where its logs would be JSON."""
+    from bulkcancel.reporting import logs_are_json, make_logger  # noqa: PLC0415 - as below
+
     if arguments[:1] != ["run"] or not logs_are_json(_log_format(arguments)):
         _complain(message)
         return
@@ -102,4 +99,6 @@ def _complain(message: str) -> None:
 
 
 def _say(line: str) -> None:
+    from bulkcancel.reporting import stderr_console  # noqa: PLC0415 - `--help` need not load it
+
     stderr_console().print(visible(line), markup=False, soft_wrap=True)

@@ -117,6 +117,18 @@ SIGNALS = Signals()
 """Those of this process: the one thing here that is global, because signals are."""
 
 
+def hold_standard_descriptors() -> None:
+    """Open descriptors 0, 1 and 2 to the null device where they are closed.
+
+    Else the results file could get such a number, and messages would be written into it.
+    """
+    while True:
+        descriptor = os.open(os.devnull, os.O_RDWR)
+        if descriptor > 2:
+            os.close(descriptor)
+            return
+
+
 def loop_options(name: str) -> dict[str, bool]:
     """Return anyio's options for the event loop called `auto`, `asyncio` or `uvloop`.
 

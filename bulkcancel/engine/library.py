@@ -19,7 +19,7 @@ from bulkcancel.engine.engine import (
 from bulkcancel.engine.events import SilentObserver
 from bulkcancel.engine.stats import Stats
 from bulkcancel.engine.stop import Stop
-from bulkcancel.errors import UsageError
+from bulkcancel.errors import LimitError, UsageError
 from bulkcancel.ids import IdSet, PageHost, pack
 from bulkcancel.models import CancelResult, InvalidRow, Target
 from bulkcancel.text import shorten
@@ -71,6 +71,8 @@ async def cancel_many(
         async for result in out:
             yield result
         await work
+        if isinstance(stop.reason, LimitError):  # of no argument: only `max_outage_s` is set here
+            raise stop.reason.called("ten minutes")
         if stop.reason is not None:
             raise stop.reason
     finally:

@@ -100,7 +100,7 @@ class _Reader:
         if where and not all(c.holds(self._scalar(line, pairs, names, c)) for c in where):
             return line, "", FILTERED
         if not found or (is_bare and self._named):
-            wanted = options.column or next(iter(self._named), "instanceId")
+            wanted = options.column or min(self._named, default="instanceId")
             return line, "", f'no "{wanted}" in this object; its keys are {quoted(names) or "none"}'
         if is_bare and len(found) == 1:
             self._refuse_envelope(line, text, value, pairs[found[0]])

@@ -8,7 +8,6 @@ from bulkcancel.reporting.progress import Gauge
 from bulkcancel.reporting.summary import Summary
 from bulkcancel.reporting.terminal import (
     confirm,
-    hold_standard_descriptors,
     is_interactive,
     logs_are_json,
     stderr_console,
@@ -24,7 +23,6 @@ __all__ = [
     "Summary",
     "confirm",
     "finish_command",
-    "hold_standard_descriptors",
     "is_interactive",
     "logs_are_json",
     "make_logger",

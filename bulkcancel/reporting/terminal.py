@@ -43,18 +43,6 @@ class Stderr(io.TextIOBase):
         return sys.stderr.fileno()
 
 
-def hold_standard_descriptors() -> None:
-    """Open descriptors 0, 1 and 2 to the null device where they are closed.
-
-    Else the results file could get such a number, and messages would be written into it.
-    """
-    while True:
-        descriptor = os.open(os.devnull, os.O_RDWR)
-        if descriptor > 2:
-            os.close(descriptor)
-            return
-
-
 def stderr_console() -> Console:
     """Return the console on standard error; standard output is for results alone."""
     return Console(file=cast("TextIO", Stderr()), highlight=False, emoji=False)

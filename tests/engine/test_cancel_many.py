@@ -348,6 +348,21 @@ def test_a_host_that_cannot_be_reached_is_an_error(run: Run, unused_port: int) -
     run(main)
 
 
+def test_a_pause_that_is_too_long_is_told_without_names_that_are_not_there(run: Run) -> None:
+    """`StoppedError` itself: no argument sets how long an outage may be."""
+
+    async def main() -> None:
+        async with (
+            FaultyServer(lambda _i, _n: answers.limited("1209600")) as server,
+            _client(server) as client,
+        ):
+            with pytest.raises(StoppedError, match=r"what is left of ten minutes \(") as raised:
+                await anext(_work(make_ids(1), client))
+        assert type(raised.value) is StoppedError
+
+    run(main)
+
+
 def test_an_error_of_the_callers_own_iterable_comes_through(run: Run, server: FaultyServer) -> None:
     """It is the caller's exception itself, not one of a task group."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import pickle
 from email.utils import formatdate
 from time import time
 from typing import Any
@@ -63,6 +64,7 @@ def test_a_pause_that_the_run_cannot_wait_for_ends_it(
     assert "asks to be left alone for 1209600 s" in str(reason)
     assert f"what is left of {limit} (" in str(reason)
     assert str(reason.called("--it")) == str(reason).replace(limit, "--it")
+    assert str(pickle.loads(pickle.dumps(reason))) == str(reason)  # as between processes
     assert run.outcomes() == {Outcome.ACCEPTED: 5}
     assert len(server.requests) == 6
     assert run.stats.unanswered == 1
