@@ -24,7 +24,8 @@ _PAGE = re.compile(
     re.IGNORECASE,
 )
 _HEX_ALONE = re.compile(rf"{_HEX}{{32}}")
-_DOMAIN = ".domo.com"
+DOMAIN = ".domo.com"
+"""What the host names of Domo's instances end in."""
 _OUTER_SPACE = " \t\r\n\ufeff\xa0"
 
 is_plain_id = ANY_ID.fullmatch
@@ -65,7 +66,7 @@ class PageHost:
     def of_run(cls, host: str) -> PageHost:
         """Return that of a run against `host`: known if it is one of Domo's own."""
         name = host.partition("/")[0].partition(":")[0]
-        return cls(name if name.endswith(_DOMAIN) else None)
+        return cls(name if name.endswith(DOMAIN) else None)
 
     def read(self, text: str) -> tuple[str, str | None]:
         """Return the ID that `text` is and `None`; or what was read and why it is refused.

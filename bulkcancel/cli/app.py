@@ -1,22 +1,40 @@
-"""The command line: which command it is, and how its mistakes are told."""
+"""The command line: which command it is, and how its mistakes are told.
+
+Each mistake is a sentence with the fix, in no library's words; values are repeated only where they
+cannot be a token.
+"""
 
 from __future__ import annotations
 
 import os
+import shlex
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cyclopts
+from cyclopts import (
+    CoercionError,
+    MissingArgumentError,
+    RepeatArgumentError,
+    UnknownCommandError,
+    UnknownOptionError,
+    UnusedCliTokensError,
+)
+from pydantic import ValidationError
 
-from bulkcancel.cli.mistakes import sentence_of
 from bulkcancel.cli.process import hold_standard_descriptors
-from bulkcancel.cli.settings_sources import PREFIX
+from bulkcancel.cli.settings_sources import ALONE, PREFIX, closest, unknown_option
 from bulkcancel.errors import CRASHED, BulkcancelError, InterruptedRunError, fault_of
+from bulkcancel.reporting import logs_are_json, make_logger, stderr_console
 from bulkcancel.text import visible
 from bulkcancel.version import VERSION
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+
+    from cyclopts import CycloptsError, Token
+    from cyclopts.argument import Argument
 
 app = cyclopts.App(
     name="bulkcancel",
@@ -39,6 +57,14 @@ app.command(
 )
 
 _COMMANDS = ("run", "sandbox")
+_SWITCH = "is on or off: give it alone, or with =true or =false"
+_NEEDS: Mapping[object, str] = {
+    bool: _SWITCH,
+    "int_parsing": "needs a whole number",
+    "int_from_float": "needs a whole number",
+    "float_parsing": "needs a number",
+    "bool_parsing": _SWITCH,
+}
 
 
 def run_cli(arguments: Sequence[str]) -> int:
@@ -55,7 +81,7 @@ def run_cli(arguments: Sequence[str]) -> int:
         _refuse(str(error), error.exit_code, arguments)
         return error.exit_code
     except cyclopts.CycloptsError as error:
-        _refuse(sentence_of(error, _COMMANDS), 2, arguments)
+        _refuse(_sentence_of(error), 2, arguments)
         return 2
     except (BrokenPipeError, SystemExit):  # rich makes it a SystemExit
         # The reader of our output has gone; Python must not complain of that at exit.
@@ -74,8 +100,6 @@ def _drop_stdout() -> None:
 
 def _refuse(message: str, code: int, arguments: Sequence[str]) -> None:
     """Tell why a command line is not carried out: as an event where its logs would be JSON."""
-    from bulkcancel.reporting import logs_are_json, make_logger  # noqa: PLC0415 - as below
-
     if arguments[:1] != ["run"] or not logs_are_json(_log_format(arguments)):
         _complain(message)
         return
@@ -99,6 +123,70 @@ def _complain(message: str) -> None:
 
 
 def _say(line: str) -> None:
-    from bulkcancel.reporting import stderr_console  # noqa: PLC0415 - `--help` need not load it
-
     stderr_console().print(visible(line), markup=False, soft_wrap=True)
+
+
+def _sentence_of(error: CycloptsError) -> str:
+    """Return what is wrong and what would be right."""
+    help_of = f"see {' '.join(['bulkcancel', *(error.command_chain or ()), '--help'])}"
+    match error:
+        case UnknownCommandError(unused_tokens=[word, *more]):
+            return _unknown_command(word, more=bool(more))
+        case UnusedCliTokensError(command_chain=[*_, command]):
+            return f"bulkcancel {command} takes options alone: {help_of}"
+        case UnknownOptionError(token=token, argument_collection=known):
+            names = [name for argument in known for name in argument.names]
+            return unknown_option(token.keyword or token.value, names, help_of)
+        case MissingArgumentError(keyword=str(keyword)):
+            return f"{keyword} needs a value: {help_of}"
+        case RepeatArgumentError(token=token):
+            return f"{_named(token)} is given twice: give it once"
+        case CoercionError(token=token, target_type=kind) if token is not None:
+            return f"{_named(token)} {_NEEDS.get(kind, 'has a value that cannot be read')}"
+    cause = error.__cause__
+    if isinstance(cause, ValidationError) and error.argument is not None:
+        return "; ".join(_refusal(dict(e), error.argument) for e in cause.errors(include_url=False))
+    return f"the command line cannot be read: {help_of}"
+
+
+def _unknown_command(word: str, *, more: bool) -> str:
+    if word.startswith("-"):
+        hint = closest(word, ALONE) or f"options follow the command, {' or '.join(_COMMANDS)}"
+        return f"unknown option {word.partition('=')[0]}: {hint}"
+    hint = closest(word, _COMMANDS)
+    if not hint and _is_input(word):
+        hint = f"did you mean: {shlex.join(['bulkcancel', 'run', word])}{' …' if more else ''}"
+    return f"{word!r} is no command: {hint or 'there are ' + ' and '.join(_COMMANDS)}"
+
+
+def _is_input(word: str) -> bool:
+    """Return whether a word may have been meant as an input of `run`."""
+    try:
+        return "." in word or "/" in word or word.count("-") == 4 or Path(word).exists()
+    except (OSError, ValueError):
+        return False
+
+
+def _named(token: Token) -> str:
+    """Return the flag, the environment variable or the settings file's key that a value is from."""
+    return f"the settings file's {token.keyword}" if token.source == "file" else str(token.keyword)
+
+
+def _refusal(error: Mapping[str, object], argument: Argument) -> str:
+    """Return one of pydantic's complaints about the options that `argument` consists of."""
+    location, kind, limits = error["loc"], str(error["type"]), error.get("ctx")
+    name = str(location[0]) if isinstance(location, tuple) and location else ""
+    tokens = [t for each in argument.children if each.keys[-1] == name for t in each.tokens]
+    named = _named(tokens[0]) if tokens else ""
+    limits = limits if isinstance(limits, dict) else {}
+    if kind == "value_error":
+        said = str(error["msg"]).removeprefix("Value error, ")
+        return f"{named}: {said}" if named else said
+    if kind == "literal_error":
+        choices = str(limits["expected"]).replace("'", "")
+        return f"{named} may be {choices}"
+    if "ge" in limits or "le" in limits:
+        return f"{named} must be " + (
+            f"{limits['ge']} or more" if "ge" in limits else f"{limits['le']} or less"
+        )
+    return f"{named} {_NEEDS.get(kind, 'has a value that cannot be read')}"

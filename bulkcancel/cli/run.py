@@ -15,10 +15,9 @@ import cyclopts
 from cyclopts import Parameter
 
 from bulkcancel.cli.files import refuse_shared_files
-from bulkcancel.cli.mistakes import refuse_options
 from bulkcancel.cli.process import SIGNALS, loop_options
 from bulkcancel.cli.settings import RunSettings
-from bulkcancel.cli.settings_sources import from_environment_and_file
+from bulkcancel.cli.settings_sources import from_environment_and_file, refuse_options
 from bulkcancel.cli.sources import Inputs, open_inputs
 from bulkcancel.cli.token import SANDBOX_TOKEN, read_token
 from bulkcancel.cli.wiring import display_options_of, plan_of, policy_of, summary_of

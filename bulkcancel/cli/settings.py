@@ -13,6 +13,7 @@ from cyclopts import Group, Parameter
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, model_validator
 
 from bulkcancel.engine import DEFAULT_ATTEMPTS, DEFAULT_CONCURRENCY, DEFAULT_RATE_PER_S
+from bulkcancel.inputs import Format  # noqa: TC001 - pydantic reads the annotations
 from bulkcancel.models import SENT_AGAIN, Outcome
 from bulkcancel.quantities import (
     MaxFailures,
@@ -98,8 +99,8 @@ class RunSettings(BaseModel):
     column: Annotated[str | None, Parameter(group=_INPUT)] = Field(
         None, description="Name of the column that holds the instance IDs (or its number)."
     )
-    format: Annotated[Literal["auto", "csv", "tsv", "jsonl", "lines"], Parameter(group=_INPUT)] = (
-        Field("auto", description="How the inputs are written.")
+    format: Annotated[Format, Parameter(group=_INPUT)] = Field(
+        "auto", description="How the inputs are written."
     )
     encoding: Annotated[str | None, Parameter(group=_INPUT)] = Field(
         None, description="Their text encoding, if not UTF-8 or UTF-16 with a BOM."

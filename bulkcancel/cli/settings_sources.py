@@ -1,4 +1,7 @@
-"""Settings from the environment and from a settings file, under those given as flags."""
+"""Settings from the environment and from a settings file, under those given as flags.
+
+A name that no option has is refused, wherever it stands.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +26,7 @@ PREFIX = "BULKCANCEL_"
 _COMMA_LISTS = frozenset({"ok", "again"})
 _LISTS = _COMMA_LISTS | {"where"}
 _INSTANCE = "DOMO_INSTANCE"
+ALONE = ("--help", "--version")
 _RIVALS = (
     frozenset({"instance", "base_url", "sandbox"}),
     frozenset({"resume", "overwrite"}),
@@ -66,6 +70,27 @@ def from_environment_and_file(
             values = [",".join(values)] if values else []
         if name not in taken:
             _fill(argument, values, keyword=key, source="file")
+
+
+def refuse_options(inputs: Iterable[str], settings: Iterable[str]) -> None:
+    """Raise `UsageError` if an input is an option that does not exist: `-x` may be a file."""
+    for word in inputs:
+        if word.startswith("-") and word != "-":
+            known = [f"--{name.replace('_', '-')}" for name in settings]
+            hint = "see bulkcancel run --help (a file of that name: put ./ before it)"
+            raise UsageError(unknown_option(word, known, hint))
+
+
+def unknown_option(word: str, known: Iterable[str], help_of: str) -> str:
+    """Return what to say of an option that does not exist, without its value."""
+    name = word.partition("=")[0] if word.startswith("--") else word[:2]
+    return f"unknown option {name}: {closest(name, [*known, *ALONE]) or help_of}"
+
+
+def closest(word: str, known: Iterable[str]) -> str:
+    """Ask whether the known name that is most like `word` was meant; empty if none is like it."""
+    close = difflib.get_close_matches(word, list(known), 1, 0.7)
+    return f"did you mean {close[0]}?" if close else ""
 
 
 def settings_variables() -> list[str]:

@@ -1,4 +1,4 @@
-"""One call out, a checked answer or a named fault back; HTTP is known here only."""
+"""One call out, a checked answer or a named fault back: of a run, it alone knows HTTP's library."""
 
 from bulkcancel.domo.address import SANDBOX, base_url_of, host_of
 from bulkcancel.domo.answers import Answer

@@ -8,10 +8,10 @@ import re
 from yarl import URL
 
 from bulkcancel.errors import UsageError
+from bulkcancel.ids import DOMAIN
 from bulkcancel.text import visible
 
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
-_DOMAIN = ".domo.com"
 SANDBOX = "sandbox"
 """What the results' `host` column holds for the embedded sandbox."""
 
@@ -31,12 +31,12 @@ def base_url_of(instance: str | None, base_url: str | None) -> str:
         raise UsageError(
             "no Domo instance given: pass instance='acme' (for acme.domo.com) or base_url"
         )
-    return f"https://{_checked_instance(instance)}{_DOMAIN}"
+    return f"https://{_checked_instance(instance)}{DOMAIN}"
 
 
 def _checked_instance(text: str) -> str:
     name = text.strip().lower().removeprefix("https://")
-    name = name.removesuffix("/").removesuffix(_DOMAIN)
+    name = name.removesuffix("/").removesuffix(DOMAIN)
     if not name.isascii() or not _LABEL.fullmatch(name):
         raise UsageError(
             f"the instance {visible(text)!r} is not a name such as acme or acme.domo.com"
@@ -69,7 +69,7 @@ def _checked_base_url(text: str) -> str:
     base_url = str(url).rstrip("/")
     if host_of(base_url) == SANDBOX:
         raise UsageError(
-            f"the results of {shown!r} could not be told from those of --sandbox: give the host "
+            f"the results of {shown!r} could not be told from those of the sandbox: give the host "
             "name in full"
         )
     return base_url

@@ -1,6 +1,6 @@
 """Files and pipes in, distinct targets out."""
 
-from bulkcancel.inputs.columns import Condition, InputOptions, quoted
+from bulkcancel.inputs.columns import Condition, Format, InputOptions, quoted
 from bulkcancel.inputs.lines import STDIN
 from bulkcancel.inputs.pipe import ThreadedIterator, read_chunks
 from bulkcancel.inputs.reader import Argument, check_files, stream
@@ -11,6 +11,7 @@ __all__ = [
     "Argument",
     "CheckedInput",
     "Condition",
+    "Format",
     "InputOptions",
     "ThreadedIterator",
     "check_files",

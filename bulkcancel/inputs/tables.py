@@ -131,7 +131,7 @@ def _records(
 
 
 class _Feed:
-    """Hands the csv module the line at hand, then as many more as its record needs."""
+    """Hands the csv module the current line, then as many more as its record needs."""
 
     def __init__(self, numbered: Iterator[tuple[int, str]]) -> None:
         self.first: str | None = None

@@ -63,7 +63,7 @@ def test_what_results_call_a_server(base_url: str, host: str) -> None:
 
 def test_no_server_is_called_as_the_sandbox_is() -> None:
     """Else a rehearsal's rows would be taken for the real thing; with a port they are not."""
-    with pytest.raises(UsageError, match="--sandbox"):
+    with pytest.raises(UsageError, match="could not be told from those of the sandbox"):
         base_url_of(None, "https://Sandbox/")
     assert host_of(base_url_of(None, "https://sandbox:8443")) == "sandbox:8443"
     assert host_of(base_url_of("sandbox", None)) == "sandbox.domo.com"

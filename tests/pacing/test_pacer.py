@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from bisect import bisect_left
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
@@ -14,7 +14,7 @@ from bulkcancel.pacing.pacer import HEADROOM, Pacer
 from tests.support.virtual_time import now, run, stall
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
 
 async def _send(pacer: Pacer, sent: list[float], count: int) -> None:
@@ -246,8 +246,8 @@ def test_a_cancelled_waiter_leaves_its_slot(granted: bool) -> None:
     assert took_s == pytest.approx(1.2 if granted else 1 / HEADROOM, abs=0.01)
 
 
-def test_a_slot_given_in_the_moment_of_cancellation_is_not_lost() -> None:
-    """A task that is cancelled after its slot was given hands the slot on."""
+def _behind_a_cancelled_one(meanwhile: Callable[[Any], Awaitable[None]]) -> tuple[list[str], float]:
+    """Return what went, and when, behind a waiter that is cancelled after `meanwhile`."""
 
     async def main() -> tuple[list[str], float]:
         pacer = Pacer(1, clock=now)
@@ -258,13 +258,22 @@ def test_a_slot_given_in_the_moment_of_cancellation_is_not_lost() -> None:
             waiting = pacer.acquire()
             future = waiting.send(None)
             tasks.start_soon(_send_one, pacer, sent, "b")
-            await anyio.sleep(1.01)
-            assert future.done()
+            await meanwhile(future)
             with pytest.raises(asyncio.CancelledError):
                 waiting.throw(asyncio.CancelledError())
         return sent, now() - started
 
-    sent, took_s = run(main)
+    return run(main)
+
+
+def test_a_slot_given_in_the_moment_of_cancellation_is_not_lost() -> None:
+    """A task that is cancelled after its slot was given hands the slot on."""
+
+    async def given(future: asyncio.Future[None]) -> None:
+        await anyio.sleep(1.01)
+        assert future.done()
+
+    sent, took_s = _behind_a_cancelled_one(given)
     assert sent == ["b"]
     assert took_s == pytest.approx(1.01, abs=0.01)
 
@@ -272,23 +281,12 @@ def test_a_slot_given_in_the_moment_of_cancellation_is_not_lost() -> None:
 def test_a_slot_is_not_given_to_a_task_about_to_be_cancelled() -> None:
     """A waiter cancelled in the very moment it is due does not hold up the one behind it."""
 
-    async def main() -> tuple[list[str], float]:
-        pacer = Pacer(1, clock=now)
-        started = now()
-        pacer.try_acquire()
-        sent: list[str] = []
-        async with anyio.create_task_group() as tasks:
-            waiting = pacer.acquire()
-            future = waiting.send(None)
-            tasks.start_soon(_send_one, pacer, sent, "b")
-            await anyio.sleep(0.1)
-            future.cancel()
-            await anyio.sleep(1)
-            with pytest.raises(asyncio.CancelledError):
-                waiting.throw(asyncio.CancelledError())
-        return sent, now() - started
+    async def cancelled(future: asyncio.Future[None]) -> None:
+        await anyio.sleep(0.1)
+        future.cancel()
+        await anyio.sleep(1)
 
-    sent, took_s = run(main)
+    sent, took_s = _behind_a_cancelled_one(cancelled)
     assert sent == ["b"]
     assert took_s == pytest.approx(1.1, abs=0.01)
 
