@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,7 +29,6 @@ from bulkcancel.cli.settings_sources import ALONE, PREFIX, closest, unknown_opti
 from bulkcancel.errors import CRASHED, BulkcancelError, InterruptedRunError, fault_of
 from bulkcancel.reporting import logs_are_json, make_logger, stderr_console
 from bulkcancel.text import visible
-from bulkcancel.version import VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -42,7 +42,7 @@ app = cyclopts.App(
     help_epilogue="Exit codes: 0 every ID succeeded, 1 some failed, 2 bad usage or input (nothing "
     "was sent), 3 token refused, 4 stopped early, 5 results could not be written, 6 another run "
     "holds the results file, 129/130/143 stopped by a signal.",
-    version=VERSION,
+    version=lambda: str(import_module("bulkcancel.version").VERSION),  # help need not look it up
     version_flags=["--version"],
     result_action="return_value",
 )
