@@ -55,6 +55,8 @@ class Target(NamedTuple):
     instance_id: str
     source: str
     """`FILE:LINE`, `-:LINE` for standard input, `argument:N` for an argument, empty from Python."""
+    failed_before: bool = False
+    """Whether the results file that this run goes on with has it as failed."""
 
 
 @dataclass(frozen=True, slots=True)

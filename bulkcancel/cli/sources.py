@@ -141,7 +141,7 @@ class Inputs:
             for target in self._checked:
                 packed = pack(target.instance_id)
                 if packed not in done and (packed in again) is failed_before:
-                    yield target
+                    yield self._known(target)
 
     async def _listed_and_piped(
         self, pipe: Iterator[Target | InvalidRow]
@@ -161,9 +161,9 @@ class Inputs:
                 again.add(pack(item.instance_id), int(item.source.rpartition(":")[2]))
             elif left > 0:
                 left -= 1
-                yield item
+                yield self._known(item)
         for target in islice(again, left):
-            yield target
+            yield self._known(target)
         self._note_if_all_are_left_out()
 
     def _is_done(self, item: Target | InvalidRow) -> bool:
@@ -175,6 +175,13 @@ class Inputs:
 
     def _has_failed(self, target: Target) -> bool:
         return self._resumed is not None and pack(target.instance_id) in self._resumed.again_ids
+
+    def _known(self, target: Target) -> Target:
+        """Return the target with what the resumed results file says of it."""
+        failed = self._resumed.failed_ids if self._resumed is not None else ()
+        if failed and pack(target.instance_id) in failed:
+            return target._replace(failed_before=True)
+        return target
 
     def _note_if_all_are_left_out(self) -> None:
         if self.counts.filtered and self.counts.filtered == self.counts.rows:

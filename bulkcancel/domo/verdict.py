@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from bulkcancel.domo.faults import (
     AttemptError,
+    ConnectFailedError,
     IdleConnectionClosedError,
     NoDescriptorsError,
     TlsFailedError,
@@ -62,6 +63,8 @@ class Verdict:
     """Whether the server says that there are too many requests."""
     pause_s: float | None = None
     """For how long it then asks to be left alone."""
+    at_first: str = ""
+    """Why a run ends if this is the first that it hears; empty where it goes on."""
 
 
 @lru_cache(maxsize=64)
@@ -112,7 +115,12 @@ def _trouble(answer: Answer) -> Verdict | None:
         return _again(ErrorCode.SERVER_ERROR, answer)
     if 300 <= status < 400:
         hint = ": redirects are never followed; check the instance name or the base URL"
-        return _again(ErrorCode.UNEXPECTED_REDIRECT, answer, hint, stranger=True)
+        at_first = (
+            f"the address answers with a redirect (HTTP {status}), which is never followed: check "
+            "the instance name or the base URL"
+        )
+        verdict = _again(ErrorCode.UNEXPECTED_REDIRECT, answer, hint, stranger=True)
+        return replace(verdict, at_first=at_first)
     if status == 407:
         hint = ": a proxy on the way wants a login"
         return _again(ErrorCode.BAD_RESPONSE, answer, hint, stranger=True)
@@ -131,7 +139,11 @@ def judge_fault(fault: AttemptError) -> Verdict:
         return Verdict(Next.RETRY_FREE, Outcome.FAILED, error, ambiguous=True)
     if isinstance(fault, NoDescriptorsError):
         return Verdict(Next.WAIT_LOCAL, Outcome.FAILED, error)
-    return Verdict(Next.RETRY, Outcome.FAILED, error, transient=True, ambiguous=fault.ambiguous)
+    verdict = Verdict(Next.RETRY, Outcome.FAILED, error, transient=True, ambiguous=fault.ambiguous)
+    if not isinstance(fault, ConnectFailedError):
+        return verdict
+    at_first = f"{fault.message}: check the instance name, the address and the network"
+    return replace(verdict, at_first=at_first)
 
 
 def _again(

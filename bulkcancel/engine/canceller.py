@@ -1,11 +1,8 @@
-"""Takes one ID to its result: waits for breaker and pacer, attempts it, and retries it."""
+"""One attempt of one ID, and what follows from it: its result, or another turn in the queue."""
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
-
-import anyio
 
 from bulkcancel.domo import (
     Answer,
@@ -17,56 +14,55 @@ from bulkcancel.domo import (
     judge_fault,
     outcome_of,
 )
-from bulkcancel.engine.deferred import AttemptHistory
-from bulkcancel.engine.result_factory import bug_result, result_of
+from bulkcancel.engine.retries import Retry
 from bulkcancel.errors import BulkcancelError
-from bulkcancel.pacing import full_jitter
+from bulkcancel.pacing import equal_jitter
 
 if TYPE_CHECKING:
     import random
+    from collections.abc import Callable
 
     from bulkcancel.domo import DomoClient
-    from bulkcancel.engine.deferred import DeferredFailures
     from bulkcancel.engine.events import Observer
     from bulkcancel.engine.limits import RunMonitor
+    from bulkcancel.engine.result_factory import ResultFactory
+    from bulkcancel.engine.retries import Turn
     from bulkcancel.engine.stats import Stats
     from bulkcancel.engine.stop import Stop
     from bulkcancel.models import CancelResult, Target
     from bulkcancel.pacing import AdaptiveRate, Breaker, Pacer
 
-_BASE_S = 0.2
-_THROTTLED_BASE_S = 1.0
-_FREE_RETRIES = 3
 _LOCAL_WAIT_S = 0.5
 _FINAL = frozenset({Next.DONE, Next.STOP_TLS})
+_HAS_A_ROW = _FINAL | {Next.UNAUTHORIZED}
+"""What has a row where it was the last word on an ID."""
 
 
 class Canceller:
-    """Cancels one target at a time for each consumer, through all its attempts.
+    """Makes single attempts, for any number of consumers at a time.
 
-    `attempts` bounds the attempts that count (a throttled one, a stale connection and an
-    attempt made while the breaker is open do not). Back-off is full jitter (M. Brooker,
-    "Exponential Backoff And Jitter", 2015).
+    `attempts` bounds the attempts of an ID that count: a throttled one, a stale connection and
+    what fails while the breaker is open do not. Times are in seconds of `clock`.
     """
 
     def __init__(
         self,
         client: DomoClient,
+        results: ResultFactory,
         *,
-        host: str,
         pacer: Pacer,
         adaptive: AdaptiveRate,
         breaker: Breaker,
-        deferred: DeferredFailures,
         monitor: RunMonitor,
         stats: Stats,
         stop: Stop,
         observer: Observer,
         attempts: int,
+        clock: Callable[[], float],
         rng: random.Random,
     ) -> None:
-        self.host = host
         self._client = client
+        self._results = results
         self._pacer = pacer
         self._adaptive = adaptive
         self._breaker = breaker
@@ -75,128 +71,59 @@ class Canceller:
         self._stop = stop
         self._observer = observer
         self._attempts = attempts
+        self._clock = clock
         self._rng = rng
-        self._deferred = deferred
+        self._refused: Retry | None = None
+        """The ID that was last answered 401."""
 
-    async def cancel(self, target: Target) -> CancelResult | None:
-        """Return the target's result, or `None` if a stop came first or the target was deferred.
+    async def attempt(self, turn: Turn) -> CancelResult | Retry | None:
+        """Send one request when breaker and pace allow; return the result, or the ID to put back.
 
-        An unexpected exception becomes a result too; a `BulkcancelError` is raised.
+        `None` if a stop came before its first request. One that has used up its attempts is told
+        as failed. An unexpected exception becomes a result too; a `BulkcancelError` is raised.
         """
+        target, retry = (turn.target, turn) if isinstance(turn, Retry) else (turn, None)
+        probe = False
         try:
-            if self._deferred and target in self._deferred:
-                return await self._retry_deferred(target)
+            if retry is not None and retry.exhausted:
+                return self._failed(retry)
             # The fast path: an ID that succeeds at the first attempt costs no history, no
             # verdict and no await but the request's own, unless breaker or pace make it wait.
-            probe = False
             if self._breaker.open or not self._pacer.try_acquire():
                 with self._stop.waiting() as wait:
                     probe = await self._admit()
                 if wait.cancelled_caught:
-                    return None
-            sent_at = time.monotonic()
-            answer = await self._send(target, probe=probe)
-            if isinstance(answer, NotSentError):
-                return None
+                    return retry
+            sent_at = self._clock()
+            answer = await self._send(target, fresh=retry is not None and retry.fresh)
             if isinstance(answer, Answer) and answer.instance is not None:
                 self._record_success(sent_at)
-                return result_of(target, answer, outcome_of(answer.instance.status), self.host)
-            result = await self._retry(target, answer, sent_at, AttemptHistory(), probe=probe)
+                requests = 1 if retry is None else retry.requests + 1
+                outcome = outcome_of(answer.instance.status)
+                return self._results.of(target, answer, outcome, requests=requests)
+            if isinstance(answer, NotSentError):
+                return retry
+            return self._after(retry or Retry(target), answer, sent_at, probe=probe)
         except BulkcancelError:  # the client is not open: no ID's fault
             raise
         except Exception as error:  # noqa: BLE001 - one ID's fault must not take the others down
+            if probe:
+                self._breaker.on_abandoned()
             self._observer.bug(target, error)
-            result = bug_result(target, error, self.host)
-        if result is not None:
+            result = self._results.bug(target, error)
             self._monitor.on_result(result)
-        return result
-
-    async def _retry_deferred(self, target: Target) -> CancelResult | None:
-        """Decide about a deferred ID: return its failure, or attempt it again from the start."""
-        result, history = self._deferred.decide(target)
-        if history is not None:
-            failed = False
-            try:
-                with self._stop.waiting() as wait:
-                    probe = await self._admit()
-                if wait.cancelled_caught:
-                    return None
-                sent_at = time.monotonic()
-                answer = await self._send(target, probe=probe)
-                self._stats.retries += 1
-                history.requests += 1
-                result = await self._retry(target, answer, sent_at, history, probe=probe)
-                failed = result is not None and not result.ok
-            finally:
-                self._deferred.finish(history, failed=failed)
-        if result is not None:
-            self._monitor.on_result(result)
-        return result
-
-    async def _retry(
-        self,
-        target: Target,
-        answer: Answer | AttemptError,
-        sent_at: float,
-        history: AttemptHistory,
-        *,
-        probe: bool,
-    ) -> CancelResult | None:
-        """Go on with an ID whose first attempt was no plain success."""
-        while True:
-            verdict = self._judge(answer, history)
-            self._record(verdict, answer, sent_at, probe=probe)
-            final = verdict.next in _FINAL or history.unauthorized >= self._attempts
-            if self._stop.requested:
-                final = final or verdict.next is Next.UNAUTHORIZED
-                if not final:
-                    return None
-            if final or (verdict.transient and self._breaker.open):
-                break
-            wait_s = self._wait_before_retry_s(verdict.next, history)
-            if wait_s is None:
-                break
-            self._stats.retries += 1
-            self._observer.retry_scheduled(target, verdict.error, history.requests, wait_s)
-            with self._stop.waiting() as wait:
-                await anyio.sleep(wait_s)
-                if verdict.transient and self._breaker.open:
-                    break
-                probe = await self._admit()
-            if wait.cancelled_caught:
-                return None
-            sent_at = time.monotonic()
-            answer = await self._send(target, probe=probe, fresh=verdict.next is Next.RETRY_FREE)
-            history.requests += 1
-        result = result_of(
-            target,
-            answer,
-            verdict.outcome,
-            self.host,
-            error=verdict.error,
-            requests=history.requests,
-        )
-        deferrable = verdict.transient and not final
-        return None if deferrable and self._deferred.defer(target, result, history) else result
+            return result
 
     async def _admit(self) -> bool:
         """Wait for breaker and pace; return whether the request is the breaker's probe."""
         while True:
             probe = await self._breaker.admit()
-            try:
-                await self._pacer.acquire()
-            except BaseException:
-                self._breaker.on_abandoned(probe=probe)
-                raise
+            await self._pacer.acquire()
             if probe or not self._breaker.open:  # it may have opened during the wait
                 return probe
 
-    async def _send(
-        self, target: Target, *, probe: bool, fresh: bool = False
-    ) -> Answer | AttemptError:
+    async def _send(self, target: Target, *, fresh: bool) -> Answer | AttemptError:
         stats = self._stats
-        if probe:
-            self._breaker.on_probe_sent()
         # At the start, name look-up and connecting can stall: the requests held up there must not
         # all be sent at once. Later each request finds an open connection.
         pace = None if self._monitor.answered else self._keep_pace
@@ -213,9 +140,6 @@ class Canceller:
                 stats.open_ids.discard(target.instance_id)
             stats.requests -= isinstance(fault, NotSentError)
             return fault
-        except BaseException:
-            self._breaker.on_abandoned(probe=probe)
-            raise
         finally:
             stats.in_flight -= 1
 
@@ -228,60 +152,92 @@ class Canceller:
         if wait.cancelled_caught:
             raise NotSentError("the run was stopped")
 
-    def _judge(self, answer: Answer | AttemptError, history: AttemptHistory) -> Verdict:
+    def _after(
+        self, retry: Retry, answer: Answer | AttemptError, sent_at: float, *, probe: bool
+    ) -> CancelResult | Retry:
+        """Return the result of an attempt that was no plain success, or the ID to put back."""
         if isinstance(answer, AttemptError):
             verdict = judge_fault(answer)
         else:
-            verdict = judge_answer(answer, ambiguous_before=history.ambiguous)
-        history.ambiguous |= verdict.ambiguous
-        history.unauthorized += verdict.next is Next.UNAUTHORIZED
-        return verdict
+            verdict = judge_answer(answer, ambiguous_before=retry.ambiguous)
+        step = verdict.next
+        retry.counted += self._record(verdict, answer, sent_at, retry, probe=probe)
+        retry.throttled += step is Next.RETRY_UNCOUNTED
+        retry.unauthorized += step is Next.UNAUTHORIZED
+        retry.requests += step is not Next.RETRY_FREE  # as far as can be told that was never heard
+        retry.fresh = step is Next.RETRY_FREE
+        retry.failed |= verdict.transient
+        retry.ambiguous |= verdict.ambiguous
+        retry.failed_at, retry.outages = self._clock(), self._breaker.outages
+        retry.exhausted = max(retry.counted, retry.unauthorized) >= self._attempts
+        retry.result = None
+        if retry.exhausted or step in _HAS_A_ROW:
+            retry.result = self._results.of(
+                retry.target, answer, verdict.outcome, error=verdict.error, requests=retry.requests
+            )
+        if step in _FINAL:
+            return self._failed(retry)
+        wait_s = self._wait_before_retry_s(step, retry)
+        retry.due = retry.failed_at + wait_s
+        if not (retry.exhausted or self._stop.requested):
+            self._stats.retries += 1
+            self._observer.retry_scheduled(retry.target, verdict.error, retry.requests, wait_s)
+        return retry
+
+    def _failed(self, retry: Retry) -> CancelResult:
+        """Return the result of an ID for which nothing more is sent."""
+        assert retry.result is not None  # noqa: S101 - whoever says that it is over gave it one
+        self._monitor.on_result(retry.result)
+        return retry.result
 
     def _record(
-        self, verdict: Verdict, answer: Answer | AttemptError, sent_at: float, *, probe: bool
-    ) -> None:
-        """Let breaker, pace and monitor know how an attempt ended."""
-        if isinstance(answer, Answer) and answer.instance is not None:
-            self._record_success(sent_at)
-            return
+        self,
+        verdict: Verdict,
+        answer: Answer | AttemptError,
+        sent_at: float,
+        retry: Retry,
+        *,
+        probe: bool,
+    ) -> bool:
+        """Let breaker, pace and monitor know of it; return whether it costs its ID an attempt."""
         answered = isinstance(answer, Answer)
-        decisive = probe and self._breaker.token_in_doubt
-        self._monitor.on_attempt(verdict, answer, decisive=decisive)
-        if verdict.transient or (probe and verdict.throttled):
-            unauthorized = verdict.next is Next.UNAUTHORIZED
-            if not (unauthorized and self._stop.requested):  # there is nothing to wait for
-                self._breaker.on_failure(sent_at, probe=probe, open_at_once=unauthorized)
+        unauthorized = verdict.next is Next.UNAUTHORIZED
+        # Of another ID than the one that put the token in doubt: a 401 may be one ID's trouble.
+        in_doubt = self._breaker.token_in_doubt and retry is not self._refused
+        self._monitor.on_attempt(verdict, answered=answered, decisive=probe and in_doubt)
+        if unauthorized:
+            self._refused = retry
+        costs = False
+        if unauthorized and self._stop.requested:
+            pass  # there is nothing to wait for
+        elif verdict.transient or (probe and verdict.throttled):
+            first = not (retry.failed or retry.target.failed_before)
+            costs = self._breaker.on_failure(
+                sent_at, first=first, probe=probe, open_at_once=unauthorized
+            )
         elif answered and verdict.next is Next.DONE:
             self._breaker.on_success(sent_at)
-        else:
-            self._breaker.on_abandoned(probe=probe)
+        elif probe:
+            self._breaker.on_abandoned()
+        now = self._clock()
         if verdict.throttled:
             self._stats.throttled += 1
-            self._adaptive.on_throttled(
-                sent_at, time.monotonic(), verdict.pause_s, outage=self._breaker.open
-            )
+            outage = self._breaker.open
+            self._adaptive.on_throttled(sent_at, now, verdict.pause_s, outage=outage)
         elif answered:
-            self._adaptive.on_success(sent_at, time.monotonic())
+            self._adaptive.on_success(sent_at, now)
+        return costs
 
     def _record_success(self, sent_at: float) -> None:
         self._breaker.on_success(sent_at)
         self._monitor.on_success()
-        self._adaptive.on_success(sent_at, time.monotonic())
+        self._adaptive.on_success(sent_at, self._clock())
 
-    def _wait_before_retry_s(self, step: Next, history: AttemptHistory) -> float | None:
-        """Count a failed attempt; return the seconds until the next, `None` if none is left."""
-        if step is Next.RETRY_FREE and history.free < _FREE_RETRIES:
-            history.free += 1
-            history.requests -= 1  # as far as can be told it never reached the server
+    def _wait_before_retry_s(self, step: Next, retry: Retry) -> float:
+        if step is Next.RETRY_FREE or retry.exhausted:
             return 0.0
-        if step is Next.RETRY_UNCOUNTED:
-            history.throttled += 1
-            return full_jitter(history.throttled - 1, base_s=_THROTTLED_BASE_S, rng=self._rng)
         if step is Next.WAIT_LOCAL:
             self._observer.out_of_descriptors()
             return _LOCAL_WAIT_S * (1 + self._rng.random())
-        if not self._breaker.open:  # an outage is nobody's failure: its attempts do not count
-            history.counted += 1
-        if history.counted >= self._attempts:
-            return None
-        return full_jitter(max(history.counted - 1, 0), base_s=_BASE_S, rng=self._rng)
+        failures = retry.throttled if step is Next.RETRY_UNCOUNTED else retry.counted
+        return equal_jitter(max(failures, 1), self._rng)

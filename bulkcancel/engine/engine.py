@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import math
 import random
+import time
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import anyio
 
 from bulkcancel.engine.canceller import Canceller
-from bulkcancel.engine.deferred import DeferredFailures
 from bulkcancel.engine.limits import Limits, RunMonitor
 from bulkcancel.engine.pipeline import Pipeline
+from bulkcancel.engine.result_factory import ResultFactory
+from bulkcancel.engine.retries import WorkQueue
 from bulkcancel.errors import UsageError, unwrapped
 from bulkcancel.pacing import AdaptiveRate, Breaker, Pacer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from bulkcancel.domo import DomoClient
     from bulkcancel.engine.events import Observer
     from bulkcancel.engine.pipeline import Collector, Items
@@ -57,10 +62,16 @@ class Policy:
                 raise UsageError(f"{name} must be at least 1, not {getattr(self, name)}")
 
 
-class Engine:
-    """One run: pacer, breaker, retries, limits and pipeline around one client.
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
 
-    `host` is what the results call the server, if not by the client's name for it.
+
+class Engine:
+    """One run: work queue, pacer, breaker, limits and pipeline around one client.
+
+    `host` is what the results call the server, if not by the client's name for it. All its parts
+    go by `clock` (seconds, as the event loop counts them) and draw from `rng`; `wall_clock` says
+    when a result was finished.
     """
 
     def __init__(
@@ -72,12 +83,16 @@ class Engine:
         stop: Stop,
         observer: Observer,
         host: str | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], datetime] = _utc_now,
+        rng: random.Random | None = None,
     ) -> None:
-        rng = random.Random()
+        rng = rng or random.Random()
         host = host or client.host
         ceiling = policy.rate_per_s or _AUTO_CEILING_PER_S
         start = ceiling if policy.rate_per_s else _AUTO_START_PER_S
-        self.pacer = Pacer(start, burst=policy.burst)
+        self._observer = observer
+        self.pacer = Pacer(start, burst=policy.burst, clock=clock)
         self._monitor = RunMonitor(
             stop,
             policy.limits,
@@ -85,31 +100,34 @@ class Engine:
             timeout_s=client.timeout_s,
             ok=policy.ok,
             succeeded_before=policy.succeeded_before,
+            clock=clock,
         )
-        breaker = Breaker(
-            rng=rng,
-            probe_lease_s=2 * client.timeout_s,
-            on_change=lambda opened: observer.breaker_changed(opened=opened),
-        )
-        deferred = DeferredFailures(breaker, attempts=policy.attempts)
+        breaker = Breaker(rng=rng, on_change=self._on_breaker_change, clock=clock)
+        self._queue = WorkQueue(breaker, bound=2 * policy.concurrency, clock=clock, rng=rng)
+        results = ResultFactory(host, wall_clock)
         canceller = Canceller(
             client,
-            host=host,
+            results,
             pacer=self.pacer,
             adaptive=AdaptiveRate(
                 self.pacer, ceiling_per_s=ceiling, on_change=observer.pace_changed, rng=rng
             ),
             breaker=breaker,
-            deferred=deferred,
             monitor=self._monitor,
             stats=stats,
             stop=stop,
             observer=observer,
             attempts=policy.attempts,
+            clock=clock,
             rng=rng,
         )
         self._pipeline = Pipeline(
-            canceller, deferred, stop, concurrency=policy.concurrency, grace_s=policy.grace_s
+            self._queue,
+            canceller,
+            results,
+            stop,
+            concurrency=policy.concurrency,
+            grace_s=policy.grace_s,
         )
 
     async def run(self, items: Items, collector: Collector) -> None:
@@ -124,3 +142,8 @@ class Engine:
                 tasks.cancel_scope.cancel()
         except ExceptionGroup as group:
             raise unwrapped(group) from None
+
+    def _on_breaker_change(self, opened: bool) -> None:  # noqa: FBT001
+        if not opened:
+            self._queue.spread()
+        self._observer.breaker_changed(opened=opened)

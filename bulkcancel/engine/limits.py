@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import anyio
 
-from bulkcancel.domo import Answer, AttemptError, ConnectFailedError, Next, Verdict
+from bulkcancel.domo import Next, Verdict
 from bulkcancel.errors import LimitError, StoppedError, TokenRefusedError
 from bulkcancel.models import SUCCESSES, Outcome
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from bulkcancel.engine.stop import Stop
     from bulkcancel.models import CancelResult
 
@@ -49,14 +50,16 @@ class RunMonitor:
         timeout_s: float,
         ok: frozenset[Outcome],
         succeeded_before: int,
+        clock: Callable[[], float],
     ) -> None:
+        self._clock = clock
         self._stop = stop
         self._limits = limits
         self._host = host
         self._never_answered_s = max(_NEVER_ANSWERED_S, timeout_s if timeout_s > 30 else 0.0)
         self._ok = ok
         self._succeeded_before = succeeded_before
-        self._began = time.monotonic()
+        self._began = self._clock()
         self._answers = 0
         self._successes = 0
         self._tolerated = 0
@@ -78,16 +81,11 @@ class RunMonitor:
         """Whether the server has ever answered."""
         return self._answers > 0
 
-    def on_attempt(
-        self,
-        verdict: Verdict,
-        answer: Answer | AttemptError,
-        *,
-        decisive: bool,
-    ) -> None:
+    def on_attempt(self, verdict: Verdict, *, answered: bool, decisive: bool) -> None:
         """Record an attempt that was not a plain success; ask for a stop where a rule says so.
 
-        It is `decisive` if it is the probe after a 401: another 401 then stops the run.
+        It was `answered`, or ended by a fault; it is `decisive` if it is the probe after a 401:
+        another 401 then stops the run.
         """
         if verdict.next is Next.UNAUTHORIZED:
             if decisive or not (self._successes or self._token_accepted):
@@ -104,25 +102,13 @@ class RunMonitor:
                     "nothing was sent over it"
                 ),
             )
-        elif self._answers == 0 and isinstance(answer, ConnectFailedError):
-            self._stop.request(
-                StoppedError(
-                    f"{answer.message}: check the instance name, the address and the network"
-                ),
-                cut=True,
-            )
-        elif self._answers == 0 and isinstance(answer, Answer) and 300 <= answer.http_status < 400:
-            self._stop.request(
-                StoppedError(
-                    f"{self._host} answers with a redirect (HTTP {answer.http_status}), which is "
-                    "never followed: check the instance name or the base URL"
-                )
-            )
-        if isinstance(answer, Answer):
+        elif self._answers == 0 and verdict.at_first:
+            self._stop.request(StoppedError(verdict.at_first), cut=not answered)
+        if answered:
             self._answers += 1
             self._api_answered = self._api_answered or not verdict.stranger
             if verdict.stranger and self._strangers_since is None:
-                self._strangers_since = time.monotonic()
+                self._strangers_since = self._clock()
         self._record_trouble(verdict)
 
     def on_success(self) -> None:
@@ -167,11 +153,11 @@ class RunMonitor:
 
     async def watch(self) -> None:
         """Stop the run at its deadline, or when trouble lasts too long; runs until cancelled."""
-        self._began = now = time.monotonic()
+        self._began = now = self._clock()
         while not self._stop.requested:
             slept_from = now
             await anyio.sleep(_TICK_S)
-            now = time.monotonic()
+            now = self._clock()
             if now - slept_from > 1 + _TICK_S:  # SIGSTOP, a suspended laptop
                 self._leave_out(now - slept_from)
             deadline_s = self._limits.deadline_s
@@ -220,7 +206,7 @@ class RunMonitor:
     def on_first_request(self) -> None:
         """Start the clock for a host that never answers."""
         if self._trouble_since is None and self._answers == 0:
-            self._trouble_since = time.monotonic()
+            self._trouble_since = self._clock()
             self._last_trouble = "the first request is still unanswered"
 
     def _record_trouble(self, verdict: Verdict) -> None:
@@ -228,7 +214,7 @@ class RunMonitor:
             self._token_accepted = True
             self._trouble_since = None
             return
-        now = time.monotonic()
+        now = self._clock()
         self._last_trouble = verdict.error
         if self._trouble_since is None:
             self._trouble_since = now

@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import random
 
-_CAP_S = 20.0
-_MAX_DOUBLINGS = 64
+_BASE_S = 1.5
+_CAP_S = 30.0
+_MAX_DOUBLINGS = 10
 
 
-def full_jitter(attempt: int, *, base_s: float, rng: random.Random) -> float:
-    """Return the seconds to wait after failure number `attempt` (0, 1, 2 …).
+def equal_jitter(failures: int, rng: random.Random) -> float:
+    """Return the seconds to wait after that many `failures` of one ID, 1 or more.
 
-    Uniform between 0 and `min(20, base_s * 2**attempt)`: full jitter (M. Brooker,
-    "Exponential Backoff And Jitter", 2015), so that clients that failed together do not come
-    back together.
+    Uniform between a half and the whole of `min(30, 1.5 * 2 ** (failures - 1))`: equal jitter
+    (M. Brooker, "Exponential Backoff And Jitter", 2015). Five attempts span 11 to 22 seconds, so
+    that a server that restarts for ten fails nobody, and they never come back together.
     """
-    return rng.random() * min(_CAP_S, base_s * 2.0 ** min(attempt, _MAX_DOUBLINGS))
+    most_s = min(_CAP_S, _BASE_S * 2.0 ** min(failures - 1, _MAX_DOUBLINGS))
+    return most_s / 2 * (1 + rng.random())

@@ -23,11 +23,10 @@ _MAX_DOUBLINGS = 16
 class Breaker:
     """Holds requests back while the server is in trouble, and sends one probe at a time to test it.
 
-    `THRESHOLD` failures in a row, of any consumers, open it (M. Nygard, "Release It!"). The
-    first probe goes a second later; after each that fails the wait doubles, up to 30 seconds,
-    plus or minus a quarter. Any success closes it. A probe without a result after
-    `probe_lease_s`, which should exceed the timeout of one attempt, counts as lost.
-    Times are in the clock's seconds.
+    `THRESHOLD` failures in a row open it (M. Nygard, "Release It!"): those of first attempts, each
+    of another ID, as one ID that always fails is no outage. The first probe goes a second later;
+    after each that fails the wait doubles, up to 30 seconds, plus or minus a quarter. Any success
+    closes it. Times are in the clock's seconds.
     """
 
     def __init__(
@@ -35,31 +34,30 @@ class Breaker:
         *,
         rng: random.Random,
         on_change: Callable[[bool], None],
-        probe_lease_s: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.open = False
         """Whether requests are held back."""
         self.token_in_doubt = False
         """Whether a 401 was among what opened it: the next 401 to a probe decides."""
-        self.openings = 0
-        """How often it has opened."""
+        self.outages = 0
+        """How often failures in a row have opened it."""
         self.streak = 0
-        """Failures since the last success."""
+        """First attempts that failed since the last success."""
         self._rng = rng
         self._on_change = on_change
-        self._probe_lease_s = probe_lease_s
         self._clock = clock
         self._failed_probes = 0
-        self._changed_at = float("-inf")
+        self._changed_at = -math.inf
+        self._well_at = -math.inf
         self._probe_at = 0.0
         self._news = anyio.Event()
 
     async def admit(self) -> bool:
         """Wait until a request may go; return whether it is the probe.
 
-        The caller that gets the probe must report `on_probe_sent`, then `on_success` or
-        `on_failure`; or `on_abandoned`.
+        The caller that gets the probe must report `on_success`, `on_failure` or `on_abandoned`:
+        until then nobody else is let go.
         """
         while self.open:
             wait_s = self._probe_at - self._clock()
@@ -70,52 +68,52 @@ class Breaker:
                 await self._news.wait()
         return False
 
-    def on_probe_sent(self) -> None:
-        """Start the lease of the probe: until now it may have waited for the pace."""
-        self._probe_at = self._clock() + self._probe_lease_s
-        self._wake()
+    def well_since(self, when: float) -> bool:
+        """Return whether a request that was sent after `when` has succeeded."""
+        return self._well_at > when
 
     def on_success(self, sent_at: float) -> None:
         """Close on an answer to a request sent at `sent_at` that shows the server at work.
 
         One that was under way when the breaker opened does not close it.
         """
+        self._well_at = max(self._well_at, sent_at)
         if self.streak and not (self.open and sent_at <= self._changed_at):
             self.streak = 0
             if self.open:
                 self._change(opened=False)
 
-    def on_failure(self, sent_at: float, *, probe: bool, open_at_once: bool) -> None:
-        """Count a transient failure of a request sent at `sent_at`; open at the threshold.
+    def on_failure(
+        self, sent_at: float, *, first: bool, probe: bool = False, open_at_once: bool = False
+    ) -> bool:
+        """Record a transient failure; return whether it costs its ID an attempt.
 
-        With `open_at_once` (a 401) a single one opens it: sending waits for what a probe shows.
+        The `first` attempt of an ID counts towards the threshold, a later one does not. With
+        `open_at_once` (a 401) a single one opens it: sending waits for what a probe shows.
         Requests that were under way when the breaker opened or closed say nothing about the time
-        after that, so they change nothing.
+        after that, so they change nothing, and cost nothing: nor does any failure while it is open.
         """
         if self.open:
             if probe:
                 self.token_in_doubt |= open_at_once
                 self._failed_probes += 1
                 self._schedule_probe()
-            return
+            return False
         if sent_at <= self._changed_at:
-            return
+            return False
+        self.streak += first or open_at_once
+        if not open_at_once and self.streak < THRESHOLD:
+            return True
         self.token_in_doubt = open_at_once
-        self.streak += 1
-        if open_at_once or self.streak >= THRESHOLD:
-            self._failed_probes = 0
-            self.openings += 1
-            self._change(opened=True)
-            self._schedule_probe()
+        self.outages += not open_at_once
+        self._failed_probes = 0
+        self._change(opened=True)
+        self._schedule_probe()
+        return False
 
-    def forgive(self, failures: int) -> None:
-        """Take failures back that have turned out to be one ID's own, not the server's."""
-        if not self.open:
-            self.streak = max(0, self.streak - failures)
-
-    def on_abandoned(self, *, probe: bool) -> None:
-        """Let the next request be the probe if this `probe` was not sent or showed nothing."""
-        if probe and self.open:
+    def on_abandoned(self) -> None:
+        """Let the next request be the probe: this one was not sent, or showed nothing."""
+        if self.open:
             self._probe_at = self._clock()
             self._wake()
 

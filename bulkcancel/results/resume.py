@@ -41,6 +41,8 @@ class Resumed:
     """Rows kept."""
     again_ids: IdSet = field(default_factory=IdSet)
     """IDs that are sent again if they are in the input; their rows are then removed."""
+    failed_ids: IdSet = field(default_factory=IdSet)
+    """Those of them that have failed: that they fail once more tells nothing of the server."""
     notes: list[str] = field(default_factory=list)
 
     def kept_failures(self, ok: frozenset[Outcome]) -> int:
@@ -170,6 +172,8 @@ def _keep(row: StoredRow, number: int, resumed: Resumed, again: frozenset[Outcom
     if row.outcome in again:
         if row.instance_id is not None:
             resumed.again_ids.add(row.instance_id)
+            if row.outcome is Outcome.FAILED:
+                resumed.failed_ids.add(row.instance_id)
         return False
     if row.instance_id is None:
         resumed.invalid[row.text] += 1

@@ -9,7 +9,7 @@ import anyio
 from anyio import EndOfStream, WouldBlock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from anyio.streams.memory import MemoryObjectReceiveStream
 
@@ -21,6 +21,10 @@ _SYNC_S = 1.0
 _SYNC_ROWS = 1000
 
 
+async def _in_thread(work: Callable[[], None]) -> None:
+    await anyio.to_thread.run_sync(work, abandon_on_cancel=True)
+
+
 class ResultsWriter:
     """Writes every result within 100 ms of its answer and syncs every second or 1,000 rows.
 
@@ -30,10 +34,17 @@ class ResultsWriter:
     """
 
     def __init__(
-        self, rows: ResultsStream, on_written: Callable[[Sequence[CancelResult]], None]
+        self,
+        rows: ResultsStream,
+        on_written: Callable[[Sequence[CancelResult]], None],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        in_thread: Callable[[Callable[[], None]], Awaitable[None]] = _in_thread,
     ) -> None:
         self._rows = rows
         self._on_written = on_written
+        self._clock = clock
+        self._in_thread = in_thread
         self._unsynced = 0
         self._due = anyio.Event()
 
@@ -59,11 +70,11 @@ class ResultsWriter:
 
     async def _keep_synced(self) -> None:
         while True:
-            began = time.monotonic()
+            began = self._clock()
             with anyio.move_on_after(_SYNC_S):
                 await self._due.wait()
             self._due = anyio.Event()
             self._unsynced = 0
-            await anyio.to_thread.run_sync(self._rows.sync, abandon_on_cancel=True)
-            if time.monotonic() - began < 0.05:
+            await self._in_thread(self._rows.sync)
+            if self._clock() - began < 0.05:
                 await anyio.sleep(0.05)  # a fast disk and a fast server: still no busy loop

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkcancel.pacing.backoff import full_jitter
+from bulkcancel.pacing.backoff import equal_jitter
 
 
 class _AlmostOne(random.Random):
@@ -19,23 +19,31 @@ class _AlmostOne(random.Random):
 
 
 @pytest.mark.parametrize(
-    ("attempt", "longest_s"), [(0, 0.2), (1, 0.4), (2, 0.8), (6, 12.8), (7, 20), (10**9, 20)]
+    ("failures", "longest_s"),
+    [(1, 1.5), (2, 3), (3, 6), (4, 12), (5, 24), (6, 30), (7, 30), (10**9, 30)],
 )
-def test_the_longest_wait_doubles_up_to_the_cap(attempt: int, longest_s: float) -> None:
+def test_the_longest_wait_doubles_up_to_the_cap(failures: int, longest_s: float) -> None:
     """Each failure doubles the range, up to the cap and never to an overflow."""
-    assert full_jitter(attempt, base_s=0.2, rng=_AlmostOne()) == pytest.approx(longest_s)
+    assert equal_jitter(failures, _AlmostOne()) == pytest.approx(longest_s)
 
 
-def test_waits_fill_the_whole_range() -> None:
-    """Full jitter: the wait is uniform from zero, not somewhere near the longest one."""
+def test_waits_fill_the_upper_half_of_the_range() -> None:
+    """Equal jitter: uniform between a half and the whole of the longest wait."""
     rng = random.Random(7)
-    waits = [full_jitter(0, base_s=1.0, rng=rng) for _ in range(4000)]
-    assert [sum(w // 0.25 == q for w in waits) // 100 for q in range(4)] == pytest.approx(
-        [10] * 4, abs=1
+    waits = [equal_jitter(1, rng) for _ in range(4000)]
+    assert [sum((w - 0.75) // 0.1875 == q for w in waits) // 100 for q in range(4)] == (
+        pytest.approx([10] * 4, abs=1)
     )
 
 
-@given(attempt=st.integers(0, 10_000), base_s=st.floats(0.001, 100), seed=st.integers())
-def test_a_wait_is_between_zero_and_the_cap(attempt: int, base_s: float, seed: int) -> None:
-    """Whatever the attempt and the base, the wait is within the cap."""
-    assert 0 <= full_jitter(attempt, base_s=base_s, rng=random.Random(seed)) <= 20
+@given(seed=st.integers())
+def test_five_attempts_span_a_restart_of_ten_seconds(seed: int) -> None:
+    """The waits between them add up to 11 to 22 seconds."""
+    rng = random.Random(seed)
+    assert 11.25 <= sum(equal_jitter(n, rng) for n in range(1, 5)) < 22.5
+
+
+@given(failures=st.integers(1, 10_000), seed=st.integers())
+def test_a_wait_is_within_its_bounds(failures: int, seed: int) -> None:
+    """However often an ID has failed, it waits a moment and never longer than the cap."""
+    assert 0.75 <= equal_jitter(failures, random.Random(seed)) <= 30

@@ -13,18 +13,17 @@ from bulkcancel.pacing.pacer import Pacer
 from tests.support.virtual_time import now, run
 
 
-def _make(changes: list[bool] | None = None, *, probe_lease_s: float = 60.0) -> Breaker:
+def _make(changes: list[bool] | None = None) -> Breaker:
     return Breaker(
         rng=random.Random(3),
         on_change=(changes if changes is not None else []).append,
-        probe_lease_s=probe_lease_s,
         clock=now,
     )
 
 
 def _fail(breaker: Breaker, times: int = THRESHOLD) -> None:
     for _ in range(times):
-        breaker.on_failure(now(), probe=False, open_at_once=False)
+        breaker.on_failure(now(), first=True)
 
 
 def test_it_opens_at_the_threshold() -> None:
@@ -74,7 +73,7 @@ def test_probes_go_one_at_a_time_with_growing_waits() -> None:
                 assert under_way == 1
                 await anyio.sleep(0.5)
                 under_way -= 1
-                breaker.on_failure(now() - 0.5, probe=True, open_at_once=False)
+                breaker.on_failure(now() - 0.5, first=True, probe=True)
 
         _fail(breaker)
         probes.append(now() - 0.5)
@@ -116,7 +115,7 @@ def test_a_success_lets_all_go_on() -> None:
         await anyio.sleep(1)
         _fail(breaker)
         for _ in range(4):
-            breaker.on_failure(now(), probe=await breaker.admit(), open_at_once=False)
+            breaker.on_failure(now(), probe=await breaker.admit(), first=True)
         breaker.on_success(now())
         await anyio.sleep(1)
         _fail(breaker)
@@ -139,13 +138,13 @@ def test_late_failures_do_not_count_after_a_change() -> None:
         assert await breaker.admit()
         probed = now()
         for _ in range(16):
-            breaker.on_failure(sent_at, probe=False, open_at_once=False)
-        breaker.on_failure(now(), probe=True, open_at_once=False)
+            breaker.on_failure(sent_at, first=True)
+        breaker.on_failure(now(), first=True, probe=True)
         await breaker.admit()
         assert now() - probed < 2.6
         breaker.on_success(now())
         for _ in range(16):
-            breaker.on_failure(sent_at, probe=False, open_at_once=False)
+            breaker.on_failure(sent_at, first=True)
         assert not breaker.open
 
     run(main)
@@ -174,7 +173,7 @@ def test_one_failure_to_hold_opens_it_and_the_first_probe_decides() -> None:
     async def main() -> list[bool]:
         breaker = _make()
         await anyio.sleep(1)
-        breaker.on_failure(now(), probe=False, open_at_once=True)
+        breaker.on_failure(now(), first=True, open_at_once=True)
         told = [breaker.open, breaker.token_in_doubt]
         assert await breaker.admit()
         breaker.on_success(now())
@@ -182,7 +181,7 @@ def test_one_failure_to_hold_opens_it_and_the_first_probe_decides() -> None:
         _fail(breaker)
         told += [breaker.open, breaker.token_in_doubt]
         assert await breaker.admit()
-        breaker.on_failure(now(), probe=True, open_at_once=True)
+        breaker.on_failure(now(), first=True, probe=True, open_at_once=True)
         return [*told, breaker.token_in_doubt]
 
     assert run(main) == [True, True, True, False, True]
@@ -196,28 +195,11 @@ def test_a_probe_given_up_is_followed_at_once() -> None:
         _fail(breaker)
         assert await breaker.admit()
         given = now()
-        breaker.on_abandoned(probe=True)
-        breaker.on_abandoned(probe=False)
+        breaker.on_abandoned()
         assert await breaker.admit()
         return now() - given
 
     assert run(main) == 0
-
-
-def test_a_lost_probe_is_followed_by_another() -> None:
-    """A consumer that dies with the probe in hand holds the others up for the lease only."""
-
-    async def main() -> float:
-        breaker = _make(probe_lease_s=45)
-        _fail(breaker)
-        assert await breaker.admit()
-        await anyio.sleep(500)  # it waits for the pace, and nobody else is let go meanwhile
-        breaker.on_probe_sent()
-        given = now()
-        assert await breaker.admit()
-        return now() - given
-
-    assert run(main) == pytest.approx(45)
 
 
 def test_cancelled_waiters_leave_nothing_behind() -> None:
@@ -259,7 +241,7 @@ def test_an_outage_of_a_minute_costs_few_requests(consumers: int, latency_s: flo
                 during += down
                 await anyio.sleep(latency_s)
                 if down:
-                    breaker.on_failure(sent_at, probe=probe, open_at_once=False)
+                    breaker.on_failure(sent_at, probe=probe, first=True)
                 else:
                     breaker.on_success(now())
                     successes += 1

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 import anyio
 
 from bulkcancel.pacing.adaptive import AdaptiveRate
-from bulkcancel.pacing.backoff import full_jitter
+from bulkcancel.pacing.backoff import equal_jitter
 from bulkcancel.pacing.pacer import Pacer
 from tests.support.virtual_time import now, run
 
@@ -121,7 +121,7 @@ class Run:
 class Scenario:
     """One simulated run: whose limit, from how far away, with how many consumers.
 
-    A throttled request is sent again by its consumer after a full-jitter back-off.
+    A throttled request is sent again by its consumer after an equal-jitter back-off.
     """
 
     limiter: Limiter
@@ -157,10 +157,10 @@ class Scenario:
             nonlocal left
             while left:
                 left -= 1
-                attempt = 0
+                refused = 0
                 while not await self._attempt(pacer, adaptive, seen, rng):
-                    await anyio.sleep(full_jitter(attempt, base_s=1.0, rng=rng))
-                    attempt += 1
+                    refused += 1
+                    await anyio.sleep(equal_jitter(refused, rng))
 
         async def change_limits() -> None:
             for at_s, change in self.at:

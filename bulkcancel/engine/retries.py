@@ -1,0 +1,216 @@
+"""What comes next: new targets as they are read, and IDs that are due for another attempt.
+
+The shape is that of a delaying work queue, as in Kubernetes' client-go (`util/workqueue`): an ID
+that must wait goes back to the queue, so that no consumer sleeps for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections import deque
+from dataclasses import dataclass
+from itertools import count
+from typing import TYPE_CHECKING
+
+import anyio
+
+from bulkcancel.models import Target
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Callable, Iterator
+
+    from bulkcancel.models import CancelResult
+    from bulkcancel.pacing import Breaker
+
+_MOST_DUE_IN_A_ROW = 4  # then a new target, if there is one: all bad with 5 attempts, it keeps up
+_MOST_NEW_IN_A_ROW = 10  # before one that is due, while new ones come first
+_SPREAD_S = 3.0  # over which those that are due come back when the breaker has closed
+_IN_DOUBT_S = 0.5
+_LEAST_TIMER_S = 0.001
+
+
+@dataclass(slots=True)
+class Retry:
+    """One ID between two of its attempts, and what is known of those it had."""
+
+    target: Target
+    due: float = 0.0
+    """When it may be sent again, in the clock's seconds."""
+    fresh: bool = False
+    """Whether it needs a new connection."""
+    requests: int = 0
+    failed: bool = False
+    """Whether one of its attempts has failed, at whosever cost."""
+    counted: int = 0
+    """Failures that use up attempts."""
+    throttled: int = 0
+    unauthorized: int = 0
+    """Answers of 401."""
+    ambiguous: bool = False
+    """Whether one of its attempts may have been carried out without an answer."""
+    failed_at: float = 0.0
+    """When the last one ended."""
+    outages: int = 0
+    """How many the breaker had seen by then."""
+    exhausted: bool = False
+    """Whether it has used up its attempts."""
+    result: CancelResult | None = None
+    """Its row if nothing is sent for it any more; `None` as long as it has no such word."""
+
+
+Turn = Target | Retry
+
+
+class WorkQueue:
+    """Takes new targets, up to `bound`, and retries; gives each when its turn has come.
+
+    Retries that are due come first, and at least every fifth turn is a new target's; while the
+    breaker is open or first attempts fail, new targets come first: they tell an outage from IDs
+    that always fail. After an outage IDs begin their attempts anew, spread over three seconds.
+    One that has used up its attempts comes once more, to be told as failed, when a later request
+    has shown the server to be well or no new target is left that could.
+    """
+
+    def __init__(
+        self, breaker: Breaker, *, bound: int, clock: Callable[[], float], rng: random.Random
+    ) -> None:
+        self._breaker = breaker
+        self._bound = bound
+        self._clock = clock
+        self._rng = rng
+        self._new: deque[Target] = deque()
+        self._untried = 0
+        """New targets here or in hand; those that an earlier run has failed tell nothing."""
+        self._waiting: list[tuple[float, int, Retry]] = []
+        self._numbers = count()
+        self._due_in_a_row = 0
+        self._new_in_a_row = 0
+        self._closed = False
+        self._room = anyio.Event()
+        self._idle: deque[asyncio.Future[None]] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def put(self, target: Target) -> None:
+        """Add a new target; wait while there are as many as `bound`."""
+        while len(self._new) >= self._bound:
+            self._room = anyio.Event()
+            await self._room.wait()
+        self._new.append(target)
+        self._untried += not target.failed_before
+        self._wake(1)
+
+    def put_back(self, retry: Retry) -> None:
+        """Add an ID that comes again when it is due."""
+        heapq.heappush(self._waiting, (retry.due, next(self._numbers), retry))
+        self._set_timer()
+
+    def close(self) -> None:
+        """Say that no new target will come."""
+        self._closed = True
+        self._wake(len(self._idle))
+
+    def done(self, turn: Turn) -> None:
+        """Say that what was taken has had its attempt."""
+        if isinstance(turn, Target):
+            self._untried -= not turn.failed_before
+
+    def take_nowait(self) -> Turn | None:
+        """Return whose turn it is, `None` if nobody's."""
+        due = bool(self._waiting) and self._waiting[0][0] <= self._clock()
+        if due and not (self._new and self._is_new_ones_turn()):
+            retry = self._pop_due()
+            if retry is not None:
+                self._due_in_a_row += 1
+                self._new_in_a_row = 0
+                return retry
+        if not self._new:
+            return None
+        self._due_in_a_row = 0
+        self._new_in_a_row += due
+        if len(self._new) <= self._bound // 2:
+            self._room.set()
+        return self._new.popleft()
+
+    async def take(self) -> Turn | None:
+        """Wait for the next turn; return `None` when none will come.
+
+        One that others have in hand may come back, but then they take it themselves.
+        """
+        while (turn := self.take_nowait()) is None:
+            if self._closed and not self._waiting:
+                self._wake(len(self._idle))
+                return None
+            idle = asyncio.get_running_loop().create_future()
+            self._idle.append(idle)
+            self._set_timer()
+            try:
+                await idle
+            finally:
+                if idle in self._idle:
+                    self._idle.remove(idle)
+        self._set_timer()
+        return turn
+
+    def spread(self) -> None:
+        """Let those that are due come one after another: an outage has ended."""
+        now = self._clock()
+        for n, (due, number, retry) in enumerate(self._waiting):
+            if due < now + _SPREAD_S:
+                retry.due = now + self._rng.random() * _SPREAD_S
+                self._waiting[n] = retry.due, number, retry
+        heapq.heapify(self._waiting)
+        self._set_timer()
+
+    def results(self) -> Iterator[CancelResult]:
+        """Yield the rows that are known of those still waiting, once the run has ended."""
+        for _, _, retry in self._waiting:
+            if retry.result is not None:
+                yield retry.result
+
+    def _is_new_ones_turn(self) -> bool:
+        if self._breaker.open:
+            return True
+        if self._breaker.streak:
+            return self._new_in_a_row < _MOST_NEW_IN_A_ROW
+        return self._due_in_a_row >= _MOST_DUE_IN_A_ROW
+
+    def _pop_due(self) -> Retry | None:
+        now = self._clock()
+        while self._waiting and self._waiting[0][0] <= now:
+            retry = heapq.heappop(self._waiting)[2]
+            if retry.outages != self._breaker.outages:
+                retry.outages = self._breaker.outages
+                retry.counted = 0
+                if retry.exhausted:
+                    retry.exhausted, retry.result = False, None
+            if (
+                not retry.exhausted
+                or not self._untried
+                or self._breaker.well_since(retry.failed_at)
+            ):
+                return retry
+            retry.due = now + _IN_DOUBT_S
+            self.put_back(retry)
+        return None
+
+    def _wake(self, waiters: int) -> None:
+        while waiters and self._idle:
+            idle = self._idle.popleft()
+            if not idle.done():  # else its consumer was stopped, and has not run since
+                idle.set_result(None)
+                waiters -= 1
+
+    def _set_timer(self) -> None:
+        """Wake one of those who wait when the next ID is due."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._idle and self._waiting:
+            delay_s = max(self._waiting[0][0] - self._clock(), _LEAST_TIMER_S)
+            self._timer = asyncio.get_running_loop().call_later(delay_s, self._ring)
+
+    def _ring(self) -> None:
+        self._timer = None
+        self._wake(1)
