@@ -11,6 +11,7 @@ from bulkcancel.engine.engine import Policy
 from bulkcancel.models import Outcome
 from tests.support import faulty_answers as answers
 from tests.support.faulty_answers import Answer
+from tests.support.faulty_server import FaultyServer
 from tests.support.runs import Run, make_ids
 
 IDS = make_ids(8)
@@ -95,3 +96,22 @@ def test_a_refusal_by_the_api_is_one_however_it_ends() -> None:
     server = _Server(answers.problem(400, "no such thing", Connection="close"), idle_s=None)
     run = anyio.run(server.run)
     assert run.outcomes() == {Outcome.ACCEPTED: 4, Outcome.REJECTED: 4}
+
+
+@pytest.mark.slow
+def test_idle_connections_closed_by_the_server_cost_nothing() -> None:
+    """Every kept-alive connection dies silently: no ID fails, no attempt is counted."""
+    ids = make_ids(10_000)
+    server = FaultyServer(lambda i, _n: answers.closing_on_next(i))
+
+    async def work() -> Run:
+        async with server:
+            run = Run(server.base_url, Policy(rate_per_s=100_000, concurrency=16))
+            await run.work(ids)
+        return run
+
+    run = anyio.run(work)
+    assert run.outcomes() == {Outcome.ACCEPTED: len(ids)}
+    assert {r.attempts for r in run.results} == {1}
+    assert run.observed.breaker == []
+    assert server.unheard > 2500

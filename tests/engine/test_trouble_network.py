@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
 from email.utils import formatdate
 from pathlib import Path
@@ -565,3 +566,31 @@ def test_proxies_netrc_and_cookies_are_not_used(tmp_path: Path, scheme: str) -> 
         assert request.path.startswith("/api/")
         assert request.headers["x-domo-developer-token"] == CANARY
         assert not {"authorization", "proxy-authorization", "cookie"} & set(request.headers)
+
+
+@pytest.mark.slow
+@pytest.mark.alone
+@pytest.mark.timeout(240)
+def test_mixed_faults_lose_nothing() -> None:
+    """30 % of first answers faulty in every way there is: a true row for each of 3,000 IDs."""
+    ids = make_ids(3000)
+    # A 429 may pause everything for seconds: once in a while is enough.
+    others = tuple(kind for kind in answers.FAULTS if kind != "429")
+    server = FaultyServer(answers.mixed_faults(7, 0.3, (*others, *others, *answers.FAULTS)))
+    run = _run(server, ids, Policy(rate_per_s=100_000, concurrency=64), timeout_s=1.0)
+    assert Counter(r.instance_id for r in run.results) == Counter(ids)
+    assert run.outcomes()[Outcome.ACCEPTED] >= 2997
+    assert {seen.path for seen in server.requests} == {
+        f"/api/workflow/v1/instances/{each}/cancel" for each in ids
+    }
+    assert run.stop.reason is None
+
+
+def test_a_host_that_refuses_connections_is_an_error_at_once(unused_port: int) -> None:
+    """Before the first answer a refused connection ends the run: nothing was sent."""
+    run = Run(f"http://127.0.0.1:{unused_port}", Policy(rate_per_s=100_000))
+    anyio.run(run.work, make_ids(100))
+    assert isinstance(run.stop.reason, StoppedError)
+    assert f"cannot connect to 127.0.0.1:{unused_port}: Connection refused" in str(run.stop.reason)
+    assert run.results == []
+    assert run.stats.unanswered == 0

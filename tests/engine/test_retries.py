@@ -1,0 +1,358 @@
+"""Whose turn it is: new targets, and IDs that come again when they are due, on virtual time."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+
+import anyio
+import pytest
+
+from bulkcancel.engine.retries import Retry, Turn, WorkQueue
+from bulkcancel.models import CancelResult, Outcome, Target
+from bulkcancel.pacing.breaker import THRESHOLD, Breaker
+from tests.support.runs import make_ids
+from tests.support.virtual_time import now, run
+
+IDS = make_ids(200)
+
+
+class Bench:
+    """A queue beside its breaker."""
+
+    def __init__(self, bound: int = 100) -> None:
+        self.began = now()
+        rng = random.Random(1)
+        self.breaker = Breaker(rng=rng, on_change=lambda _: None, clock=now)
+        self.queue = WorkQueue(self.breaker, bound=bound, clock=now, rng=rng)
+
+    async def put(self, *numbers: int, failed_before: bool = False) -> None:
+        for n in numbers:
+            await self.queue.put(Target(IDS[n], str(n), failed_before))
+
+    def put_back(self, number: int, after_s: float = 0.0, *, exhausted: bool = False) -> Retry:
+        retry = Retry(Target(IDS[number], str(number)), now() + after_s, failed_at=now())
+        retry.outages = self.breaker.outages
+        if exhausted:
+            retry.exhausted, retry.counted, retry.result = True, 5, _row(retry.target)
+        self.queue.put_back(retry)
+        return retry
+
+    def fail(self, times: int) -> None:
+        for _ in range(times):
+            self.breaker.on_failure(now(), first=True)
+
+    def take(self) -> int | None:
+        """The number of the ID whose turn it is; negative for a retry."""
+        return _number(self.queue.take_nowait())
+
+    def take_all(self) -> list[int]:
+        taken = iter(self.take, None)
+        return list(taken)
+
+
+def _number(turn: Turn | None) -> int | None:
+    if turn is None:
+        return None
+    return int(turn.source) if isinstance(turn, Target) else -int(turn.target.source)
+
+
+def _row(target: Target) -> CancelResult:
+    return CancelResult(
+        target.instance_id, Outcome.FAILED, None, None, None, None, 500, 5, "server_error: no",
+        1.0, datetime.now(UTC), "acme.domo.com", target.source,
+    )  # fmt: skip
+
+
+def _on_virtual_time(test: Callable[[], Awaitable[None]]) -> Callable[[], None]:
+    def runs() -> None:
+        run(test)
+
+    runs.__name__, runs.__doc__ = getattr(test, "__name__", ""), test.__doc__
+    return runs
+
+
+@_on_virtual_time
+async def test_new_targets_come_in_their_order() -> None:
+    """First in, first out, and nothing when there is nothing."""
+    bench = Bench()
+    assert bench.take() is None
+    await bench.put(1, 2, 3)
+    assert bench.take_all() == [1, 2, 3]
+
+
+@_on_virtual_time
+async def test_a_full_queue_holds_its_producer_until_half_of_it_is_taken() -> None:
+    """Back-pressure: no more than the bound is ever there."""
+    bench = Bench(bound=4)
+    placed: list[int] = []
+
+    async def produce() -> None:
+        for n in range(1, 11):
+            await bench.put(n)
+            placed.append(n)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(produce)
+        await anyio.sleep(1)
+        assert placed == [1, 2, 3, 4]
+        assert bench.take() == 1
+        await anyio.sleep(1)
+        assert placed == [1, 2, 3, 4]
+        assert [bench.take(), bench.take()] == [2, 3]
+        await anyio.sleep(1)
+        assert placed == [1, 2, 3, 4, 5, 6, 7]
+        taken: list[int] = []
+        while len(taken) < 7:
+            taken += bench.take_all()
+            await anyio.sleep(1)
+        assert taken == [4, 5, 6, 7, 8, 9, 10]
+
+
+@_on_virtual_time
+async def test_a_retry_comes_when_it_is_due() -> None:
+    """Not a moment before; the one that is due first comes first, whenever it was put back."""
+    bench = Bench()
+    bench.put_back(1, 3.0)
+    bench.put_back(2, 1.0)
+    bench.put_back(3, 1.0)
+    assert bench.take() is None
+    await anyio.sleep(0.999)
+    assert bench.take() is None
+    await anyio.sleep(0.002)
+    assert bench.take_all() == [-2, -3]
+    await anyio.sleep(2)
+    assert bench.take_all() == [-1]
+
+
+@_on_virtual_time
+async def test_retries_come_first_and_every_fifth_turn_is_a_new_targets() -> None:
+    """Neither starves the other."""
+    bench = Bench()
+    await bench.put(*range(1, 5))
+    for n in range(101, 112):
+        bench.put_back(n)
+    turns = bench.take_all()
+    assert [n > 0 for n in turns] == [*[False] * 4, True] * 2 + [False] * 3 + [True] * 2
+
+
+@_on_virtual_time
+async def test_retries_alone_are_not_counted_against_them() -> None:
+    """Where a new target comes after many retries, a retry that is due need not wait for five."""
+    bench = Bench()
+    for n in range(101, 110):
+        bench.put_back(n)
+    assert len(bench.take_all()) == 9
+    await bench.put(1, 2)
+    for n in range(110, 113):
+        bench.put_back(n)
+    assert bench.take() == 1
+    assert bench.take_all() == [-110, -111, -112, 2]
+
+
+@_on_virtual_time
+async def test_while_first_attempts_fail_new_targets_come_first() -> None:
+    """They tell an outage from IDs that always fail; a retry waits for ten of them at most."""
+    bench = Bench()
+    bench.fail(1)
+    await bench.put(*range(1, 30))
+    for n in range(101, 104):
+        bench.put_back(n)
+    turns = bench.take_all()
+    assert [n > 0 for n in turns[:22]] == [*[True] * 10, False] * 2
+    bench.breaker.on_success(now())
+    for n in range(104, 106):
+        bench.put_back(n)
+    await bench.put(30)
+    assert bench.take_all() == [-104, -105, 30]
+
+
+@_on_virtual_time
+async def test_while_the_breaker_is_open_untried_ids_are_the_probes() -> None:
+    """Each probe is another ID as long as there is one, and only then one that has failed."""
+    bench = Bench()
+    await anyio.sleep(1)
+    bench.fail(THRESHOLD)
+    assert bench.breaker.open
+    await bench.put(*range(1, 25))
+    for n in range(101, 104):
+        bench.put_back(n)
+    assert bench.take_all() == [*range(1, 25), -101, -102, -103]
+
+
+@_on_virtual_time
+async def test_one_that_is_exhausted_waits_for_a_sign_that_the_server_is_well() -> None:
+    """A success of a later request tells that it is the ID's own failure; nothing earlier does."""
+    bench = Bench()
+    await bench.put(1, 2)
+    before = now()
+    await anyio.sleep(1)
+    bench.put_back(101, exhausted=True)
+    assert bench.take() == 1
+    bench.breaker.on_success(before)
+    await anyio.sleep(10)
+    assert bench.take() == 2
+    assert bench.take() is None
+    sent_at = now()
+    bench.breaker.on_success(sent_at)
+    await anyio.sleep(1)
+    turn = bench.queue.take_nowait()
+    assert isinstance(turn, Retry)
+    assert turn.exhausted
+
+
+@_on_virtual_time
+async def test_one_that_is_exhausted_is_told_when_nothing_untried_is_left() -> None:
+    """Neither waiting nor in hand: nobody could tell any more."""
+    bench = Bench()
+    await bench.put(1)
+    bench.put_back(101, exhausted=True)
+    turn = bench.queue.take_nowait()
+    assert _number(turn) == 1
+    await anyio.sleep(5)
+    assert bench.take() is None
+    assert turn is not None
+    bench.queue.done(turn)
+    await anyio.sleep(1)
+    retry = bench.queue.take_nowait()
+    assert isinstance(retry, Retry)
+    bench.queue.done(retry)
+    bench.put_back(102, exhausted=True)
+    assert bench.take() == -102
+
+
+@_on_virtual_time
+async def test_ids_that_an_earlier_run_has_failed_tell_nothing_of_the_server() -> None:
+    """They do not keep the others from being told as failed."""
+    bench = Bench()
+    bench.put_back(101, exhausted=True)
+    await bench.put(1, 2, failed_before=True)
+    assert bench.take() == -101
+    turn = bench.queue.take_nowait()
+    assert turn is not None
+    bench.queue.done(turn)
+    bench.put_back(102, exhausted=True)
+    assert bench.take() == -102
+
+
+@_on_virtual_time
+async def test_an_outage_gives_attempts_back() -> None:
+    """What failed before the breaker opened, and was exhausted by it, begins anew."""
+    bench = Bench()
+    await anyio.sleep(1)
+    bench.put_back(101, exhausted=True)
+    counted = bench.put_back(102)
+    counted.counted = 3
+    bench.fail(THRESHOLD)
+    during = bench.put_back(103)
+    during.counted = 2
+    bench.breaker.on_success(now() + 1)
+    for _ in range(3):
+        retry = bench.queue.take_nowait()
+        assert isinstance(retry, Retry)
+        if retry is during:
+            assert retry.counted == 2
+        else:
+            assert (retry.counted, retry.exhausted, retry.result) == (0, False, None)
+            assert retry.outages == 1
+
+
+@_on_virtual_time
+async def test_after_an_outage_they_come_back_spread_out() -> None:
+    """Over three seconds, each at a time of its own; what is due later stays as it was."""
+    bench = Bench()
+    for n in range(1, 61):
+        bench.put_back(n, after_s=(n % 5) / 2)
+    later = bench.put_back(100, after_s=3.5)
+    due = later.due
+    bench.queue.spread()
+    times = []
+    for _ in range(35):
+        times.append(len(bench.take_all()))
+        await anyio.sleep(0.1)
+    assert sum(times) == 60
+    assert max(times) <= 8
+    assert sum(times[:10]) > 10
+    assert sum(times[20:31]) > 10
+    assert later.due == due
+
+
+@_on_virtual_time
+async def test_each_retry_that_is_due_wakes_a_consumer() -> None:
+    """Those who wait take them side by side, at their time."""
+    bench = Bench()
+    taken: list[tuple[float, int | None]] = []
+
+    async def consume() -> None:
+        while (turn := await bench.queue.take()) is not None:
+            taken.append((round(now() - bench.began, 2), _number(turn)))
+            await anyio.sleep(5)
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(4):
+            tasks.start_soon(consume)
+        await anyio.sleep(1)
+        for n in (1, 2, 3):
+            bench.put_back(n, after_s=2.0)
+        bench.put_back(4, after_s=1.0)
+        await anyio.sleep(0.5)
+        await bench.put(5)
+        bench.queue.close()
+    assert [at for at, _ in sorted(taken)] == [1.5, 2.0, 3.0, 3.0, 6.5]
+    assert dict(taken[:2]) == {1.5: 5, 2.0: -4}
+    assert {number for _, number in taken} == {5, -1, -2, -3, -4}
+
+
+@_on_virtual_time
+async def test_closing_ends_those_who_wait_once_nothing_is_left() -> None:
+    """As long as one is to come again somebody waits for it; then all are told that it is over."""
+    bench = Bench()
+    ended: list[float] = []
+    taken: list[int | None] = []
+
+    async def consume() -> None:
+        while (turn := await bench.queue.take()) is not None:
+            taken.append(_number(turn))
+        ended.append(now() - bench.began)
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(8):
+            tasks.start_soon(consume)
+        bench.put_back(1, after_s=2)
+        await anyio.sleep(1)
+        bench.queue.close()
+        await anyio.sleep(0.5)
+        assert ended == []
+    assert taken == [-1]
+    assert ended == pytest.approx([2] * 8, abs=0.01)
+
+
+@_on_virtual_time
+async def test_a_consumer_that_is_stopped_while_it_waits_takes_nothing_with_it() -> None:
+    """What comes afterwards goes to another."""
+    bench = Bench()
+    taken: list[int | None] = []
+
+    async def consume() -> None:
+        taken.append(_number(await bench.queue.take()))
+
+    async with anyio.create_task_group() as tasks:
+        with anyio.move_on_after(1):
+            await bench.queue.take()
+        tasks.start_soon(consume)
+        await anyio.sleep(1)
+        await bench.put(7)
+    assert taken == [7]
+    assert bench.take() is None
+
+
+@_on_virtual_time
+async def test_what_is_known_of_those_that_wait_is_told_at_the_end() -> None:
+    """Rows of IDs that have used up their attempts, or whose last answer is a word of its own."""
+    bench = Bench()
+    bench.put_back(1, after_s=9)
+    bench.put_back(2, after_s=9, exhausted=True)
+    refused = bench.put_back(3, after_s=9)
+    refused.result = _row(refused.target)
+    assert {row.instance_id for row in bench.queue.results()} == {IDS[2], IDS[3]}
