@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bulkcancel.domo import (
@@ -38,6 +39,7 @@ _HAS_A_ROW = _FINAL | {Next.UNAUTHORIZED}
 """What has a row where it was the last word on an ID."""
 
 
+@dataclass(slots=True, kw_only=True)
 class Canceller:
     """Makes single attempts, for any number of consumers at a time.
 
@@ -45,36 +47,20 @@ class Canceller:
     what fails while the breaker is open do not. Times are in seconds of `clock`.
     """
 
-    def __init__(
-        self,
-        client: DomoClient,
-        results: ResultFactory,
-        *,
-        pacer: Pacer,
-        adaptive: AdaptiveRate,
-        breaker: Breaker,
-        monitor: RunMonitor,
-        stats: Stats,
-        stop: Stop,
-        observer: Observer,
-        attempts: int,
-        clock: Callable[[], float],
-        rng: random.Random,
-    ) -> None:
-        self._client = client
-        self._results = results
-        self._pacer = pacer
-        self._adaptive = adaptive
-        self._breaker = breaker
-        self._monitor = monitor
-        self._stats = stats
-        self._stop = stop
-        self._observer = observer
-        self._attempts = attempts
-        self._clock = clock
-        self._rng = rng
-        self._refused: Retry | None = None
-        """The ID that was last answered 401."""
+    client: DomoClient
+    results: ResultFactory
+    pacer: Pacer
+    adaptive: AdaptiveRate
+    breaker: Breaker
+    monitor: RunMonitor
+    stats: Stats
+    stop: Stop
+    observer: Observer
+    attempts: int
+    clock: Callable[[], float]
+    rng: random.Random
+    _refused: Retry | None = None
+    """The ID that was last answered 401."""
 
     async def attempt(self, turn: Turn) -> CancelResult | Retry | None:
         """Send one request when breaker and pace allow; return the result, or the ID to put back.
@@ -89,18 +75,20 @@ class Canceller:
                 return self._failed(retry)
             # The fast path: an ID that succeeds at the first attempt costs no history, no
             # verdict and no await but the request's own, unless breaker or pace make it wait.
-            if self._breaker.open or not self._pacer.try_acquire():
-                with self._stop.waiting() as wait:
+            if self.breaker.open or not self.pacer.try_acquire():
+                with self.stop.waiting() as wait:
                     probe = await self._admit()
                 if wait.cancelled_caught:
                     return retry
-            sent_at = self._clock()
+            sent_at = self.clock()
             answer = await self._send(target, fresh=retry is not None and retry.fresh)
             if isinstance(answer, Answer) and answer.instance is not None:
-                self._record_success(sent_at)
+                self.breaker.on_success(sent_at)
+                self.monitor.on_success()
+                self.adaptive.on_success(sent_at, self.clock())
                 requests = 1 if retry is None else retry.requests + 1
                 outcome = outcome_of(answer.instance.status)
-                return self._results.of(target, answer, outcome, requests=requests)
+                return self.results.of(target, answer, outcome, requests=requests)
             if isinstance(answer, NotSentError):
                 return retry
             return self._after(retry or Retry(target), answer, sent_at, probe=probe)
@@ -108,33 +96,33 @@ class Canceller:
             raise
         except Exception as error:  # noqa: BLE001 - one ID's fault must not take the others down
             if probe:
-                self._breaker.on_abandoned()
-            self._observer.bug(target, error)
-            result = self._results.bug(target, error)
-            self._monitor.on_result(result)
+                self.breaker.on_abandoned()
+            self.observer.bug(target, error)
+            result = self.results.bug(target, error)
+            self.monitor.on_result(result)
             return result
 
     async def _admit(self) -> bool:
         """Wait for breaker and pace; return whether the request is the breaker's probe."""
         while True:
-            probe = await self._breaker.admit()
-            await self._pacer.acquire()
-            if probe or not self._breaker.open:  # it may have opened during the wait
+            probe = await self.breaker.admit()
+            await self.pacer.acquire()
+            if probe or not self.breaker.open:  # it may have opened during the wait
                 return probe
 
     async def _send(self, target: Target, *, fresh: bool) -> Answer | AttemptError:
-        stats = self._stats
+        stats = self.stats
         # At the start, name look-up and connecting can stall: the requests held up there must not
         # all be sent at once. Later each request finds an open connection.
-        pace = None if self._monitor.answered else self._keep_pace
+        pace = None if self.monitor.answered else self._keep_pace
         is_first = target.instance_id not in stats.open_ids
         stats.open_ids.add(target.instance_id)
         stats.requests += 1
         if stats.requests == 1:
-            self._monitor.on_first_request()
+            self.monitor.on_first_request()
         stats.in_flight += 1
         try:
-            return await self._client.cancel(target.instance_id, fresh=fresh, pace=pace)
+            return await self.client.cancel(target.instance_id, fresh=fresh, pace=pace)
         except AttemptError as fault:
             if is_first and not fault.ambiguous:  # nothing has reached the server
                 stats.open_ids.discard(target.instance_id)
@@ -145,10 +133,10 @@ class Canceller:
 
     async def _keep_pace(self, stalled_s: float) -> None:
         """Wait for another slot if the pacer can have let others go during the stall."""
-        if stalled_s * self._pacer.rate_per_s <= 1:
+        if stalled_s * self.pacer.rate_per_s <= 1:
             return
-        with self._stop.waiting() as wait:
-            await self._pacer.acquire()
+        with self.stop.waiting() as wait:
+            await self.pacer.acquire()
         if wait.cancelled_caught:
             raise NotSentError("the run was stopped")
 
@@ -168,26 +156,26 @@ class Canceller:
         retry.fresh = step is Next.RETRY_FREE
         retry.failed |= verdict.transient
         retry.ambiguous |= verdict.ambiguous
-        retry.failed_at, retry.outages = self._clock(), self._breaker.outages
-        retry.exhausted = max(retry.counted, retry.unauthorized) >= self._attempts
+        retry.failed_at, retry.outages = self.clock(), self.breaker.outages
+        retry.exhausted = max(retry.counted, retry.unauthorized) >= self.attempts
         retry.result = None
         if retry.exhausted or step in _HAS_A_ROW:
-            retry.result = self._results.of(
+            retry.result = self.results.of(
                 retry.target, answer, verdict.outcome, error=verdict.error, requests=retry.requests
             )
         if step in _FINAL:
             return self._failed(retry)
         wait_s = self._wait_before_retry_s(step, retry)
         retry.due = retry.failed_at + wait_s
-        if not (retry.exhausted or self._stop.requested):
-            self._stats.retries += 1
-            self._observer.retry_scheduled(retry.target, verdict.error, retry.requests, wait_s)
+        if not (retry.exhausted or self.stop.requested):
+            self.stats.retries += 1
+            self.observer.retry_scheduled(retry.target, verdict.error, retry.requests, wait_s)
         return retry
 
     def _failed(self, retry: Retry) -> CancelResult:
         """Return the result of an ID for which nothing more is sent."""
         assert retry.result is not None  # noqa: S101 - whoever says that it is over gave it one
-        self._monitor.on_result(retry.result)
+        self.monitor.on_result(retry.result)
         return retry.result
 
     def _record(
@@ -203,41 +191,36 @@ class Canceller:
         answered = isinstance(answer, Answer)
         unauthorized = verdict.next is Next.UNAUTHORIZED
         # Of another ID than the one that put the token in doubt: a 401 may be one ID's trouble.
-        in_doubt = self._breaker.token_in_doubt and retry is not self._refused
-        self._monitor.on_attempt(verdict, answered=answered, decisive=probe and in_doubt)
+        in_doubt = self.breaker.token_in_doubt and retry is not self._refused
+        self.monitor.on_attempt(verdict, answered=answered, decisive=probe and in_doubt)
         if unauthorized:
             self._refused = retry
+        if unauthorized and self.stop.requested:  # there is nothing to wait for
+            return False
         costs = False
-        if unauthorized and self._stop.requested:
-            pass  # there is nothing to wait for
-        elif verdict.transient or (probe and verdict.throttled):
+        if verdict.transient or (probe and verdict.throttled):
             first = not (retry.failed or retry.target.failed_before)
-            costs = self._breaker.on_failure(
+            costs = self.breaker.on_failure(
                 sent_at, first=first, probe=probe, open_at_once=unauthorized
             )
         elif answered and verdict.next is Next.DONE:
-            self._breaker.on_success(sent_at)
+            self.breaker.on_success(sent_at)
         elif probe:
-            self._breaker.on_abandoned()
-        now = self._clock()
+            self.breaker.on_abandoned()
+        now = self.clock()
         if verdict.throttled:
-            self._stats.throttled += 1
-            outage = self._breaker.open
-            self._adaptive.on_throttled(sent_at, now, verdict.pause_s, outage=outage)
+            self.stats.throttled += 1
+            outage = self.breaker.open
+            self.adaptive.on_throttled(sent_at, now, verdict.pause_s, outage=outage)
         elif answered:
-            self._adaptive.on_success(sent_at, now)
+            self.adaptive.on_success(sent_at, now)
         return costs
-
-    def _record_success(self, sent_at: float) -> None:
-        self._breaker.on_success(sent_at)
-        self._monitor.on_success()
-        self._adaptive.on_success(sent_at, self._clock())
 
     def _wait_before_retry_s(self, step: Next, retry: Retry) -> float:
         if step is Next.RETRY_FREE or retry.exhausted:
             return 0.0
         if step is Next.WAIT_LOCAL:
-            self._observer.out_of_descriptors()
-            return _LOCAL_WAIT_S * (1 + self._rng.random())
+            self.observer.out_of_descriptors()
+            return _LOCAL_WAIT_S * (1 + self.rng.random())
         failures = retry.throttled if step is Next.RETRY_UNCOUNTED else retry.counted
-        return equal_jitter(max(failures, 1), self._rng)
+        return equal_jitter(max(failures, 1), self.rng)

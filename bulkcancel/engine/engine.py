@@ -104,14 +104,15 @@ class Engine:
         )
         breaker = Breaker(rng=rng, on_change=self._on_breaker_change, clock=clock)
         self._queue = WorkQueue(breaker, bound=2 * policy.concurrency, clock=clock, rng=rng)
+        adaptive = AdaptiveRate(
+            self.pacer, ceiling_per_s=ceiling, on_change=observer.pace_changed, rng=rng
+        )
         results = ResultFactory(host, wall_clock)
         canceller = Canceller(
-            client,
-            results,
+            client=client,
+            results=results,
             pacer=self.pacer,
-            adaptive=AdaptiveRate(
-                self.pacer, ceiling_per_s=ceiling, on_change=observer.pace_changed, rng=rng
-            ),
+            adaptive=adaptive,
             breaker=breaker,
             monitor=self._monitor,
             stats=stats,
@@ -122,10 +123,10 @@ class Engine:
             rng=rng,
         )
         self._pipeline = Pipeline(
-            self._queue,
-            canceller,
-            results,
-            stop,
+            queue=self._queue,
+            canceller=canceller,
+            results=results,
+            stop=stop,
             concurrency=policy.concurrency,
             grace_s=policy.grace_s,
         )

@@ -89,19 +89,14 @@ class RunMonitor:
         """
         if verdict.next is Next.UNAUTHORIZED:
             if decisive or not (self._successes or self._token_accepted):
-                self._stop.request(
-                    TokenRefusedError(
-                        f"{self._host} refused the token ({verdict.error}): "
-                        "make a new one in Admin > Security > Access tokens"
-                    )
+                refused = (
+                    f"{self._host} refused the token ({verdict.error}): make a new one in Admin > "
+                    "Security > Access tokens"
                 )
+                self._stop.request(TokenRefusedError(refused))
         elif verdict.next is Next.STOP_TLS:
-            self._stop.request(
-                StoppedError(
-                    f"no trusted TLS connection to {self._host} ({verdict.error}): "
-                    "nothing was sent over it"
-                ),
-            )
+            untrusted = f"no trusted TLS connection to {self._host} ({verdict.error})"
+            self._stop.request(StoppedError(f"{untrusted}: nothing was sent over it"))
         elif self._answers == 0 and verdict.at_first:
             self._stop.request(StoppedError(verdict.at_first), cut=not answered)
         if answered:
@@ -121,7 +116,7 @@ class RunMonitor:
         """Count one finished ID; ask for a stop where there are too many failures."""
         if result.outcome in SUCCESSES or result.outcome is Outcome.INVALID:
             return
-        # A failed ID means that this is no outage: in one, IDs are deferred. And the success that
+        # A failed ID means that this is no outage: in one, nothing fails. And the success that
         # would end the trouble may come late, as on a silent pipe.
         self._trouble_since = None
         if result.outcome in self._ok:
@@ -132,12 +127,10 @@ class RunMonitor:
             self._forbidden += 1
             allowed = self._successes or self._succeeded_before
             if not allowed and self._forbidden >= _FORBIDDEN_FROM_START:
-                self._stop.request(
-                    TokenRefusedError(
-                        f"{self._host} forbade the first {self._forbidden} cancels and allowed "
-                        f"none: {result.error}"
-                    )
+                forbade = (
+                    f"{self._host} forbade the first {self._forbidden} cancels and allowed none"
                 )
+                self._stop.request(TokenRefusedError(f"{forbade}: {result.error}"))
         self._look_for_failures()
 
     def _look_for_failures(self) -> None:
@@ -178,30 +171,23 @@ class RunMonitor:
         if since is None or self._api_answered or self._successes:
             return
         if now - since >= _STRANGERS_FROM_START_S:
-            self._stop.request(
-                StoppedError(
-                    f"{self._host} has not answered once as Domo's Workflow API does "
-                    f"({self._last_trouble}): check the instance name or the base URL, and what "
-                    "stands in between"
-                )
+            strange = (
+                f"{self._host} has not answered once as Domo's Workflow API does "
+                f"({self._last_trouble}): check the instance name or the base URL, and what stands "
+                "in between"
             )
+            self._stop.request(StoppedError(strange))
 
     def _look_for_outage(self, now: float) -> None:
         if self._trouble_since is None:
             return
         trouble_s = now - self._trouble_since
         if self._answers == 0 and trouble_s >= self._never_answered_s:
-            self._stop.request(
-                StoppedError(f"{self._host} has never answered ({self._last_trouble})"), cut=True
-            )
+            silent = f"{self._host} has never answered ({self._last_trouble})"
+            self._stop.request(StoppedError(silent), cut=True)
         elif trouble_s >= self._limits.max_outage_s and not self._throttled_once:
-            self._stop.request(
-                LimitError(
-                    f"an outage of {trouble_s:.0f} s, the limit of ",
-                    "max_outage_s",
-                    f" ({self._last_trouble})",
-                )
-            )
+            outage = f"an outage of {trouble_s:.0f} s, the limit of "
+            self._stop.request(LimitError(outage, "max_outage_s", f" ({self._last_trouble})"))
 
     def on_first_request(self) -> None:
         """Start the clock for a host that never answers."""
@@ -230,11 +216,6 @@ class RunMonitor:
         if self._limits.deadline_s is not None and self._limits.deadline_s - run_s < left_s:
             left_s, limit = self._limits.deadline_s - run_s, "deadline_s"
         if wait_s > left_s:
-            self._stop.request(
-                LimitError(
-                    f"{self._host} asks to be left alone for {wait_s:.0f} s, longer than what is "
-                    "left of ",
-                    limit,
-                    f" ({max(left_s, 0):.0f} s; {self._last_trouble})",
-                )
-            )
+            asks = f"{self._host} asks to be left alone for {wait_s:.0f} s"
+            left = f" ({max(left_s, 0):.0f} s; {self._last_trouble})"
+            self._stop.request(LimitError(f"{asks}, longer than what is left of ", limit, left))

@@ -10,6 +10,7 @@ queue, a full queue holds the reading.
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import anyio
@@ -34,25 +35,16 @@ Collector = Callable[[MemoryObjectReceiveStream[CancelResult]], Awaitable[None]]
 """Takes results from their stream until it ends."""
 
 
+@dataclass(slots=True, kw_only=True)
 class Pipeline:
     """Cancels every target and hands every result to a collector, each exactly once."""
 
-    def __init__(
-        self,
-        queue: WorkQueue,
-        canceller: Canceller,
-        results: ResultFactory,
-        stop: Stop,
-        *,
-        concurrency: int,
-        grace_s: float,
-    ) -> None:
-        self._queue = queue
-        self._canceller = canceller
-        self._results = results
-        self._stop = stop
-        self._concurrency = concurrency
-        self._grace_s = grace_s
+    queue: WorkQueue
+    canceller: Canceller
+    results: ResultFactory
+    stop: Stop
+    concurrency: int
+    grace_s: float
 
     async def run(self, items: Items, collector: Collector) -> None:
         """Return when the input is worked through or a stop has drained.
@@ -71,14 +63,14 @@ class Pipeline:
                     with work:
                         async with anyio.create_task_group() as workers:
                             workers.start_soon(self._produce, items, results_in.clone())
-                            for _ in range(self._concurrency):
+                            for _ in range(self.concurrency):
                                 workers.start_soon(self._consume, results_in.clone())
-                    for result in self._queue.results():
+                    for result in self.queue.results():
                         await results_in.send(result)
                 watch.cancel_scope.cancel()
 
     async def _produce(self, items: Items, results: MemoryObjectSendStream[CancelResult]) -> None:
-        with results, self._stop.waiting():
+        with results, self.stop.waiting():
             try:
                 if isinstance(items, AsyncIterable):
                     async for item in items:
@@ -87,37 +79,37 @@ class Pipeline:
                     for item in items:
                         await self._place(item, results)
             except Exception as error:  # noqa: BLE001 - drain first: answers in flight are not lost
-                self._stop.request(error)
-        self._queue.close()
+                self.stop.request(error)
+        self.queue.close()
 
     async def _place(
         self, item: Target | InvalidRow, results: MemoryObjectSendStream[CancelResult]
     ) -> None:
         if isinstance(item, InvalidRow):
-            await results.send(self._results.invalid(item))
+            await results.send(self.results.invalid(item))
         else:
-            await self._queue.put(item)
+            await self.queue.put(item)
 
     async def _consume(self, results: MemoryObjectSendStream[CancelResult]) -> None:
         with results:
-            while not self._stop.requested:
-                turn = self._queue.take_nowait()
+            while not self.stop.requested:
+                turn = self.queue.take_nowait()
                 if turn is None:
-                    with self._stop.waiting():
-                        turn = await self._queue.take()
+                    with self.stop.waiting():
+                        turn = await self.queue.take()
                 if turn is None:
                     return
-                outcome = await self._canceller.attempt(turn)
-                self._queue.done(turn)
+                outcome = await self.canceller.attempt(turn)
+                self.queue.done(turn)
                 if isinstance(outcome, Retry):
-                    self._queue.put_back(outcome)
+                    self.queue.put_back(outcome)
                 elif outcome is not None:
                     await _send(outcome, results)
 
     async def _cut_after_grace(self, work: anyio.CancelScope) -> None:
-        await self._stop.wait()
-        with anyio.move_on_after(self._grace_s):
-            await self._stop.wait_cut()
+        await self.stop.wait()
+        with anyio.move_on_after(self.grace_s):
+            await self.stop.wait_cut()
         work.cancel()
 
 

@@ -182,7 +182,7 @@ class WorkQueue:
             retry = heapq.heappop(self._waiting)[2]
             if retry.outages != self._breaker.outages:
                 retry.outages = self._breaker.outages
-                retry.counted = 0
+                retry.counted = retry.unauthorized = 0
                 if retry.exhausted:
                     retry.exhausted, retry.result = False, None
             if (

@@ -143,7 +143,7 @@ def test_a_file_gone_under_a_run(tmp_path: Path, server: FaultyServer, replaced:
     ("place", "calls"),
     [
         ("engine.stats:Stats.count", 5),  # called by the collector, after each group of rows
-        ("engine.canceller:Canceller.cancel", 40),
+        ("engine.canceller:Canceller.attempt", 40),
         ("engine.pipeline:Pipeline._place", 80),  # 48 are queued or in flight at the start
     ],
 )
