@@ -120,7 +120,7 @@ class VirtualRun(Run):
                 Target(each, f"ids.txt:{n}") if type(each) is str else each
                 for n, each in enumerate(ids, 1)
             ]
-        client = _VirtualClient(self.server, timeout_s=self.timeout_s)
+        client = VirtualClient(self.server, timeout_s=self.timeout_s)
         self.engine = Engine(
             client, self.policy, stats=self.stats, stop=self.stop, observer=self.observed,
             clock=now, rng=random.Random(7),
@@ -133,7 +133,9 @@ class VirtualRun(Run):
             tasks.cancel_scope.cancel()
 
 
-class _VirtualClient(DomoClient):
+class VirtualClient(DomoClient):
+    """A client of a `VirtualServer`."""
+
     def __init__(self, server: VirtualServer, *, timeout_s: float) -> None:
         super().__init__(token="x", base_url="http://127.0.0.1:1", timeout_s=timeout_s)
         self._server = server

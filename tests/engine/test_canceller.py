@@ -1,0 +1,540 @@
+"""One attempt of one ID and what follows from it, on virtual time."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime
+from typing import Any
+
+import anyio
+import pytest
+
+from bulkcancel.domo.answers import Answer
+from bulkcancel.domo.faults import (
+    IdleConnectionClosedError,
+    NoDescriptorsError,
+    NotSentError,
+    TlsFailedError,
+)
+from bulkcancel.engine.canceller import Canceller
+from bulkcancel.engine.limits import Limits, RunMonitor
+from bulkcancel.engine.result_factory import ResultFactory
+from bulkcancel.engine.retries import Retry, Turn
+from bulkcancel.engine.stats import Stats
+from bulkcancel.engine.stop import Stop
+from bulkcancel.errors import StoppedError, TokenRefusedError, UsageError
+from bulkcancel.models import CancelResult, Outcome, Target
+from bulkcancel.pacing import AdaptiveRate, Breaker, Pacer
+from bulkcancel.pacing.breaker import THRESHOLD
+from tests.support import faulty_answers as answers
+from tests.support.runs import Observed, make_ids
+from tests.support.virtual_server import Said, VirtualClient, VirtualServer, delayed, refused
+from tests.support.virtual_time import now, run
+
+IDS = make_ids(20)
+TARGETS = [Target(each, f"ids.txt:{n}") for n, each in enumerate(IDS, 1)]
+FINISHED_AT = datetime(2026, 11, 28, 3, 0, tzinfo=UTC)
+
+
+class Bench:
+    """A canceller among its parts; `answers` are given one after the other, then all is well."""
+
+    def __init__(self, *said: Said, attempts: int = 3, rate_per_s: float = 1000.0) -> None:
+        self.said = list(said)
+        self.server = VirtualServer(self._plan)
+        self.server.began = now()
+        self.client = VirtualClient(self.server, timeout_s=30.0)
+        self.stop, self.stats, self.observed = Stop(), Stats(), Observed()
+        rng = random.Random(1)
+        self.pacer = Pacer(rate_per_s, clock=now)
+        self.breaker = Breaker(rng=rng, on_change=lambda _: None, clock=now)
+        self.monitor = RunMonitor(
+            self.stop, Limits(), host="acme.domo.com", timeout_s=30.0, ok=frozenset(),
+            succeeded_before=0, clock=now,
+        )  # fmt: skip
+        self.canceller = Canceller(
+            client=self.client,
+            results=ResultFactory("acme.domo.com", lambda: FINISHED_AT),
+            pacer=self.pacer,
+            adaptive=AdaptiveRate(
+                self.pacer, ceiling_per_s=rate_per_s, on_change=self.observed.pace_changed, rng=rng
+            ),
+            breaker=self.breaker,
+            monitor=self.monitor,
+            stats=self.stats,
+            stop=self.stop,
+            observer=self.observed,
+            attempts=attempts,
+            clock=now,
+            rng=rng,
+        )
+
+    def _plan(self, instance_id: str, _nth: int) -> Said:
+        return self.said.pop(0) if self.said else answers.ok(instance_id)
+
+    async def attempt(self, turn: Turn = TARGETS[0]) -> CancelResult | Retry | None:
+        return await self.canceller.attempt(turn)
+
+    async def result(self, turn: Turn = TARGETS[0]) -> CancelResult:
+        result = await self.attempt(turn)
+        assert isinstance(result, CancelResult)
+        return result
+
+    async def retry(self, turn: Turn = TARGETS[0]) -> Retry:
+        retry = await self.attempt(turn)
+        assert isinstance(retry, Retry)
+        return retry
+
+    def open_breaker(self) -> None:
+        for _ in range(THRESHOLD):
+            self.breaker.on_failure(now(), first=True)
+        assert self.breaker.open
+
+
+def _on_virtual_time(test: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], None]:
+    def runs() -> None:
+        run(test)
+
+    runs.__name__, runs.__doc__ = test.__name__, test.__doc__
+    return runs
+
+
+# ------------------------------------------------------------------ results
+
+
+@_on_virtual_time
+async def test_a_success_is_a_result() -> None:
+    """All that is known of the ID stands in it."""
+    bench = Bench(answers.ok(IDS[0], "CANCELED"))
+    assert (await bench.result())._replace(latency_ms=2.0) == CancelResult(
+        IDS[0], Outcome.CANCELED, "CANCELED", "AddTwoNumbers", "1.1.0", answers.MODEL_ID, 200, 1,
+        "", 2.0, FINISHED_AT, "acme.domo.com", "ids.txt:1",
+    )  # fmt: skip
+    assert (bench.stats.requests, bench.stats.retries, bench.stats.in_flight) == (1, 0, 0)
+
+
+@_on_virtual_time
+async def test_a_refusal_is_a_result() -> None:
+    """It says why, counts as a failure, and shows the server at work."""
+    bench = Bench(answers.problem(404, "no such run"))
+    result = await bench.result()
+    assert (result.outcome, result.http_status, result.attempts) == (Outcome.NOT_FOUND, 404, 1)
+    assert result.error == "not_found: HTTP 404: no such run"
+    assert bench.breaker.well_since(-1)
+
+
+@_on_virtual_time
+async def test_a_failure_is_put_back_and_counts() -> None:
+    """Once, twice; the third of three attempts is the last, with its row; waits double."""
+    bench = Bench(*[answers.problem(500, "oh")] * 3)
+    retry = await bench.retry()
+    assert (retry.target, retry.requests, retry.counted) == (TARGETS[0], 1, 1)
+    assert 0.75 <= retry.due - now() <= 1.5
+    assert not retry.exhausted
+    assert retry.result is None
+    assert await bench.retry(retry) is retry
+    assert 1.5 <= retry.due - now() <= 3.0
+    assert (retry.requests, retry.counted, retry.failed_at) == (2, 2, now())
+    assert bench.stats.retries == len(bench.observed.retries) == 2
+    assert bench.observed.retries == ["server_error: HTTP 500: oh"] * 2
+    assert await bench.retry(retry) is retry
+    assert (retry.exhausted, retry.due) == (True, now())
+    assert bench.stats.retries == 2
+    assert bench.stats.requests == 3
+    result = await bench.result(retry)
+    assert (result.outcome, result.attempts) == (Outcome.FAILED, 3)
+    assert result.error == "server_error: HTTP 500: oh"
+    assert len(bench.server.requests) == 3
+
+
+@_on_virtual_time
+async def test_a_success_after_failures_counts_its_requests() -> None:
+    """Whatever came before, the last word counts."""
+    bench = Bench(answers.problem(500), answers.limited(None))
+    retry = await bench.retry(await bench.retry())
+    result = await bench.result(retry)
+    assert (result.outcome, result.attempts, result.error) == (Outcome.ACCEPTED, 3, "")
+
+
+@_on_virtual_time
+async def test_being_throttled_costs_nothing() -> None:
+    """However often; the waits double all the same, and the pace hears of it."""
+    bench = Bench(*[answers.limited(None)] * 8)
+    retry = await bench.retry()
+    for n in range(1, 8):
+        most_s = min(1.5 * 2 ** (n - 1), 30)
+        assert most_s / 2 <= retry.due - now() <= most_s
+        assert (retry.throttled, retry.counted, retry.exhausted) == (n, 0, False)
+        await bench.retry(retry)
+    assert bench.stats.throttled == 8
+    assert bench.pacer.rate_per_s < 1000
+    assert bench.breaker.streak == 0
+
+
+@_on_virtual_time
+async def test_a_pause_that_is_asked_for_holds_all() -> None:
+    """`Retry-After` of a 429, and of a 503, which is a failure too."""
+    for status in (429, 503):
+        bench = Bench(answers.problem(status, **{"Retry-After": "20"}))
+        await bench.retry()
+        began = now()
+        await bench.result(TARGETS[1])
+        assert 20 <= now() - began <= 22
+        assert bench.breaker.streak == 0
+
+
+@_on_virtual_time
+async def test_a_stale_connection_costs_nothing() -> None:
+    """At once, on a fresh one; that request does not count, but it may have done its work."""
+    bench = Bench(
+        IdleConnectionClosedError("the server had closed an idle connection"),
+        answers.problem(404),
+    )
+    retry = await bench.retry()
+    assert (retry.due, retry.fresh, retry.requests, retry.counted) == (now(), True, 0, 0)
+    assert bench.breaker.streak == 0
+    result = await bench.result(retry)
+    assert [seen.fresh for seen in bench.server.requests] == [False, True]
+    assert result.attempts == 1
+    assert "an earlier attempt may have cancelled it" in result.error
+
+
+@_on_virtual_time
+async def test_a_fresh_connection_is_asked_for_once() -> None:
+    """The attempt after that takes whatever is there."""
+    bench = Bench(IdleConnectionClosedError("gone"), answers.problem(500))
+    retry = await bench.retry(await bench.retry())
+    assert not retry.fresh
+    await bench.result(retry)
+    assert [seen.fresh for seen in bench.server.requests] == [False, True, False]
+
+
+@_on_virtual_time
+async def test_what_may_have_been_done_is_remembered() -> None:
+    """An answer lost twice ago, and a refusal now."""
+    bench = Bench(answers.gone(), answers.problem(500), answers.problem(409))
+    retry = await bench.retry(await bench.retry())
+    result = await bench.result(retry)
+    assert "an earlier attempt may have cancelled it" in result.error
+
+
+@_on_virtual_time
+async def test_no_descriptor_left_is_told_and_costs_nothing() -> None:
+    """This machine's trouble: the ID comes again within a second."""
+    bench = Bench(NoDescriptorsError("no more"))
+    retry = await bench.retry()
+    assert 0.5 <= retry.due - now() <= 1.0
+    assert (retry.counted, bench.observed.descriptors, bench.breaker.streak) == (0, 1, 0)
+
+
+@_on_virtual_time
+async def test_broken_tls_ends_the_run_with_a_row() -> None:
+    """Nothing is sent over it."""
+    bench = Bench(TlsFailedError("self-signed"))
+    result = await bench.result()
+    assert (result.outcome, result.error) == (Outcome.FAILED, "tls: self-signed")
+    assert isinstance(bench.stop.reason, StoppedError)
+    assert bench.stats.retries == 0
+
+
+@_on_virtual_time
+async def test_a_client_that_is_not_open_is_raised() -> None:
+    """No ID has failed because of it."""
+    bench = Bench()
+
+    async def closed(*_: object, **__: object) -> None:
+        raise UsageError("use DomoClient as a context manager")
+
+    bench.client.cancel = closed  # type: ignore[method-assign,assignment]
+    with pytest.raises(UsageError):
+        await bench.attempt()
+    assert bench.stats.in_flight == 0
+
+
+# ------------------------------------------------------------------ what it does to the breaker
+
+
+@_on_virtual_time
+async def test_only_the_first_attempt_of_an_id_counts_towards_an_outage() -> None:
+    """Not its later ones, and not those of IDs that an earlier run has failed."""
+    bench = Bench(*[answers.problem(500)] * 9, attempts=9)
+    retry = await bench.retry()
+    assert bench.breaker.streak == 1
+    for _ in range(3):
+        await bench.retry(retry)
+    assert bench.breaker.streak == 1
+    assert retry.counted == 4
+    old = await bench.retry(Target(IDS[5], "", failed_before=True))
+    await bench.retry(old)
+    assert bench.breaker.streak == 1
+    assert old.counted == 2
+    await bench.retry(TARGETS[6])
+    assert bench.breaker.streak == 2
+
+
+@_on_virtual_time
+async def test_the_first_failure_after_a_429_counts() -> None:
+    """That it was throttled before told nothing of the server's health."""
+    bench = Bench(answers.limited(None), answers.problem(500))
+    await bench.retry(await bench.retry())
+    assert bench.breaker.streak == 1
+
+
+@_on_virtual_time
+async def test_what_fails_while_the_breaker_is_open_costs_nothing() -> None:
+    """The probe itself, and what was under way when it opened."""
+    bench = Bench(delayed(answers.problem(500), 3.0), answers.problem(500), attempts=1)
+    late: list[Retry] = []
+
+    async def send() -> None:
+        late.append(await bench.retry())
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(send)
+        await anyio.sleep(0.5)
+        bench.open_breaker()
+        began = now()
+        probe = await bench.retry(TARGETS[1])
+        assert now() - began >= 0.7
+    for retry in (probe, *late):
+        assert (retry.counted, retry.exhausted, retry.outages) == (0, False, 1)
+        assert 0.75 <= retry.due - retry.failed_at <= 1.5
+
+
+@_on_virtual_time
+async def test_a_probe_that_shows_nothing_makes_room_for_the_next() -> None:
+    """It met this machine's own trouble, or a fault in bulkcancel: the next one goes at once."""
+    for nothing in (NoDescriptorsError("no more"), IdleConnectionClosedError("gone")):
+        bench = Bench(nothing)
+        bench.open_breaker()
+        await bench.retry()
+        began = now()
+        assert (await bench.result(TARGETS[1])).ok
+        assert now() - began < 0.1
+        assert not bench.breaker.open
+    bench = Bench()
+    bench.open_breaker()
+    bench.server.plan = lambda _i, _n: None  # type: ignore[assignment,return-value]
+    assert "please report it" in (await bench.result()).error
+    bench.server.plan = lambda i, _n: answers.ok(i)
+    began = now()
+    assert (await bench.result(TARGETS[1])).ok
+    assert now() - began < 0.1
+
+
+@_on_virtual_time
+async def test_a_throttled_probe_is_a_failed_probe() -> None:
+    """The next one waits longer, the pace stays, and the ID loses nothing."""
+    bench = Bench(answers.limited(None))
+    bench.open_breaker()
+    retry = await bench.retry()
+    assert (retry.counted, retry.throttled) == (0, 1)
+    assert bench.pacer.rate_per_s >= 400
+    began = now()
+    await bench.result(TARGETS[1])
+    assert 1.5 <= now() - began <= 2.6
+
+
+@_on_virtual_time
+async def test_a_throttled_answer_that_is_no_probe_tells_the_breaker_nothing() -> None:
+    """It was under way when the breaker opened; the probe goes when it is due."""
+    bench = Bench(delayed(answers.limited(None), 0.5))
+    opened = now()
+
+    async def send() -> None:
+        await bench.retry()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(send)
+        await anyio.sleep(0.1)
+        bench.open_breaker()
+        await bench.result(TARGETS[1])
+    assert 0.8 <= now() - opened <= 1.4
+
+
+# ------------------------------------------------------------------ 401
+
+
+@_on_virtual_time
+async def test_a_401_as_the_first_word_ends_the_run_with_its_row() -> None:
+    """There is nothing to wait for: the breaker stays as it is."""
+    bench = Bench(answers.problem(401))
+    retry = await bench.retry()
+    assert isinstance(bench.stop.reason, TokenRefusedError)
+    assert retry.result is not None
+    assert retry.result.error == "unauthorized: HTTP 401: no"
+    assert not bench.breaker.open
+    assert bench.stats.retries == 0
+
+
+@_on_virtual_time
+async def test_a_401_later_on_holds_all_and_another_id_decides() -> None:
+    """The same ID refused again proves nothing, another one does."""
+    bench = Bench(answers.ok(IDS[0]), *[answers.problem(401)] * 3)
+    await bench.result()
+    retry = await bench.retry(TARGETS[1])
+    assert bench.breaker.open
+    assert (retry.counted, retry.unauthorized) == (0, 1)
+    await bench.retry(retry)
+    assert bench.stop.reason is None
+    await bench.retry(TARGETS[2])
+    assert isinstance(bench.stop.reason, TokenRefusedError)
+
+
+@_on_virtual_time
+async def test_an_id_that_is_always_refused_fails_alone() -> None:
+    """After as many 401s as it has attempts, while others succeed."""
+    bench = Bench()
+    bench.server.plan = lambda i, _n: answers.problem(401) if i == IDS[1] else answers.ok(i)
+    await bench.result()
+    turn: Turn = TARGETS[1]
+    for n in range(1, 4):
+        retry = await bench.retry(turn)
+        assert (retry.unauthorized, retry.exhausted) == (n, n == 3)
+        turn = retry
+        await bench.result(TARGETS[1 + n])
+    assert bench.stop.reason is None
+    assert (await bench.result(turn)).error == "unauthorized: HTTP 401: no"
+
+
+@_on_virtual_time
+async def test_a_row_for_a_401_goes_when_it_was_not_the_last_word() -> None:
+    """A later failure takes its place, and has none as long as attempts are left."""
+    bench = Bench(answers.ok(IDS[0]), answers.problem(401), answers.problem(500))
+    await bench.result()
+    retry = await bench.retry(TARGETS[1])
+    assert retry.result is not None
+    await bench.retry(retry)
+    assert retry.result is None
+
+
+# ------------------------------------------------------------------ stops
+
+
+@_on_virtual_time
+async def test_a_stop_ends_the_wait_for_the_pace() -> None:
+    """A new target was not reached; one that comes again goes back as it was."""
+    bench = Bench(answers.limited("300"))
+    retry = await bench.retry()
+    due = retry.due
+    for turn, back in ((TARGETS[1], None), (retry, retry)):
+        bench.stop = bench.canceller.stop = Stop()
+        async with anyio.create_task_group() as tasks:
+
+            async def stop() -> None:
+                await anyio.sleep(1)
+                bench.stop.request(StoppedError("enough"))
+
+            tasks.start_soon(stop)
+            began = now()
+            assert await bench.attempt(turn) is back
+            assert now() - began == pytest.approx(1)
+    assert retry.due == due
+    assert bench.stats.requests == 1
+    assert bench.stats.open_ids == {IDS[0]}
+
+
+@_on_virtual_time
+async def test_a_failure_after_a_stop_is_put_back_without_a_word() -> None:
+    """It will not be sent again by this run."""
+    bench = Bench(delayed(answers.problem(500), 2.0))
+
+    async def stop() -> None:
+        await anyio.sleep(1)
+        bench.stop.request(StoppedError("enough"))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(stop)
+        retry = await bench.retry()
+    assert retry.counted == 1
+    assert bench.stats.retries == 0
+    assert bench.observed.retries == []
+
+
+@_on_virtual_time
+async def test_what_waits_for_the_pace_with_its_connection_is_not_sent_after_a_stop() -> None:
+    """Connecting took long, others were let go meanwhile, and then came the stop."""
+    bench = Bench(rate_per_s=2.0)
+    sent: list[str] = []
+
+    async def slow(
+        instance_id: str, *, fresh: bool, pace: Callable[[float], Coroutine[Any, Any, None]]
+    ) -> None:
+        await anyio.sleep(3)
+        await pace(3.0)
+        sent.append(instance_id)
+
+    bench.client.cancel = slow  # type: ignore[method-assign,assignment]
+
+    async def stop() -> None:
+        await anyio.sleep(1)
+        bench.pacer.pause_until(now() + 60)
+        await anyio.sleep(4)
+        bench.stop.request(StoppedError("enough"))
+
+    began = now()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(stop)
+        assert await bench.attempt() is None
+    assert now() - began == pytest.approx(5)
+    assert sent == []
+    assert bench.stats.requests == bench.stats.in_flight == 0
+    assert bench.stats.open_ids == set()
+
+
+@_on_virtual_time
+async def test_a_short_wait_for_the_connection_takes_no_second_slot() -> None:
+    """Nobody else can have been let go meanwhile."""
+    bench = Bench(rate_per_s=2.0)
+
+    async def slow(
+        instance_id: str, *, fresh: bool, pace: Callable[[float], Coroutine[Any, Any, None]]
+    ) -> Answer:
+        began = now()
+        await pace(0.5)
+        assert now() == began
+        await pace(0.6)
+        assert now() > began
+        raise refused()
+
+    bench.client.cancel = slow  # type: ignore[method-assign,assignment]
+    await bench.retry()
+
+
+@_on_virtual_time
+async def test_once_a_server_has_answered_nothing_waits_with_its_connection() -> None:
+    """Connections are there then: the slot of a request is its own."""
+    bench = Bench()
+    paces: list[object] = []
+    real = bench.client.cancel
+
+    async def watched(instance_id: str, *, fresh: bool, pace: object) -> Answer:
+        paces.append(pace)
+        return await real(instance_id, fresh=fresh)
+
+    bench.client.cancel = watched  # type: ignore[method-assign,assignment]
+    await bench.result()
+    await bench.result(TARGETS[1])
+    assert [pace is None for pace in paces] == [False, True]
+
+
+@_on_virtual_time
+async def test_an_id_that_never_reached_the_server_is_not_open() -> None:
+    """A refused connection leaves nothing unanswered, unless an earlier attempt may have."""
+    bench = Bench(answers.ok(IDS[9]), refused(), answers.gone(), refused())
+    bench.stats.count([await bench.result(TARGETS[9])])
+    retry = await bench.retry()
+    assert bench.stats.open_ids == set()
+    await bench.retry(retry)
+    assert bench.stats.open_ids == {IDS[0]}
+    await bench.retry(retry)
+    assert bench.stats.open_ids == {IDS[0]}
+
+
+@_on_virtual_time
+async def test_a_request_that_was_not_sent_is_no_request() -> None:
+    """The stop came while it waited with its connection."""
+    bench = Bench(NotSentError("the run was stopped"))
+    assert await bench.attempt() is None
+    assert bench.stats.requests == 0
