@@ -30,7 +30,7 @@ from bulkcancel.pacing.breaker import THRESHOLD
 from tests.support import faulty_answers as answers
 from tests.support.runs import Observed, make_ids
 from tests.support.virtual_server import Said, VirtualClient, VirtualServer, delayed, refused
-from tests.support.virtual_time import now, run
+from tests.support.virtual_time import now, on_virtual_time
 
 IDS = make_ids(20)
 TARGETS = [Target(each, f"ids.txt:{n}") for n, each in enumerate(IDS, 1)]
@@ -92,18 +92,10 @@ class Bench:
         assert self.breaker.open
 
 
-def _on_virtual_time(test: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], None]:
-    def runs() -> None:
-        run(test)
-
-    runs.__name__, runs.__doc__ = test.__name__, test.__doc__
-    return runs
-
-
 # ------------------------------------------------------------------ results
 
 
-@_on_virtual_time
+@on_virtual_time
 async def test_a_success_is_a_result() -> None:
     """All that is known of the ID stands in it."""
     bench = Bench(answers.ok(IDS[0], "CANCELED"))
@@ -114,7 +106,7 @@ async def test_a_success_is_a_result() -> None:
     assert (bench.stats.requests, bench.stats.retries, bench.stats.in_flight) == (1, 0, 0)
 
 
-@_on_virtual_time
+@on_virtual_time
 async def test_a_refusal_is_a_result() -> None:
     """It says why, counts as a failure, and shows the server at work."""
     bench = Bench(answers.problem(404, "no such run"))
@@ -124,7 +116,7 @@ async def test_a_refusal_is_a_result() -> None:
     assert bench.breaker.well_since(-1)
 
 
-@_on_virtual_time
+@on_virtual_time
 async def test_a_failure_is_put_back_and_counts() -> None:
     """Once, twice; the third of three attempts is the last, with its row; waits double."""
     bench = Bench(*[answers.problem(500, "oh")] * 3)
@@ -148,7 +140,7 @@ async def test_a_failure_is_put_back_and_counts() -> None:
     assert len(bench.server.requests) == 3
 
 
-@_on_virtual_time
+@on_virtual_time
 async def test_a_success_after_failures_counts_its_requests() -> None:
     """Whatever came before, the last word counts."""
     bench = Bench(answers.problem(500), answers.limited(None))
@@ -157,7 +149,7 @@ async def test_a_success_after_failures_counts_its_requests() -> None:
     assert (result.outcome, result.attempts, result.error) == (Outcome.ACCEPTED, 3, "")
 
 
-@_on_virtual_time
+@on_virtual_time
 async def test_being_throttled_costs_nothing() -> None:
     """However often; the waits double all the same, and the pace hears of it."""
     bench = Bench(*[answers.limited(None)] * 8)
@@ -172,7 +164,7 @@ async def test_being_throttled_costs_nothing() -> None:
     assert bench.breaker.streak == 0
 
 
-@_on_virtual_time
+@on_virtual_time
 async def test_a_pause_that_is_asked_for_holds_all() -> None:
     """`Retry-After` of a 429, and of a 503, which is a failure too."""
     for status in (429, 503):
@@ -184,7 +176,7 @@ async def test_a_pause_that_is_asked_for_holds_all() -> None:
         assert bench.breaker.streak == 0
 
 
-@_on_virtual_time
+@on_virtual_time
 async def test_a_stale_connection_costs_nothing() -> None:
     """At once, on a fresh one; that request does not count, but it may have done its work."""
     bench = Bench(
@@ -200,7 +192,7 @@ async def test_a_stale_connection_costs_nothing() -> None:
     assert "an earlier attempt may have cancelled it" in result.error
 
 
-@_on_virtual_time
+@on_virtual_time
 async def test_a_fresh_connection_is_asked_for_once() -> None:
     """The attempt after that takes whatever is there."""
     bench = Bench(IdleConnectionClosedError("gone"), answers.problem(500))
@@ -210,7 +202,7 @@ async def test_a_fresh_connection_is_asked_for_once() -> None:
     assert [seen.fresh for seen in bench.server.requests] == [False, True, False]
 
 
-@_on_virtual_time
+@on_virtual_time
 async def test_what_may_have_been_done_is_remembered() -> None:
     """An answer lost twice ago, and a refusal now."""
     bench = Bench(answers.gone(), answers.problem(500), answers.problem(409))
@@ -219,7 +211,7 @@ async def test_what_may_have_been_done_is_remembered() -> None:
     assert "an earlier attempt may have cancelled it" in result.error
 
 
-@_on_virtual_time
+@on_virtual_time
 async def test_no_descriptor_left_is_told_and_costs_nothing() -> None:
     """This machine's trouble: the ID comes again within a second."""
     bench = Bench(NoDescriptorsError("no more"))
@@ -228,7 +220,7 @@ async def test_no_descriptor_left_is_told_and_costs_nothing() -> None:
     assert (retry.counted, bench.observed.descriptors, bench.breaker.streak) == (0, 1, 0)
 
 
-@_on_virtual_time
+@on_virtual_time
 async def test_broken_tls_ends_the_run_with_a_row() -> None:
     """Nothing is sent over it."""
     bench = Bench(TlsFailedError("self-signed"))
@@ -238,7 +230,7 @@ async def test_broken_tls_ends_the_run_with_a_row() -> None:
     assert bench.stats.retries == 0
 
 
-@_on_virtual_time
+@on_virtual_time
 async def test_a_client_that_is_not_open_is_raised() -> None:
     """No ID has failed because of it."""
     bench = Bench()
@@ -255,7 +247,7 @@ async def test_a_client_that_is_not_open_is_raised() -> None:
 # ------------------------------------------------------------------ what it does to the breaker
 
 
-@_on_virtual_time
+@on_virtual_time
 async def test_only_the_first_attempt_of_an_id_counts_towards_an_outage() -> None:
     """Not its later ones, and not those of IDs that an earlier run has failed."""
     bench = Bench(*[answers.problem(500)] * 9, attempts=9)
@@ -273,7 +265,7 @@ async def test_only_the_first_attempt_of_an_id_counts_towards_an_outage() -> Non
     assert bench.breaker.streak == 2
 
 
-@_on_virtual_time
+@on_virtual_time
 async def test_the_first_failure_after_a_429_counts() -> None:
     """That it was throttled before told nothing of the server's health."""
     bench = Bench(answers.limited(None), answers.problem(500))
@@ -281,7 +273,7 @@ async def test_the_first_failure_after_a_429_counts() -> None:
     assert bench.breaker.streak == 1
 
 
-@_on_virtual_time
+@on_virtual_time
 async def test_what_fails_while_the_breaker_is_open_costs_nothing() -> None:
     """The probe itself, and what was under way when it opened."""
     bench = Bench(delayed(answers.problem(500), 3.0), answers.problem(500), attempts=1)
@@ -302,7 +294,7 @@ async def test_what_fails_while_the_breaker_is_open_costs_nothing() -> None:
         assert 0.75 <= retry.due - retry.failed_at <= 1.5
 
 
-@_on_virtual_time
+@on_virtual_time
 async def test_a_probe_that_shows_nothing_makes_room_for_the_next() -> None:
     """It met this machine's own trouble, or a fault in bulkcancel: the next one goes at once."""
     for nothing in (NoDescriptorsError("no more"), IdleConnectionClosedError("gone")):
@@ -323,7 +315,7 @@ async def test_a_probe_that_shows_nothing_makes_room_for_the_next() -> None:
     assert now() - began < 0.1
 
 
-@_on_virtual_time
+@on_virtual_time
 async def test_a_throttled_probe_is_a_failed_probe() -> None:
     """The next one waits longer, the pace stays, and the ID loses nothing."""
     bench = Bench(answers.limited(None))
@@ -336,7 +328,7 @@ async def test_a_throttled_probe_is_a_failed_probe() -> None:
     assert 1.5 <= now() - began <= 2.6
 
 
-@_on_virtual_time
+@on_virtual_time
 async def test_a_throttled_answer_that_is_no_probe_tells_the_breaker_nothing() -> None:
     """It was under way when the breaker opened; the probe goes when it is due."""
     bench = Bench(delayed(answers.limited(None), 0.5))
@@ -356,7 +348,7 @@ async def test_a_throttled_answer_that_is_no_probe_tells_the_breaker_nothing() -
 # ------------------------------------------------------------------ 401
 
 
-@_on_virtual_time
+@on_virtual_time
 async def test_a_401_as_the_first_word_ends_the_run_with_its_row() -> None:
     """There is nothing to wait for: the breaker stays as it is."""
     bench = Bench(answers.problem(401))
@@ -368,7 +360,7 @@ async def test_a_401_as_the_first_word_ends_the_run_with_its_row() -> None:
     assert bench.stats.retries == 0
 
 
-@_on_virtual_time
+@on_virtual_time
 async def test_a_401_later_on_holds_all_and_another_id_decides() -> None:
     """The same ID refused again proves nothing, another one does."""
     bench = Bench(answers.ok(IDS[0]), *[answers.problem(401)] * 3)
@@ -382,7 +374,7 @@ async def test_a_401_later_on_holds_all_and_another_id_decides() -> None:
     assert isinstance(bench.stop.reason, TokenRefusedError)
 
 
-@_on_virtual_time
+@on_virtual_time
 async def test_an_id_that_is_always_refused_fails_alone() -> None:
     """After as many 401s as it has attempts, while others succeed."""
     bench = Bench()
@@ -398,7 +390,7 @@ async def test_an_id_that_is_always_refused_fails_alone() -> None:
     assert (await bench.result(turn)).error == "unauthorized: HTTP 401: no"
 
 
-@_on_virtual_time
+@on_virtual_time
 async def test_a_row_for_a_401_goes_when_it_was_not_the_last_word() -> None:
     """A later failure takes its place, and has none as long as attempts are left."""
     bench = Bench(answers.ok(IDS[0]), answers.problem(401), answers.problem(500))
@@ -412,7 +404,7 @@ async def test_a_row_for_a_401_goes_when_it_was_not_the_last_word() -> None:
 # ------------------------------------------------------------------ stops
 
 
-@_on_virtual_time
+@on_virtual_time
 async def test_a_stop_ends_the_wait_for_the_pace() -> None:
     """A new target was not reached; one that comes again goes back as it was."""
     bench = Bench(answers.limited("300"))
@@ -435,7 +427,7 @@ async def test_a_stop_ends_the_wait_for_the_pace() -> None:
     assert bench.stats.open_ids == {IDS[0]}
 
 
-@_on_virtual_time
+@on_virtual_time
 async def test_a_failure_after_a_stop_is_put_back_without_a_word() -> None:
     """It will not be sent again by this run."""
     bench = Bench(delayed(answers.problem(500), 2.0))
@@ -452,7 +444,7 @@ async def test_a_failure_after_a_stop_is_put_back_without_a_word() -> None:
     assert bench.observed.retries == []
 
 
-@_on_virtual_time
+@on_virtual_time
 async def test_what_waits_for_the_pace_with_its_connection_is_not_sent_after_a_stop() -> None:
     """Connecting took long, others were let go meanwhile, and then came the stop."""
     bench = Bench(rate_per_s=2.0)
@@ -483,7 +475,7 @@ async def test_what_waits_for_the_pace_with_its_connection_is_not_sent_after_a_s
     assert bench.stats.open_ids == set()
 
 
-@_on_virtual_time
+@on_virtual_time
 async def test_a_short_wait_for_the_connection_takes_no_second_slot() -> None:
     """Nobody else can have been let go meanwhile."""
     bench = Bench(rate_per_s=2.0)
@@ -502,7 +494,7 @@ async def test_a_short_wait_for_the_connection_takes_no_second_slot() -> None:
     await bench.retry()
 
 
-@_on_virtual_time
+@on_virtual_time
 async def test_once_a_server_has_answered_nothing_waits_with_its_connection() -> None:
     """Connections are there then: the slot of a request is its own."""
     bench = Bench()
@@ -519,7 +511,7 @@ async def test_once_a_server_has_answered_nothing_waits_with_its_connection() ->
     assert [pace is None for pace in paces] == [False, True]
 
 
-@_on_virtual_time
+@on_virtual_time
 async def test_an_id_that_never_reached_the_server_is_not_open() -> None:
     """A refused connection leaves nothing unanswered, unless an earlier attempt may have."""
     bench = Bench(answers.ok(IDS[9]), refused(), answers.gone(), refused())
@@ -532,7 +524,7 @@ async def test_an_id_that_never_reached_the_server_is_not_open() -> None:
     assert bench.stats.open_ids == {IDS[0]}
 
 
-@_on_virtual_time
+@on_virtual_time
 async def test_a_request_that_was_not_sent_is_no_request() -> None:
     """The stop came while it waited with its connection."""
     bench = Bench(NotSentError("the run was stopped"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
 import anyio
@@ -13,7 +12,7 @@ from bulkcancel.engine.retries import Retry, Turn, WorkQueue
 from bulkcancel.models import CancelResult, Outcome, Target
 from bulkcancel.pacing.breaker import THRESHOLD, Breaker
 from tests.support.runs import make_ids
-from tests.support.virtual_time import now, run
+from tests.support.virtual_time import now, on_virtual_time
 
 IDS = make_ids(200)
 
@@ -65,15 +64,7 @@ def _row(target: Target) -> CancelResult:
     )  # fmt: skip
 
 
-def _on_virtual_time(test: Callable[[], Awaitable[None]]) -> Callable[[], None]:
-    def runs() -> None:
-        run(test)
-
-    runs.__name__, runs.__doc__ = getattr(test, "__name__", ""), test.__doc__
-    return runs
-
-
-@_on_virtual_time
+@on_virtual_time
 async def test_new_targets_come_in_their_order() -> None:
     """First in, first out, and nothing when there is nothing."""
     bench = Bench()
@@ -82,7 +73,7 @@ async def test_new_targets_come_in_their_order() -> None:
     assert bench.take_all() == [1, 2, 3]
 
 
-@_on_virtual_time
+@on_virtual_time
 async def test_a_full_queue_holds_its_producer_until_half_of_it_is_taken() -> None:
     """Back-pressure: no more than the bound is ever there."""
     bench = Bench(bound=4)
@@ -110,7 +101,7 @@ async def test_a_full_queue_holds_its_producer_until_half_of_it_is_taken() -> No
         assert taken == [4, 5, 6, 7, 8, 9, 10]
 
 
-@_on_virtual_time
+@on_virtual_time
 async def test_a_retry_comes_when_it_is_due() -> None:
     """Not a moment before; the one that is due first comes first, whenever it was put back."""
     bench = Bench()
@@ -126,7 +117,7 @@ async def test_a_retry_comes_when_it_is_due() -> None:
     assert bench.take_all() == [-1]
 
 
-@_on_virtual_time
+@on_virtual_time
 async def test_retries_come_first_and_every_fifth_turn_is_a_new_targets() -> None:
     """Neither starves the other."""
     bench = Bench()
@@ -137,7 +128,7 @@ async def test_retries_come_first_and_every_fifth_turn_is_a_new_targets() -> Non
     assert [n > 0 for n in turns] == [*[False] * 4, True] * 2 + [False] * 3 + [True] * 2
 
 
-@_on_virtual_time
+@on_virtual_time
 async def test_retries_alone_are_not_counted_against_them() -> None:
     """Where a new target comes after many retries, a retry that is due need not wait for five."""
     bench = Bench()
@@ -151,7 +142,7 @@ async def test_retries_alone_are_not_counted_against_them() -> None:
     assert bench.take_all() == [-110, -111, -112, 2]
 
 
-@_on_virtual_time
+@on_virtual_time
 async def test_while_first_attempts_fail_new_targets_come_first() -> None:
     """They tell an outage from IDs that always fail; a retry waits for ten of them at most."""
     bench = Bench()
@@ -168,7 +159,7 @@ async def test_while_first_attempts_fail_new_targets_come_first() -> None:
     assert bench.take_all() == [-104, -105, 30]
 
 
-@_on_virtual_time
+@on_virtual_time
 async def test_while_the_breaker_is_open_untried_ids_are_the_probes() -> None:
     """Each probe is another ID as long as there is one, and only then one that has failed."""
     bench = Bench()
@@ -181,7 +172,7 @@ async def test_while_the_breaker_is_open_untried_ids_are_the_probes() -> None:
     assert bench.take_all() == [*range(1, 25), -101, -102, -103]
 
 
-@_on_virtual_time
+@on_virtual_time
 async def test_one_that_is_exhausted_waits_for_a_sign_that_the_server_is_well() -> None:
     """A success of a later request tells that it is the ID's own failure; nothing earlier does."""
     bench = Bench()
@@ -202,7 +193,7 @@ async def test_one_that_is_exhausted_waits_for_a_sign_that_the_server_is_well() 
     assert turn.exhausted
 
 
-@_on_virtual_time
+@on_virtual_time
 async def test_one_that_is_exhausted_is_told_when_nothing_untried_is_left() -> None:
     """Neither waiting nor in hand: nobody could tell any more."""
     bench = Bench()
@@ -222,7 +213,7 @@ async def test_one_that_is_exhausted_is_told_when_nothing_untried_is_left() -> N
     assert bench.take() == -102
 
 
-@_on_virtual_time
+@on_virtual_time
 async def test_ids_that_an_earlier_run_has_failed_tell_nothing_of_the_server() -> None:
     """They do not keep the others from being told as failed."""
     bench = Bench()
@@ -236,7 +227,7 @@ async def test_ids_that_an_earlier_run_has_failed_tell_nothing_of_the_server() -
     assert bench.take() == -102
 
 
-@_on_virtual_time
+@on_virtual_time
 async def test_an_outage_gives_attempts_back() -> None:
     """What failed before the breaker opened, and was exhausted by it, begins anew."""
     bench = Bench()
@@ -258,7 +249,7 @@ async def test_an_outage_gives_attempts_back() -> None:
             assert retry.outages == 1
 
 
-@_on_virtual_time
+@on_virtual_time
 async def test_after_an_outage_they_come_back_spread_out() -> None:
     """Over three seconds, each at a time of its own; what is due later stays as it was."""
     bench = Bench()
@@ -278,7 +269,7 @@ async def test_after_an_outage_they_come_back_spread_out() -> None:
     assert later.due == due
 
 
-@_on_virtual_time
+@on_virtual_time
 async def test_each_retry_that_is_due_wakes_a_consumer() -> None:
     """Those who wait take them side by side, at their time."""
     bench = Bench()
@@ -304,7 +295,7 @@ async def test_each_retry_that_is_due_wakes_a_consumer() -> None:
     assert {number for _, number in taken} == {5, -1, -2, -3, -4}
 
 
-@_on_virtual_time
+@on_virtual_time
 async def test_closing_ends_those_who_wait_once_nothing_is_left() -> None:
     """As long as one is to come again somebody waits for it; then all are told that it is over."""
     bench = Bench()
@@ -328,7 +319,7 @@ async def test_closing_ends_those_who_wait_once_nothing_is_left() -> None:
     assert ended == pytest.approx([2] * 8, abs=0.01)
 
 
-@_on_virtual_time
+@on_virtual_time
 async def test_a_consumer_that_is_stopped_while_it_waits_takes_nothing_with_it() -> None:
     """What comes afterwards goes to another."""
     bench = Bench()
@@ -347,7 +338,7 @@ async def test_a_consumer_that_is_stopped_while_it_waits_takes_nothing_with_it()
     assert bench.take() is None
 
 
-@_on_virtual_time
+@on_virtual_time
 async def test_what_is_known_of_those_that_wait_is_told_at_the_end() -> None:
     """Rows of IDs that have used up their attempts, or whose last answer is a word of its own."""
     bench = Bench()

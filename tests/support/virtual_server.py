@@ -160,12 +160,12 @@ class VirtualClient(DomoClient):
         finally:
             server.in_flight -= 1
         if isinstance(said, answers.Answer):
-            return _read(said, instance_id, latency_s)
+            return read(said, instance_id, latency_s)
         said.latency_s = latency_s
         raise said
 
 
-def _read(said: answers.Answer, instance_id: str, latency_s: float) -> Answer:
+def read(said: answers.Answer, instance_id: str, latency_s: float) -> Answer:
     """Return what the client makes of these bytes, or raise what it raises."""
     if said.data == answers.GARBAGE_STATUS_LINE:
         raise UnreadableAnswerError("the answer is not readable HTTP: no", latency_s=latency_s)

@@ -1,0 +1,422 @@
+"""When a run as a whole is not worth going on with, on virtual time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import anyio
+import pytest
+
+from bulkcancel.domo.faults import AttemptTimeoutError, TlsFailedError
+from bulkcancel.domo.verdict import Next, Verdict, judge_answer, judge_fault
+from bulkcancel.engine.limits import Limits, RunMonitor
+from bulkcancel.engine.stop import Stop
+from bulkcancel.errors import LimitError, StoppedError, TokenRefusedError
+from bulkcancel.models import CancelResult, Outcome
+from tests.support import faulty_answers as answers
+from tests.support.runs import make_ids
+from tests.support.virtual_server import read, refused
+from tests.support.virtual_time import now, on_virtual_time, stall
+
+ID = make_ids(1)[0]
+
+
+def _verdict(answer: answers.Answer) -> Verdict:
+    return judge_answer(read(answer, ID, 0.0), ambiguous_before=False)
+
+
+RESULT = CancelResult(
+    ID, Outcome.FAILED, None, None, None, None, None, 1, "why", None, datetime.now(UTC),
+    "acme.domo.com", "",
+)  # fmt: skip
+TROUBLE = _verdict(answers.problem(503, "down"))
+STRANGER = _verdict(answers.page(404))
+THROTTLED = _verdict(answers.limited(None))
+REFUSED = _verdict(answers.problem(401, "who?"))
+NO = _verdict(answers.problem(404))
+TIMEOUT = judge_fault(AttemptTimeoutError("no whole answer within 30 s"))
+
+
+class Bench:
+    """A monitor, its stop, and when that came."""
+
+    def __init__(
+        self, limits: Limits | None = None, *, timeout_s: float = 30.0,
+        ok: frozenset[Outcome] = frozenset(), succeeded_before: int = 0,
+    ) -> None:  # fmt: skip
+        self.stop = Stop()
+        self.monitor = RunMonitor(
+            self.stop, limits or Limits(max_outage_s=60), host="acme.domo.com",
+            timeout_s=timeout_s, ok=ok, succeeded_before=succeeded_before, clock=now,
+        )  # fmt: skip
+
+    @property
+    def reason(self) -> str:
+        return str(self.stop.reason or "")
+
+    def trouble(self, verdict: Verdict = TROUBLE, *, answered: bool = True) -> None:
+        self.monitor.on_attempt(verdict, answered=answered, decisive=False)
+
+    def result(self, outcome: Outcome) -> None:
+        self.monitor.on_result(RESULT._replace(outcome=outcome))
+
+    async def stopped_after(self, seconds: float, every: Callable[[], None] | None = None) -> float:
+        """Watch for so long; return after how many seconds it stopped, or infinity."""
+        began, ended = now(), float("inf")
+        with anyio.move_on_after(seconds):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self.monitor.watch)
+                while not self.stop.requested:
+                    if every is not None:
+                        every()
+                    await anyio.sleep(0.5)
+                ended = now() - began
+                tasks.cancel_scope.cancel()
+        return ended
+
+
+# ------------------------------------------------------------------ the first word
+
+
+@on_virtual_time
+async def test_a_refused_connection_as_the_first_word_ends_it_at_once() -> None:
+    """What is in flight is cut too: it cannot get anywhere either."""
+    bench = Bench()
+    bench.trouble(judge_fault(refused()), answered=False)
+    assert bench.reason == (
+        "cannot connect to acme.domo.com:443: Connection refused: check the instance name, the "
+        "address and the network"
+    )
+    with anyio.fail_after(1):
+        await bench.stop.wait_cut()
+    assert not bench.monitor.answered
+
+
+@on_virtual_time
+async def test_a_redirect_as_the_first_word_ends_it() -> None:
+    """A login page elsewhere: what is in flight may still be answered."""
+    bench = Bench()
+    bench.trouble(_verdict(answers.redirect(302, "http://127.0.0.1:9/")))
+    assert bench.reason == (
+        "the address answers with a redirect (HTTP 302), which is never followed: check the "
+        "instance name or the base URL"
+    )
+    with anyio.move_on_after(1) as waited:
+        await bench.stop.wait_cut()
+    assert waited.cancelled_caught
+
+
+@on_virtual_time
+async def test_later_on_both_are_trouble_like_other() -> None:
+    """The server was there."""
+    bench = Bench()
+    bench.trouble(NO)
+    assert bench.monitor.answered
+    bench.trouble(judge_fault(refused()), answered=False)
+    bench.trouble(_verdict(answers.redirect(302, "http://127.0.0.1:9/")))
+    assert bench.reason == ""
+
+
+@on_virtual_time
+async def test_broken_tls_ends_it_whenever_it_comes() -> None:
+    """Nothing was sent over it, and nothing will be."""
+    bench = Bench()
+    bench.monitor.on_success()
+    bench.trouble(judge_fault(TlsFailedError("self-signed")), answered=False)
+    assert bench.reason == (
+        "no trusted TLS connection to acme.domo.com (tls: self-signed): nothing was sent over it"
+    )
+
+
+@pytest.mark.parametrize("known", ["nothing", "success", "refusal", "trouble"])
+@on_virtual_time
+async def test_a_401_before_the_token_was_accepted_ends_it(known: str) -> None:
+    """A success, or the API's word on an ID, shows that it was good; trouble shows nothing."""
+    bench = Bench()
+    if known == "success":
+        bench.monitor.on_success()
+    elif known != "nothing":
+        bench.trouble(NO if known == "refusal" else TROUBLE)
+    bench.trouble(REFUSED)
+    if known in {"success", "refusal"}:
+        assert bench.reason == ""
+        bench.monitor.on_attempt(REFUSED, answered=True, decisive=True)
+    assert isinstance(bench.stop.reason, TokenRefusedError)
+    assert bench.reason == (
+        "acme.domo.com refused the token (unauthorized: HTTP 401: who?): make a new one in Admin > "
+        "Security > Access tokens"
+    )
+
+
+# ------------------------------------------------------------------ outages
+
+
+@on_virtual_time
+async def test_nothing_but_trouble_for_the_limit_ends_it() -> None:
+    """To the second, with the last that was heard."""
+    bench = Bench()
+    bench.monitor.on_success()
+    after_s = await bench.stopped_after(100, every=bench.trouble)
+    assert 60 <= after_s <= 61
+    assert isinstance(bench.stop.reason, LimitError)
+    assert bench.reason == (
+        "an outage of 60 s, the limit of max_outage_s (server_error: HTTP 503: down)"
+    )
+
+
+@pytest.mark.parametrize("end", ["success", "refusal", "failed row"])
+@on_virtual_time
+async def test_any_word_on_an_id_ends_the_trouble(end: str) -> None:
+    """The next trouble begins its clock anew."""
+    bench = Bench()
+    bench.monitor.on_success()
+    bench.trouble()
+    assert await bench.stopped_after(50) == float("inf")
+    if end == "success":
+        bench.monitor.on_success()
+    elif end == "refusal":
+        bench.trouble(NO)
+    else:
+        bench.result(Outcome.FAILED)
+    assert await bench.stopped_after(50) == float("inf")
+    bench.trouble()
+    assert await bench.stopped_after(59) == float("inf")
+    assert await bench.stopped_after(59) <= 2
+
+
+@on_virtual_time
+async def test_one_throttled_answer_alone_is_no_outage() -> None:
+    """What comes next may take its time; a second one makes it trouble since the first."""
+    bench = Bench()
+    bench.monitor.on_success()
+    bench.trouble(THROTTLED)
+    assert await bench.stopped_after(100) == float("inf")
+    bench.trouble(THROTTLED)
+    assert await bench.stopped_after(10) <= 1
+
+
+@on_virtual_time
+async def test_time_in_which_nothing_ran_is_no_trouble() -> None:
+    """A suspended laptop: neither an outage nor strangers from the start."""
+    for first in (TROUBLE, STRANGER):
+        bench = Bench()
+        bench.trouble(first)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(bench.monitor.watch)
+            await anyio.sleep(20)
+            stall(300)
+            await anyio.sleep(5)
+            assert bench.reason == ""
+            tasks.cancel_scope.cancel()
+        assert await bench.stopped_after(60) < 36
+
+
+@on_virtual_time
+async def test_a_short_stall_counts() -> None:
+    """A busy loop is late by up to a second and still runs."""
+    bench = Bench()
+    bench.monitor.on_success()
+    bench.trouble()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(bench.monitor.watch)
+        for _ in range(59):
+            stall(0.9)
+            await anyio.sleep(0.1)
+        assert bench.reason == ""
+        for _ in range(3):
+            stall(0.9)
+            await anyio.sleep(0.1)
+    assert bench.stop.reason is not None
+
+
+@on_virtual_time
+async def test_a_host_that_never_answers_is_told_within_half_a_minute() -> None:
+    """Counted from the first request, which may come late; what is in flight is cut."""
+    bench = Bench(Limits(max_outage_s=600))
+    assert await bench.stopped_after(100) == float("inf")
+    bench.monitor.on_first_request()
+    assert 28 <= await bench.stopped_after(60) <= 30
+    assert bench.reason == (
+        "acme.domo.com has never answered (the first request is still unanswered)"
+    )
+    with anyio.fail_after(1):
+        await bench.stop.wait_cut()
+
+
+@on_virtual_time
+async def test_a_long_timeout_is_waited_for() -> None:
+    """The first answer may take as long as the user allows."""
+    bench = Bench(Limits(max_outage_s=600), timeout_s=90)
+    bench.monitor.on_first_request()
+    bench.trouble(TIMEOUT, answered=False)
+    assert 89 <= await bench.stopped_after(200) <= 91
+    assert "has never answered (timeout: no whole answer within 30 s)" in bench.reason
+
+
+@on_virtual_time
+async def test_a_host_that_has_answered_is_there() -> None:
+    """Silence after the first answer is no reason to stop within half a minute."""
+    bench = Bench(Limits(max_outage_s=600))
+    bench.monitor.on_success()
+    bench.monitor.on_first_request()
+    assert await bench.stopped_after(700) == float("inf")
+
+
+# ------------------------------------------------------------------ strangers
+
+
+@on_virtual_time
+async def test_nothing_but_strangers_from_the_start_ends_it() -> None:
+    """After half a minute, with what they said."""
+    bench = Bench()
+    after_s = await bench.stopped_after(100, every=lambda: bench.trouble(STRANGER))
+    assert 30 <= after_s <= 31
+    assert bench.reason.startswith(
+        "acme.domo.com has not answered once as Domo's Workflow API does (bad_response: HTTP 404: "
+    )
+    assert bench.reason.endswith(
+        "): check the instance name or the base URL, and what stands in between"
+    )
+
+
+@pytest.mark.parametrize("word", ["success", "trouble", "throttled"])
+@on_virtual_time
+async def test_one_word_of_the_api_shows_that_it_is_there(word: str) -> None:
+    """Before or after the strangers: then they are an outage like another."""
+    for first in (True, False):
+        bench = Bench()
+        if not first:
+            bench.trouble(STRANGER)
+        if word == "success":
+            bench.monitor.on_success()
+        else:
+            bench.trouble(TROUBLE if word == "trouble" else THROTTLED)
+        bench.trouble(STRANGER)
+        assert await bench.stopped_after(45) == float("inf")
+
+
+# ------------------------------------------------------------------ limits
+
+
+@on_virtual_time
+async def test_the_deadline_ends_it() -> None:
+    """Whatever goes on."""
+    bench = Bench(Limits(deadline_s=90.5))
+    assert 90.5 <= await bench.stopped_after(200, every=bench.monitor.on_success) <= 91.5
+    assert bench.reason == "the deadline of 90.5 s has passed"
+
+
+@pytest.mark.parametrize(
+    ("limits", "pause_s", "limit", "left"),
+    [
+        (Limits(max_outage_s=60), 60.1, "max_outage_s", 60),
+        (Limits(max_outage_s=600, deadline_s=50), 50.1, "deadline_s", 50),
+        (Limits(max_outage_s=40, deadline_s=50), 40.1, "max_outage_s", 40),
+    ],
+)
+@on_virtual_time
+async def test_a_pause_that_cannot_be_waited_for_ends_it(
+    limits: Limits, pause_s: float, limit: str, left: int
+) -> None:
+    """At once, with the figure; one that fits does not."""
+    bench = Bench(limits)
+    fitting = Verdict(
+        Next.RETRY_UNCOUNTED, Outcome.FAILED, "rate_limited: HTTP 429", throttled=True,
+        pause_s=left,
+    )  # fmt: skip
+    bench.trouble(fitting)
+    assert bench.reason == ""
+    bench.trouble(_longer(fitting, pause_s))
+    assert isinstance(bench.stop.reason, LimitError)
+    assert bench.stop.reason.limit == limit
+    assert bench.reason == (
+        f"acme.domo.com asks to be left alone for {pause_s:.0f} s, longer than what is left of "
+        f"{limit} ({left} s; rate_limited: HTTP 429)"
+    )
+
+
+def _longer(verdict: Verdict, pause_s: float) -> Verdict:
+    return Verdict(verdict.next, verdict.outcome, verdict.error, throttled=True, pause_s=pause_s)
+
+
+@on_virtual_time
+async def test_what_is_left_grows_less_with_the_trouble_and_the_run() -> None:
+    """Trouble of 20 s leaves 40 of an outage of 60; a run of 20 s leaves 40 of a deadline of 60."""
+    for limits, known in ((Limits(max_outage_s=60), True), (Limits(deadline_s=60), False)):
+        bench = Bench(limits)
+        if known:
+            bench.trouble()
+        await bench.stopped_after(20)
+        bench.trouble(_longer(THROTTLED, 39))
+        assert bench.reason == ""
+        bench.trouble(_longer(THROTTLED, 41))
+        assert "(40 s;" in bench.reason
+
+
+@on_virtual_time
+async def test_too_many_failures_end_it() -> None:
+    """At the number given; what counts as success and invalid rows do not count."""
+    bench = Bench(Limits(max_failures=3), ok=frozenset({Outcome.NOT_FOUND}))
+    for outcome in (*[Outcome.FAILED, Outcome.REJECTED], *[Outcome.NOT_FOUND] * 5):
+        bench.result(outcome)
+    for outcome in (*[Outcome.INVALID] * 5, *[Outcome.ACCEPTED] * 5, Outcome.CANCELED):
+        bench.result(outcome)
+    assert bench.reason == ""
+    bench.result(Outcome.FORBIDDEN)
+    assert bench.reason == "3 failed, the limit of max_failures"
+
+
+@on_virtual_time
+async def test_a_share_of_failures_counts_once_there_are_a_hundred() -> None:
+    """Of all that are finished, those that count as success among them."""
+    bench = Bench(Limits(max_failure_share=0.1), ok=frozenset({Outcome.NOT_FOUND}))
+    for _ in range(9):
+        bench.result(Outcome.FAILED)
+    for _ in range(45):
+        bench.monitor.on_success()
+        bench.result(Outcome.NOT_FOUND)
+    assert bench.reason == ""
+    bench.result(Outcome.FAILED)
+    assert bench.reason == "10 failed, the limit of max_failure_share"
+
+
+@on_virtual_time
+async def test_nine_of_a_hundred_are_less_than_a_tenth() -> None:
+    """The share is of what is finished, and below a hundred it says nothing."""
+    bench = Bench(Limits(max_failure_share=0.1))
+    for _ in range(50):
+        bench.result(Outcome.FAILED)
+    assert bench.reason == ""
+    few = Bench(Limits(max_failure_share=0.1))
+    for _ in range(92):
+        few.monitor.on_success()
+    for _ in range(9):
+        few.result(Outcome.REJECTED)
+    assert few.stop.reason is None
+
+
+@pytest.mark.parametrize("allowed", ["nothing", "success", "before"])
+@on_virtual_time
+async def test_forbidden_from_the_start_ends_it(allowed: str) -> None:
+    """After twenty-five, unless one has succeeded, in this run or the one before."""
+    bench = Bench(succeeded_before=int(allowed == "before"))
+    if allowed == "success":
+        bench.monitor.on_success()
+    for _ in range(24):
+        bench.result(Outcome.FORBIDDEN)
+    assert bench.reason == ""
+    bench.result(Outcome.FORBIDDEN)
+    if allowed == "nothing":
+        assert isinstance(bench.stop.reason, TokenRefusedError)
+        assert bench.reason == ("acme.domo.com forbade the first 25 cancels and allowed none: why")
+    else:
+        assert bench.reason == ""
+
+
+def test_the_first_reason_stays() -> None:
+    """Whatever comes after it."""
+    stop = Stop()
+    stop.request(StoppedError("first"))
+    stop.request(StoppedError("second"), cut=True)
+    assert str(stop.reason) == "first"
