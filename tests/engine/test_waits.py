@@ -20,21 +20,13 @@ from tests.support import faulty_answers as answers
 from tests.support.faulty_answers import Answer
 from tests.support.faulty_server import FaultyServer
 from tests.support.runs import Run, make_ids
+from tests.support.virtual_server import VirtualRun, VirtualServer
 
 IDS = make_ids(20)
 
 
-def _run(server: FaultyServer, limits: Limits, *, concurrency: int = 1) -> Run:
-    async def work() -> Run:
-        async with server:
-            run = Run(
-                server.base_url, Policy(rate_per_s=1000, concurrency=concurrency, limits=limits)
-            )
-            with anyio.fail_after(20):  # a hang, not a slow machine
-                await run.work(IDS)
-            return run
-
-    return anyio.run(work)
+def _run(server: VirtualServer, limits: Limits, *, concurrency: int = 1) -> VirtualRun:
+    return server.run(IDS, Policy(rate_per_s=1000, concurrency=concurrency, limits=limits))
 
 
 @pytest.mark.parametrize("status", [429, 503, 403])
@@ -50,7 +42,7 @@ def test_a_pause_that_the_run_cannot_wait_for_ends_it(
     status: int, limits: Limits, limit: str
 ) -> None:
     """At once, with the figure the server gave; nothing more is sent, nobody has failed."""
-    server = FaultyServer(
+    server = VirtualServer(
         lambda i, _n: (
             answers.ok(i)
             if len(server.requests) <= 5
@@ -81,7 +73,7 @@ def test_a_pause_that_the_run_cannot_wait_for_ends_it(
 )
 def test_only_a_refusal_with_a_figure_asks_for_a_pause(answer: Answer) -> None:
     """`Retry-After` beside any other trouble, or one that cannot be read, holds nothing up."""
-    server = FaultyServer(lambda i, n: answer if i == IDS[3] and n == 1 else answers.ok(i))
+    server = VirtualServer(lambda i, n: answer if i == IDS[3] and n == 1 else answers.ok(i))
     run = _run(server, Limits(max_outage_s=30))
     assert run.stop.reason is None
     assert len(run.results) == len(IDS)
@@ -89,7 +81,7 @@ def test_only_a_refusal_with_a_figure_asks_for_a_pause(answer: Answer) -> None:
 
 def test_pauses_count_towards_the_outage() -> None:
     """One second is asked for again and again: after two of them the limit has passed."""
-    server = FaultyServer(lambda _i, _n: answers.limited("1"))
+    server = VirtualServer(lambda _i, _n: answers.limited("1"))
     run = _run(server, Limits(max_outage_s=1.9))
     assert isinstance(run.stop.reason, StoppedError)
     assert 2 <= len(server.requests) <= 3
@@ -98,7 +90,7 @@ def test_pauses_count_towards_the_outage() -> None:
 
 def test_one_refusal_alone_is_no_outage() -> None:
     """What comes after the pause takes until the limit is over, and is a success."""
-    server = FaultyServer(
+    server = VirtualServer(
         lambda i, n: (
             answers.limited("1")
             if len(server.requests) == 1
@@ -122,7 +114,7 @@ def test_a_date_counts_by_the_servers_own_clock(off_s: float) -> None:
         }
         return answers.http(429, b"{}", dates)
 
-    server = FaultyServer(lambda i, n: limited() if i == IDS[0] and n == 1 else answers.ok(i))
+    server = VirtualServer(lambda i, n: limited() if i == IDS[0] and n == 1 else answers.ok(i))
     run = _run(server, Limits(max_outage_s=30))
     assert run.stop.reason is None
     assert run.outcomes() == {Outcome.ACCEPTED: len(IDS)}
