@@ -17,6 +17,15 @@ from tests.support.warm_start import run_warm
 
 CANARY = "DDCI-canary-0123456789abcdef"
 
+LATE_TIMER = """
+from bulkcancel.cli import process
+class LateTimer(process.threading.Timer):
+    def __init__(self, interval, *arguments):
+        super().__init__(interval + 60, *arguments)
+process.threading.Timer = LateTimer
+"""
+"""A fault under which a stop that hangs is seen: the timer that ends it comes a minute late."""
+
 
 def environment(**extra: str) -> dict[str, str]:
     """An environment without settings of the user who runs the tests, with a token to look for."""
