@@ -17,7 +17,7 @@ import pytest
 
 from bulkcancel.cli.sandbox import app
 from bulkcancel.sandbox import SandboxOptions
-from tests.support.processes import bulkcancel, command, environment, write_ids
+from tests.support.processes import LATE_TIMER, bulkcancel, command, environment, write_ids
 from tests.support.runs import make_ids
 
 IDS = make_ids(6)
@@ -56,7 +56,8 @@ class Served:
 @contextmanager
 def _serving(cwd: Path, *options: str) -> Iterator[Served]:
     process = subprocess.Popen(
-        command("sandbox", "--port", "0", "--latency", "1ms", "--jitter", "0", *options),
+        command("sandbox", "--port", "0", "--latency", "1ms", "--jitter", "0", *options,
+                fault=LATE_TIMER),
         cwd=cwd, env=environment(), text=True, stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip

@@ -95,6 +95,7 @@ def test_a_signal_after_a_hang_up_cuts(
         done = ended(process, tmp_path, within_s=1.5)
     assert done.code == 129
     assert done.rows() == []
+    assert (tmp_path / "s.json").exists()  # so no timer has ended it
 
 
 @pytest.mark.parametrize("options", [(), ("--log-format", "json", "--log-level", "debug")])

@@ -19,7 +19,7 @@ from bulkcancel.results.codec import Format
 from tests.support import faulty_answers as answers
 from tests.support.faulty_answers import Answer
 from tests.support.faulty_server import FaultyServer, running_in_thread
-from tests.support.processes import Finished, ended, running, write_ids
+from tests.support.processes import LATE_TIMER, Finished, ended, running, write_ids
 from tests.support.results import content, result
 from tests.support.runs import make_ids
 from tests.support.waiting import until
@@ -95,8 +95,9 @@ def test_a_signal_ends_each_kind_of_waiting(
     write_ids(tmp_path / "ids.txt", IDS)
     _after_five(server, state.answer)
     target = ("--base-url", server.base_url, "--grace", f"{state.grace_s}", *state.options)
+    fault = LATE_TIMER + state.fault
     with running(
-        "ids.txt", *target, "--log-file", "log.jsonl", cwd=tmp_path, fault=state.fault
+        "ids.txt", *target, "--log-file", "log.jsonl", cwd=tmp_path, fault=fault
     ) as process:
         until(lambda: len(server.requests) >= state.requests)
         if name == "breaker":

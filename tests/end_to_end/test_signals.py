@@ -16,6 +16,7 @@ from tests.support import faulty_answers as answers
 from tests.support.faulty_answers import Answer
 from tests.support.faulty_server import FaultyServer, running_in_thread
 from tests.support.processes import (
+    LATE_TIMER,
     Finished,
     bulkcancel,
     command,
@@ -39,10 +40,10 @@ def test_the_first_signal_drains(tmp_path: Path, number: signal.Signals) -> None
     server = FaultyServer(lambda i, _n: Answer(answers.ok(i).data, delay_s=0.05))
     with running_in_thread(server):
         target = ("--base-url", server.base_url, "--rate", "1000", "--concurrency", "8")
-        with running("ids.txt", *target, cwd=tmp_path) as process:
+        with running("ids.txt", *target, "--grace", "60", cwd=tmp_path) as process:
             until(lambda: len(server.requests) >= 20)
             process.send_signal(number)
-            done = ended(process, tmp_path, within_s=12)
+            done = ended(process, tmp_path, within_s=5)
         assert done.code == 128 + number
         rows = done.rows()
         assert {row["instanceId"] for row in rows} == set(server.times_seen)
@@ -77,13 +78,14 @@ def test_a_signal_ends_every_kind_of_waiting(
     server = FaultyServer(plan)
     with running_in_thread(server):
         target = ("--base-url", server.base_url, "--rate", "500", "--grace", "500ms")
-        with running("ids.txt", *target, cwd=tmp_path) as process:
+        with running("ids.txt", *target, cwd=tmp_path, fault=LATE_TIMER) as process:
             until(lambda: len(server.requests) >= 1)
             time.sleep(0.3)
             process.send_signal(signal.SIGTERM)
-            done = ended(process, tmp_path, within_s=3)
+            done = ended(process, tmp_path, within_s=5)
     assert done.code == 143
     assert done.rows() == []
+    assert len(done.events("run.finished")) == 1
 
 
 def test_the_second_signal_cuts(tmp_path: Path) -> None:
@@ -101,6 +103,7 @@ def test_the_second_signal_cuts(tmp_path: Path) -> None:
             done = ended(process, tmp_path, within_s=2)
     assert done.code == 130
     assert done.rows() == []
+    assert len(done.events("run.finished")) == 1  # no timer has ended it
 
 
 def test_an_idle_pipe_does_not_hold_the_process(tmp_path: Path) -> None:
@@ -124,16 +127,20 @@ def test_an_idle_pipe_does_not_hold_the_process(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, *HANGUP])
 def test_a_signal_during_start_up(tmp_path: Path, number: signal.Signals) -> None:
-    """At any moment of the first half second: the right code, no traceback, and it resumes."""
+    """At any moment of the first half second: out at once by the right code, and it resumes.
+
+    Neither a timer nor the end of the input can be what ended it.
+    """
     ids = make_ids(40)
     write_ids(tmp_path / "ids.txt", ids)
     with running_in_thread(FaultyServer(lambda i, _n: answers.ok(i))) as server:
-        target = ("--base-url", server.base_url, "--rate", "20", "--resume")
+        target = ("--base-url", server.base_url, "--resume")
         for step in range(10):
-            with running("ids.txt", *target, cwd=tmp_path) as process:
+            slowly = ("--rate", "1", "--grace", "60")
+            with running("ids.txt", *target, *slowly, cwd=tmp_path) as process:
                 time.sleep(0.05 * step)
                 process.send_signal(number)
-                out, err = process.communicate(timeout=13)
+                out, err = process.communicate(timeout=5)
             if b"Could not import runpy module" in err:  # Python's own, before it has ours in sight
                 assert (number, process.returncode, out) == (signal.SIGINT, 1, b"")
                 continue
@@ -142,7 +149,7 @@ def test_a_signal_during_start_up(tmp_path: Path, number: signal.Signals) -> Non
             if process.returncode > 0:
                 assert b"Traceback" not in err
             assert out == b""
-        done = bulkcancel("run", "ids.txt", *target[:2], "--resume", "--rate", "1000", cwd=tmp_path)
+        done = bulkcancel("run", "ids.txt", *target, "--rate", "1000", cwd=tmp_path)
     assert done.code == 0, done.stderr
     assert sorted(row["instanceId"] for row in done.rows()) == sorted(ids)
 
@@ -196,7 +203,8 @@ def test_as_pid_1(tmp_path: Path) -> None:
     with running_in_thread(FaultyServer(lambda i, _n: answers.ok(i))) as server:
         process = subprocess.Popen(
             ["unshare", "--pid", "--fork", "--kill-child=SIGKILL",
-             *command("run", "ids.txt", "--base-url", server.base_url, "--rate", "50")],
+             *command("run", "ids.txt", "--base-url", server.base_url, "--rate", "50",
+                      "--grace", "60")],
             cwd=tmp_path, env=environment(), stderr=subprocess.PIPE,
         )  # fmt: skip
         try:
@@ -206,7 +214,7 @@ def test_as_pid_1(tmp_path: Path) -> None:
                 pytest.skip("unshare --pid is not permitted here")
             children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()
             os.kill(int(children.split()[0]), signal.SIGTERM)
-            assert process.wait(12) == 143
+            assert process.wait(5) == 143
         finally:
             process.kill()
             process.communicate()

@@ -93,7 +93,7 @@ def test_the_end_of_a_process_frees_the_file(tmp_path: Path, number: int) -> Non
             assert refused.code == 6
             assert f"process {process.pid} on " in refused.stderr
             process.send_signal(number)
-            process.wait(20)
+            process.wait(5)
         done = bulkcancel(*again, cwd=tmp_path, stdin=f"{first}\n{second}\n".encode())
         assert done.code == 0, done.stderr
     assert sorted(row["instanceId"] for row in done.rows()) == sorted([first, second])
