@@ -22,6 +22,7 @@ if sys.platform != "win32":
 
 
 _PATIENCE_S = 0.8
+_NO_RUN_S = 3.0
 _ONE_EVENT_S = 0.2
 # Descriptors that are not connections: standard streams, results, log, lock, event loop, DNS.
 _RESERVED = 24
@@ -37,15 +38,15 @@ class Signals:
     main thread, and again when the run begins if something has swallowed it. During a run the
     first signal asks for a stop, the second cuts off the requests in flight. If the end hangs (a
     disk, a name look-up, a reader of our output that has stopped) the process exits anyway:
-    `within_s` seconds after the first signal, about one second after the second. After a run one
-    signal changes nothing. A SIGHUP and another signal at the same time count as one: a terminal
-    that closes sends two, some service managers SIGTERM and SIGHUP. `signal.signal` works on
-    every system, with every event loop and as PID 1.
+    `within_s` seconds after the first signal, three where no run is on, about one second after the
+    second. After a run one signal changes nothing else. A SIGHUP and another signal at the same
+    time count as one: a terminal that closes sends two, some service managers SIGTERM and SIGHUP.
+    `signal.signal` works on every system, with every event loop and as PID 1.
     """
 
     def __init__(self) -> None:
         self._on_signal: Callable[[InterruptedRunError, bool], None] | None = None
-        self._within_s: float | None = None
+        self._within_s = _NO_RUN_S
         self._loading = True
         self._kept: InterruptedRunError | None = None
         self._seen = 0
@@ -84,7 +85,7 @@ class Signals:
     def let_finish(self) -> None:
         """Ignore one signal from now on: the run is over and only its summary is left to show."""
         self._on_signal = lambda _reason, _second: None
-        self._within_s = None
+        self._within_s = _NO_RUN_S
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:
         now = time.monotonic()
@@ -97,10 +98,9 @@ class Signals:
         if self._seen > 2:
             os._exit(reason.exit_code)
         patience_s = self._within_s if self._seen == 1 else _PATIENCE_S
-        if patience_s is not None:
-            end = threading.Timer(patience_s, os._exit, [reason.exit_code])
-            end.daemon = True
-            end.start()
+        end = threading.Timer(patience_s, os._exit, [reason.exit_code])
+        end.daemon = True
+        end.start()
         if self._on_signal is not None:
             self._on_signal(reason, self._seen > 1)
             return

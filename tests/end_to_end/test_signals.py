@@ -137,7 +137,8 @@ def test_a_signal_during_start_up(tmp_path: Path, number: signal.Signals) -> Non
         target = ("--base-url", server.base_url, "--resume")
         for step in range(10):
             slowly = ("--rate", "1", "--grace", "60")
-            with running("ids.txt", *target, *slowly, cwd=tmp_path) as process:
+            fault = LATE_TIMER if step % 2 else ""  # every other one is a start as it really is
+            with running("ids.txt", *target, *slowly, cwd=tmp_path, fault=fault) as process:
                 time.sleep(0.05 * step)
                 process.send_signal(number)
                 out, err = process.communicate(timeout=5)

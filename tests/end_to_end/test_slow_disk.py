@@ -182,15 +182,22 @@ def test_answers_that_come_during_a_slow_write_are_written_after_a_second_signal
     assert CONCURRENCY < len(server.requests) < len(IDS)
 
 
+PIPE_BYTES = 4096
+
+
 @contextmanager
 def _into_a_pipe(
-    server: FaultyServer, cwd: Path, *options: str, stream: int, fault: str = ""
+    server: FaultyServer, cwd: Path, *options: str, stream: int, fault: str = "", full: int = 0
 ) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
-    """Run with this standard stream into a pipe of one page; yields its other end."""
+    """Run with this standard stream into a pipe of one page; yields its other end.
+
+    `full` is how many of its bytes are taken already.
+    """
     if not hasattr(fcntl, "F_SETPIPE_SZ"):
         pytest.skip("pipes have one size here")
     read, write = os.pipe()
-    fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, 4096)
+    fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+    os.write(write, b" " * full)
     elsewhere = (cwd / "elsewhere").open("wb")
     with elsewhere, subprocess.Popen(
         command("run", "ids.txt", *_target(server, grace="200ms"), *options, fault=fault),
@@ -277,3 +284,22 @@ def test_a_reader_that_has_stopped_does_not_hold_a_stop(
         log = os.read(said, 65536) if stream == 2 else (tmp_path / "elsewhere").read_bytes()
     assert b"run.planned" in log
     assert b"run.finished" not in log  # so it did hang
+
+
+@pytest.mark.parametrize(
+    ("room", "requests"), [(0, 0), (500, 20)], ids=["before the run", "after the run"]
+)
+def test_a_log_that_nobody_reads_does_not_hold_a_signal(
+    tmp_path: Path, server: FaultyServer, room: int, requests: int
+) -> None:
+    """Where there is no room for the plan, or for the summary, one signal is enough as well."""
+    write_ids(tmp_path / "ids.txt", IDS[:20])
+    full = PIPE_BYTES - room
+    with _into_a_pipe(server, tmp_path, stream=2, full=full) as (process, said):
+        until((tmp_path / ".results.csv.lock").exists)
+        until(lambda: len(server.requests) == requests)
+        time.sleep(0.5)
+        assert len(server.requests) == requests
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(3 + 4) == 143
+        assert b"run.finished" not in os.read(said, 65536)  # so it did hang
