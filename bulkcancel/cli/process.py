@@ -22,7 +22,7 @@ if sys.platform != "win32":
 
 
 _PATIENCE_S = 0.8
-_NO_RUN_S = 3.0
+_NO_RUN_S = 5.0
 _ONE_EVENT_S = 0.2
 # Descriptors that are not connections: standard streams, results, log, lock, event loop, DNS.
 _RESERVED = 24
@@ -38,7 +38,7 @@ class Signals:
     main thread, and again when the run begins if something has swallowed it. During a run the
     first signal asks for a stop, the second cuts off the requests in flight. If the end hangs (a
     disk, a name look-up, a reader of our output that has stopped) the process exits anyway:
-    `within_s` seconds after the first signal, three where no run is on, about one second after the
+    `within_s` seconds after the first signal, five where no run is on, about one second after the
     second. After a run one signal changes nothing else. A SIGHUP and another signal at the same
     time count as one: a terminal that closes sends two, some service managers SIGTERM and SIGHUP.
     `signal.signal` works on every system, with every event loop and as PID 1.
