@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import random
 from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 
-from bulkcancel.pacing.adaptive import FLOOR_PER_S, AdaptiveRate
-from bulkcancel.pacing.pacer import Pacer
+from bulkcancel.pacing.adaptive import FLOOR_PER_S
+from tests.support.adaptive_by_hand import Hand
 from tests.support.simulated_server import FixedWindow, Nginx, Noisy, Outage, Run, Scenario
 
 if TYPE_CHECKING:
@@ -146,27 +145,9 @@ def test_changes_of_the_pace_are_told_with_their_reason() -> None:
     assert len(seen.changes) < 30
 
 
-class _Hand:
-    """An adaptive rate driven by hand."""
-
-    def __init__(self, rate_per_s: float, ceiling_per_s: float = 1000) -> None:
-        self.now = 100.0
-        self.pacer = Pacer(rate_per_s, clock=lambda: self.now)
-        self.told: list[tuple[float, str]] = []
-        self.rate = AdaptiveRate(
-            self.pacer,
-            ceiling_per_s=ceiling_per_s,
-            on_change=lambda rate_per_s, reason: self.told.append((rate_per_s, reason)),
-            rng=random.Random(5),
-        )
-
-    def throttled(self, *, sent_s_ago: float = 0.01, retry_after_s: float | None = None) -> None:
-        self.rate.on_throttled(self.now - sent_s_ago, self.now, retry_after_s, outage=False)
-
-
 def test_only_requests_sent_after_a_cut_cut_again() -> None:
     """A whole flight of 429s that were under way together is one cut."""
-    hand = _Hand(100)
+    hand = Hand(100)
     for _ in range(20):
         hand.throttled(sent_s_ago=0.05)
         hand.now += 0.001
@@ -178,7 +159,7 @@ def test_only_requests_sent_after_a_cut_cut_again() -> None:
 
 def test_a_fall_in_the_middle_of_a_storm_is_noticed() -> None:
     """Successes from before the limit fell do not keep the pace up after it."""
-    hand = _Hand(100)
+    hand = Hand(100)
     hand.throttled()
     for _ in range(30):
         hand.now += 0.01
@@ -198,7 +179,7 @@ def test_probes_that_always_fail_become_rare() -> None:
 
 def test_the_pace_never_leaves_its_bounds() -> None:
     """However many 429s come, the floor is kept; however many successes, the ceiling."""
-    hand = _Hand(8, ceiling_per_s=8)
+    hand = Hand(8, ceiling_per_s=8)
     for _ in range(50):
         hand.now += 1
         hand.throttled()
@@ -219,7 +200,7 @@ def test_consumers_that_never_reach_the_pace_are_no_measure_of_it() -> None:
 @pytest.mark.parametrize("retry_after_s", [2, 7, 300])
 def test_retry_after_pauses_everyone_and_never_less_than_said(retry_after_s: int) -> None:
     """Nothing goes before the said time; jitter only adds to it, a second at most."""
-    hand = _Hand(1000)
+    hand = Hand(1000)
     began = hand.now
     hand.throttled(retry_after_s=retry_after_s)
     hand.now = began + retry_after_s - 0.001
@@ -231,7 +212,7 @@ def test_retry_after_pauses_everyone_and_never_less_than_said(retry_after_s: int
 
 def test_a_late_429_can_still_pause() -> None:
     """A 429 of a request from before the cut does not cut, but its `Retry-After` counts."""
-    hand = _Hand(100)
+    hand = Hand(100)
     hand.throttled()
     rate_per_s = hand.pacer.rate_per_s
     hand.throttled(sent_s_ago=1, retry_after_s=60)
@@ -242,7 +223,7 @@ def test_a_late_429_can_still_pause() -> None:
 
 def test_the_pace_is_not_raised_while_it_is_not_in_use() -> None:
     """Successes of a run that sends less than it may say nothing about a higher pace."""
-    hand = _Hand(5)
+    hand = Hand(5)
     for _ in range(1000):
         hand.now += 1
         hand.rate.on_success(hand.now - 0.01, hand.now)
@@ -251,7 +232,7 @@ def test_the_pace_is_not_raised_while_it_is_not_in_use() -> None:
 
 def test_slow_answers_do_not_lower_the_pace() -> None:
     """Latency that grows from 20 ms to 10 s changes nothing."""
-    hand = _Hand(100, ceiling_per_s=100)
+    hand = Hand(100, ceiling_per_s=100)
     for step in range(1000):
         hand.now += 0.01
         hand.rate.on_success(hand.now - 0.02 - step / 100, hand.now)

@@ -128,6 +128,62 @@ def test_late_wake_ups_cost_no_throughput(rate_per_s: float, every_s: float, lat
     assert (len(sent) - 1) / (sent[-1] - sent[0]) >= 0.99 * rate_per_s
 
 
+@pytest.mark.parametrize(
+    ("rate_per_s", "late_s", "together"),
+    [(1000, 0.01, 10), (1000, 0.098, 19), (1000, 0.102, 1), (100, 0.098, 2), (100_000, 0.05, 1991)],
+)
+def test_only_so_much_is_caught_up_with(rate_per_s: float, late_s: float, together: int) -> None:
+    """Two hundredths of a second less an interval; nothing when a tenth of a second late."""
+
+    async def main() -> int:
+        pacer = Pacer(rate_per_s, clock=now)
+        pacer.try_acquire()
+        stall(1 / (rate_per_s * HEADROOM) + late_s)
+        return sum(pacer.try_acquire() for _ in range(3000))
+
+    assert run(main) == together
+
+
+def test_a_slow_pace_catches_up_with_three_milliseconds() -> None:
+    """So much lateness does not add up, where an interval is longer than what may be caught up."""
+
+    async def main() -> tuple[bool, bool]:
+        pacer = Pacer(10, clock=now)
+        pacer.try_acquire()
+        stall(0.1 / HEADROOM + 0.05)
+        assert pacer.try_acquire()
+        stall(0.1 / HEADROOM - 0.0031)
+        early = pacer.try_acquire()
+        stall(0.0002)
+        return early, pacer.try_acquire()
+
+    assert run(main) == (False, True)
+
+
+def test_a_free_slot_is_taken_at_once() -> None:
+    """Whoever need not wait is not held up by a timer."""
+
+    async def main() -> float:
+        pacer = Pacer(1, burst=3, clock=now)
+        started = now()
+        for _ in range(3):
+            await pacer.acquire()
+        return now() - started
+
+    assert run(main) == 0
+
+
+def test_timers_are_a_millisecond_long_at_least() -> None:
+    """At a high rate several requests go at one wake-up, so that the loop does not spin."""
+
+    async def main() -> list[float]:
+        return await _send_together(Pacer(5000, clock=now), consumers=16, each=100)
+
+    sent = run(main)
+    assert min(b - a for a, b in pairwise(sent) if b - a > 1e-6) >= 0.001 - 1e-6
+    assert max(b - a for a, b in pairwise(sent)) <= 0.0011
+
+
 def test_the_first_to_wait_is_the_first_to_go() -> None:
     """Waiters are served in order, and nobody overtakes them."""
 
@@ -203,6 +259,42 @@ def test_a_pause_is_never_shortened() -> None:
     assert sent[1] == pytest.approx(100, abs=0.01)
 
 
+def test_a_pause_shorter_than_the_interval_is_kept_when_the_rate_rises() -> None:
+    """The new interval is over before the pause is: the pause counts."""
+
+    def change(pacer: Pacer) -> None:
+        pacer.pause_until(now() + 4)
+        pacer.set_rate(100)
+
+    async def main() -> list[float]:
+        return await _change_while_waiting(change, 0.1)
+
+    assert run(main) == pytest.approx([5, 5.01], abs=0.003)
+
+
+@pytest.mark.parametrize("rate_per_s", [0.01, 0.9, 100])
+def test_a_rate_set_during_a_pause_counts_from_its_end(rate_per_s: float) -> None:
+    """The first request goes when the pause ends, whatever the rate, the second an interval on."""
+
+    def change(pacer: Pacer) -> None:
+        pacer.pause_until(now() + 9)
+        pacer.set_rate(rate_per_s)
+
+    async def main() -> list[float]:
+        return await _change_while_waiting(change)
+
+    assert run(main) == pytest.approx([10, 10 + 1 / (rate_per_s * HEADROOM)], abs=0.003)
+
+
+def test_a_pause_of_a_day_ends_when_said() -> None:
+    """Longer than any one timer."""
+
+    async def main() -> list[float]:
+        return await _change_while_waiting(lambda p: p.pause_until(now() + 86_400))
+
+    assert run(main)[0] == pytest.approx(86_401, abs=0.003)
+
+
 @pytest.mark.parametrize("late_s", [0, 0.002, 0.09])
 @pytest.mark.parametrize("burst", [1, 5])
 @pytest.mark.parametrize("change", [False, True])
@@ -276,6 +368,66 @@ def test_a_slot_given_in_the_moment_of_cancellation_is_not_lost() -> None:
     sent, took_s = _behind_a_cancelled_one(given)
     assert sent == ["b"]
     assert took_s == pytest.approx(1.01, abs=0.01)
+
+
+def test_a_slot_given_back_during_a_pause_is_not_used_before_its_end() -> None:
+    """A pause that comes between a slot and its cancellation holds for the next in line."""
+
+    async def main() -> tuple[list[str], float]:
+        pacer = Pacer(1, clock=now)
+        started = now()
+        pacer.try_acquire()
+        sent: list[str] = []
+        async with anyio.create_task_group() as tasks:
+            waiting = pacer.acquire()
+            future = waiting.send(None)
+            tasks.start_soon(_send_one, pacer, sent, "b")
+            await anyio.sleep(1.01)
+            assert future.done()
+            pacer.pause_until(started + 10)
+            with pytest.raises(asyncio.CancelledError):
+                waiting.throw(asyncio.CancelledError())
+        return sent, now() - started
+
+    sent, took_s = run(main)
+    assert sent == ["b"]
+    assert took_s == pytest.approx(10, abs=0.003)
+
+
+def test_a_slot_given_back_is_one_slot() -> None:
+    """One request goes at once in place of the cancelled one, the next an interval later."""
+
+    async def main() -> list[float]:
+        pacer = Pacer(1, clock=now)
+        started = now()
+        pacer.try_acquire()
+        waiting = pacer.acquire()
+        waiting.send(None)
+        await anyio.sleep(1.01)
+        with pytest.raises(asyncio.CancelledError):
+            waiting.throw(asyncio.CancelledError())
+        sent: list[float] = []
+        await _send(pacer, sent, 2)
+        return [at - started for at in sent]
+
+    assert run(main) == pytest.approx([1.01, 1.01 + 1 / HEADROOM], abs=0.01)
+
+
+def test_a_cancelled_waiter_waits_no_longer() -> None:
+    """Its place in the line is gone at once, and it is not counted."""
+
+    async def main() -> tuple[int, int]:
+        pacer = Pacer(0.5, clock=now)
+        pacer.try_acquire()
+        async with anyio.create_task_group() as tasks:
+            for _ in range(3):
+                tasks.start_soon(_send_one, pacer, [], "x")
+            await anyio.sleep(0.1)
+            before = pacer.waiting
+            tasks.cancel_scope.cancel()
+        return before, pacer.waiting
+
+    assert run(main) == (3, 0)
 
 
 def test_a_slot_is_not_given_to_a_task_about_to_be_cancelled() -> None:
