@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bulkcancel.pacing.adaptive import FLOOR_PER_S
-from tests.support.adaptive_by_hand import Hand
 from tests.support.simulated_server import FixedWindow, Nginx, Noisy, Outage, Run, Scenario
 
 if TYPE_CHECKING:
@@ -145,31 +143,6 @@ def test_changes_of_the_pace_are_told_with_their_reason() -> None:
     assert len(seen.changes) < 30
 
 
-def test_only_requests_sent_after_a_cut_cut_again() -> None:
-    """A whole flight of 429s that were under way together is one cut."""
-    hand = Hand(100)
-    for _ in range(20):
-        hand.throttled(sent_s_ago=0.05)
-        hand.now += 0.001
-    assert hand.pacer.rate_per_s == 50
-    hand.now += 0.1
-    hand.throttled()
-    assert hand.pacer.rate_per_s == 25
-
-
-def test_a_fall_in_the_middle_of_a_storm_is_noticed() -> None:
-    """Successes from before the limit fell do not keep the pace up after it."""
-    hand = Hand(100)
-    hand.throttled()
-    for _ in range(30):
-        hand.now += 0.01
-        hand.rate.on_success(hand.now - 0.001, hand.now)
-    for _ in range(5):
-        hand.now += 0.02
-        hand.throttled()
-    assert hand.pacer.rate_per_s < 10
-
-
 def test_probes_that_always_fail_become_rare() -> None:
     """After some minutes at one limit there is a 429 in a thousand requests at most."""
     seen = Scenario(Nginx(100), until_s=300, ids=50_000).run()
@@ -177,66 +150,11 @@ def test_probes_that_always_fail_become_rare() -> None:
     assert seen.accepted_per_s(200, 300) >= 95
 
 
-def test_the_pace_never_leaves_its_bounds() -> None:
-    """However many 429s come, the floor is kept; however many successes, the ceiling."""
-    hand = Hand(8, ceiling_per_s=8)
-    for _ in range(50):
-        hand.now += 1
-        hand.throttled()
-    assert hand.pacer.rate_per_s == FLOOR_PER_S
-    for _ in range(20_000):
-        hand.now += 0.1
-        hand.rate.on_success(hand.now - 0.01, hand.now)
-    assert hand.pacer.rate_per_s == 8
-
-
 def test_consumers_that_never_reach_the_pace_are_no_measure_of_it() -> None:
     """Far from a server, a cut starts from what was sent, not from a pace nobody reached."""
     seen = Scenario(Nginx(50), rtt_s=(0.19, 0.21), consumers=16, until_s=30, ids=50_000).run()
     assert seen.accepted_per_s(5, 30) >= 45
     assert seen.throttled_share <= 0.03
-
-
-@pytest.mark.parametrize("retry_after_s", [2, 7, 300])
-def test_retry_after_pauses_everyone_and_never_less_than_said(retry_after_s: int) -> None:
-    """Nothing goes before the said time; jitter only adds to it, a second at most."""
-    hand = Hand(1000)
-    began = hand.now
-    hand.throttled(retry_after_s=retry_after_s)
-    hand.now = began + retry_after_s - 0.001
-    assert not hand.pacer.try_acquire()
-    hand.now = began + retry_after_s + 1.001
-    assert hand.pacer.try_acquire()
-    assert hand.told[0][1] == f"the server asks for {retry_after_s} s of quiet"
-
-
-def test_a_late_429_can_still_pause() -> None:
-    """A 429 of a request from before the cut does not cut, but its `Retry-After` counts."""
-    hand = Hand(100)
-    hand.throttled()
-    rate_per_s = hand.pacer.rate_per_s
-    hand.throttled(sent_s_ago=1, retry_after_s=60)
-    assert hand.pacer.rate_per_s == rate_per_s
-    hand.now += 59
-    assert not hand.pacer.try_acquire()
-
-
-def test_the_pace_is_not_raised_while_it_is_not_in_use() -> None:
-    """Successes of a run that sends less than it may say nothing about a higher pace."""
-    hand = Hand(5)
-    for _ in range(1000):
-        hand.now += 1
-        hand.rate.on_success(hand.now - 0.01, hand.now)
-    assert hand.pacer.rate_per_s == 5
-
-
-def test_slow_answers_do_not_lower_the_pace() -> None:
-    """Latency that grows from 20 ms to 10 s changes nothing."""
-    hand = Hand(100, ceiling_per_s=100)
-    for step in range(1000):
-        hand.now += 0.01
-        hand.rate.on_success(hand.now - 0.02 - step / 100, hand.now)
-    assert hand.pacer.rate_per_s == 100
 
 
 def test_simulations_repeat() -> None:

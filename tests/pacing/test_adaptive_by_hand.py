@@ -7,6 +7,7 @@ from statistics import mean
 
 import pytest
 
+from bulkcancel.pacing.adaptive import FLOOR_PER_S
 from tests.support.adaptive_by_hand import Hand
 
 NO_CEILING = 1e5
@@ -91,6 +92,30 @@ def test_a_429_in_an_outage_is_no_part_of_a_storm() -> None:
 # Retry-After
 
 
+@pytest.mark.parametrize("retry_after_s", [2, 7, 300])
+def test_retry_after_pauses_everyone_and_never_less_than_said(retry_after_s: int) -> None:
+    """Nothing goes before the said time; jitter only adds to it, a second at most."""
+    hand = Hand(1000)
+    began = hand.now
+    hand.throttled(retry_after_s=retry_after_s)
+    hand.now = began + retry_after_s - 0.001
+    assert not hand.pacer.try_acquire()
+    hand.now = began + retry_after_s + 1.001
+    assert hand.pacer.try_acquire()
+    assert hand.told[0][1] == f"the server asks for {retry_after_s} s of quiet"
+
+
+def test_a_late_429_can_still_pause() -> None:
+    """A 429 of a request from before the cut does not cut, but its `Retry-After` counts."""
+    hand = Hand(100)
+    hand.throttled()
+    rate_per_s = hand.pacer.rate_per_s
+    hand.throttled(sent_s_ago=1, retry_after_s=60)
+    assert hand.pacer.rate_per_s == rate_per_s
+    hand.now += 59
+    assert not hand.pacer.try_acquire()
+
+
 @pytest.mark.parametrize(("retry_after_s", "most_s"), [(2, 0.2), (8, 0.8), (100, 1.0)])
 def test_a_pause_is_spread_over_a_tenth_and_a_second_at_most(
     retry_after_s: float, most_s: float
@@ -120,9 +145,12 @@ def test_without_a_time_to_come_back_there_is_no_pause(retry_after_s: float | No
 
 
 @pytest.mark.parametrize(("retry_after_s", "stage_s"), [(1, 2), (3, 6), (10, 15)])
-def test_a_stage_after_a_pause_is_as_long_again(retry_after_s: float, stage_s: float) -> None:
+@pytest.mark.parametrize("waiting", [0, 1])
+def test_a_stage_after_a_pause_is_as_long_again(
+    retry_after_s: float, stage_s: float, waiting: int
+) -> None:
     """It begins when the pause ends, and takes five seconds more at most."""
-    hand = Hand(100)
+    hand = Hand(100, waiting=waiting)
     hand.throttled(retry_after_s=retry_after_s)
     hand.now += retry_after_s
     assert hand.busy() == pytest.approx(stage_s - retry_after_s, abs=0.05)
@@ -163,6 +191,18 @@ def test_a_pause_that_is_over_is_forgotten() -> None:
 
 
 # Cuts
+
+
+def test_only_requests_sent_after_a_cut_cut_again() -> None:
+    """A whole flight of 429s that were under way together is one cut."""
+    hand = Hand(100)
+    for _ in range(20):
+        hand.throttled(sent_s_ago=0.05)
+        hand.now += 0.001
+    assert hand.pacer.rate_per_s == 50
+    hand.now += 0.1
+    hand.throttled()
+    assert hand.pacer.rate_per_s == 25
 
 
 @pytest.mark.parametrize(
@@ -214,7 +254,8 @@ def test_a_measured_pace_is_never_above_the_pace() -> None:
 )
 def test_a_further_cut_goes_to_what_was_accepted_in_the_storm(accepted: int, per_s: float) -> None:
     """To 97 % of it, at least to a half and at most to nine tenths of the pace."""
-    hand = Hand(100)
+    hand = Hand(100, 100)
+    hand.accepted(50)
     hand.throttled()
     began = hand.now
     hand.accepted(accepted, every_s=0.01)
@@ -270,6 +311,18 @@ def test_a_429_soon_after_the_pace_was_raised_is_no_further_one() -> None:
     assert hand.per_s == 50
 
 
+@pytest.mark.parametrize("accepted", [15, 18, 30])
+def test_a_fall_in_the_middle_of_a_storm_is_noticed(accepted: int) -> None:
+    """Successes from before the limit fell do not keep the pace up after it."""
+    hand = Hand(100)
+    hand.throttled()
+    hand.accepted(accepted, every_s=0.3 / accepted)
+    for _ in range(5):
+        hand.now += 0.02
+        hand.throttled()
+    assert hand.per_s < 10
+
+
 def test_a_request_sent_in_the_moment_of_a_cut_does_not_cut() -> None:
     """Only one sent after it does."""
     hand = Hand(100)
@@ -279,6 +332,63 @@ def test_a_request_sent_in_the_moment_of_a_cut_does_not_cut() -> None:
     assert hand.per_s == 50
     hand.throttled(sent_s_ago=0.09)
     assert hand.per_s == 25
+
+
+def test_after_a_refused_raise_a_further_429_is_one_of_the_same_storm() -> None:
+    """It cuts to what was accepted since, not by a fixed part."""
+    hand = Hand(100)
+    hand.throttled()
+    assert hand.paces(1) == [75]
+    hand.throttled()
+    assert hand.per_s == 50
+    hand.accepted(10, every_s=0.025)
+    hand.throttled()
+    assert hand.per_s == pytest.approx(0.97 * 40)
+
+
+@pytest.mark.parametrize(("accepted", "share"), [(7, 0.5), (8, 0.85)])
+def test_a_storm_of_few_accepted_ones_leaves_no_hold(accepted: int, share: float) -> None:
+    """Seven are no measurement: the next storm halves the pace again."""
+    hand = Hand(200)
+    hand.throttled()
+    hand.accepted(accepted, every_s=1 / 80)
+    hand.throttled()
+    cut_per_s = hand.per_s
+    hand.throttled(sent_s_ago=-0.001, retry_after_s=1)
+    assert hand.per_s == pytest.approx(share * cut_per_s)
+
+
+def test_a_hold_follows_a_storm_down_whatever_is_accepted() -> None:
+    """Once there is one, the next storm begins from where the last one ended."""
+    hand = _after_a_storm()
+    for _ in range(3):
+        hand.now += 0.1
+        hand.throttled()
+    cut_per_s = hand.per_s
+    hand.throttled(sent_s_ago=-0.001, retry_after_s=1)
+    assert hand.per_s == pytest.approx(0.85 * cut_per_s)
+
+
+@pytest.mark.parametrize(("accepted", "soon"), [(13, True), (15, False)])
+def test_a_storm_far_below_the_hold_ends_the_patience(accepted: int, soon: bool) -> None:
+    """Below 70 % of it the limit that probes have found is no longer the one there is."""
+    hand = _after_a_failed_probe(20)
+    for _ in range(11):
+        hand.busy()
+        hand.throttled()
+    hand.accepted(accepted, every_s=0.97 / accepted)
+    hand.throttled()
+    assert hand.per_s == pytest.approx(accepted)
+    assert (hand.busy() < 2) is soon
+
+
+def test_the_pace_is_never_below_half_a_request_a_second() -> None:
+    """However many are refused, the run goes on asking."""
+    hand = Hand(8)
+    for _ in range(20):
+        hand.now += 1
+        hand.throttled()
+    assert hand.per_s == 0.5
 
 
 def test_a_429_at_the_hold_lowers_it() -> None:
@@ -300,6 +410,15 @@ def test_a_pace_below_its_goal_climbs_by_halving_the_distance() -> None:
     hand = Hand(100)
     hand.throttled(sent_s_ago=1)
     assert hand.paces(4) == [25, 50, 75, 87.5]
+
+
+def test_a_refused_first_step_leads_to_the_pace_before_it() -> None:
+    """Where the climb had come to is the hold, not where it began."""
+    hand = Hand(100)
+    hand.throttled()
+    assert hand.paces(3) == [75, 87.5, pytest.approx(1.05 * 87.5)]
+    hand.throttled()
+    assert hand.per_s == 87.5
 
 
 def test_probes_take_steps_that_double() -> None:
@@ -324,6 +443,7 @@ def test_a_search_from_below_doubles_the_pace_each_stage() -> None:
     ("failed_probes", "hold_per_s", "hold_s"),
     [
         (1, 20, 1),
+        (1, 100, 1),
         (2, 20, 2),
         (3, 20, 3),
         (6, 20, 3),
@@ -363,9 +483,7 @@ def test_a_limit_that_has_fallen_is_looked_for_soon() -> None:
         hand.throttled()
     hand.busy(5, share=0.5)
     hand.throttled()
-    per_s = hand.per_s
-    assert per_s < 20
-    hand.busy()
+    assert hand.per_s < 20
     assert hand.busy() < 2
 
 
@@ -392,6 +510,15 @@ def test_a_failed_probe_never_leads_above_its_pace() -> None:
     assert hand.per_s == pytest.approx(0.97 * 21)
 
 
+def test_a_probe_refused_soon_is_measured_by_the_time_it_took() -> None:
+    """Also where the last 429 was less than a second ago."""
+    hand = _after_a_storm()
+    hold_per_s = hand.per_s
+    assert hand.busy(share=1.1) < 0.9
+    hand.throttled()
+    assert hand.per_s == pytest.approx(0.97 * 1.05 * hold_per_s)
+
+
 def test_many_accepted_over_the_hold_show_a_higher_limit() -> None:
     """No burst explains them: a refused step leads to the one before it, not to the hold."""
     hand = _after_a_storm()
@@ -411,7 +538,48 @@ def test_twenty_over_the_hold_may_be_a_burst(accepted: int, per_s: float) -> Non
     assert hand.per_s == pytest.approx(per_s)
 
 
+def test_a_search_refused_after_many_is_no_failed_probe() -> None:
+    """Where twenty and more went over the rate before, that rate is held for a moment only."""
+    hand = Hand(100, NO_CEILING)
+    assert hand.paces(1) == [200]
+    hand.busy(0.3)
+    hand.throttled()
+    assert hand.per_s == 100
+    assert hand.busy() < 0.9
+
+
 # When the pace is raised
+
+
+def test_the_pace_is_not_raised_while_it_is_not_in_use() -> None:
+    """Successes of a run that sends less than it may say nothing about a higher pace."""
+    hand = Hand(5)
+    for _ in range(1000):
+        hand.now += 1
+        hand.rate.on_success(hand.now - 0.01, hand.now)
+    assert hand.pacer.rate_per_s == 5
+
+
+def test_slow_answers_do_not_lower_the_pace() -> None:
+    """Latency that grows from 20 ms to 10 s changes nothing."""
+    hand = Hand(100, ceiling_per_s=100)
+    for step in range(1000):
+        hand.now += 0.01
+        hand.rate.on_success(hand.now - 0.02 - step / 100, hand.now)
+    assert hand.pacer.rate_per_s == 100
+
+
+def test_the_pace_never_leaves_its_bounds() -> None:
+    """However many 429s come, the floor is kept; however many successes, the ceiling."""
+    hand = Hand(8, ceiling_per_s=8)
+    for _ in range(50):
+        hand.now += 1
+        hand.throttled()
+    assert hand.pacer.rate_per_s == FLOOR_PER_S
+    for _ in range(20_000):
+        hand.now += 0.1
+        hand.rate.on_success(hand.now - 0.01, hand.now)
+    assert hand.pacer.rate_per_s == 8
 
 
 @pytest.mark.parametrize(("share", "per_s"), [(0.79, 10), (0.82, 20)])
@@ -438,6 +606,14 @@ def test_the_pace_stops_at_the_ceiling() -> None:
     assert hand.paces(2) == [40, 50]
     hand.busy(5)
     assert hand.told == [(40, "no 429 for a while"), (50, "no 429 for a while")]
+
+
+def test_time_at_the_ceiling_shows_no_hold() -> None:
+    """Nothing was raised there: the first 429 halves the pace."""
+    hand = Hand(100, 100)
+    hand.busy(3)
+    hand.throttled()
+    assert hand.per_s == 50
 
 
 def test_small_changes_are_told_when_they_have_come_to_a_tenth() -> None:

@@ -130,7 +130,7 @@ def test_late_wake_ups_cost_no_throughput(rate_per_s: float, every_s: float, lat
 
 @pytest.mark.parametrize(
     ("rate_per_s", "late_s", "together"),
-    [(1000, 0.01, 10), (1000, 0.098, 19), (1000, 0.102, 1), (100, 0.098, 2), (100_000, 0.05, 1991)],
+    [(1000, 0.01, 10), (1000, 0.098, 19), (1000, 0.102, 1), (100, 0.098, 1), (10_000, 0.05, 199)],
 )
 def test_only_so_much_is_caught_up_with(rate_per_s: float, late_s: float, together: int) -> None:
     """Two hundredths of a second less an interval; nothing when a tenth of a second late."""
