@@ -323,6 +323,18 @@ def test_a_fall_in_the_middle_of_a_storm_is_noticed(accepted: int) -> None:
     assert hand.per_s < 10
 
 
+def test_after_a_fall_only_what_comes_from_then_on_is_measured() -> None:
+    """Neither the requests nor the time from before it."""
+    hand = Hand(100)
+    hand.throttled()
+    hand.accepted(30, every_s=0.01)
+    hand.throttled()
+    assert hand.per_s == 45
+    hand.accepted(6, every_s=1 / 30)
+    hand.throttled()
+    assert hand.per_s == pytest.approx(0.97 * 30)
+
+
 def test_a_request_sent_in_the_moment_of_a_cut_does_not_cut() -> None:
     """Only one sent after it does."""
     hand = Hand(100)
@@ -468,6 +480,20 @@ def test_holds_grow_with_failed_probes(
         assert hand.per_s == hold_per_s
     stage_s = max(0.4, 3 / hold_per_s)
     assert hold_s <= hand.busy() <= hold_s + 1.2 * stage_s
+
+
+def test_days_of_failed_probes_do_no_harm() -> None:
+    """The hold stays at its longest, however often it was doubled."""
+    hand = Hand(20, NO_CEILING, waiting=1)
+    hand.accepted()
+    hand.throttled()
+    for _ in range(1100):
+        hand.accepted(every_s=13)
+        assert hand.per_s > 20
+        hand.throttled()
+        assert hand.per_s == pytest.approx(20)
+    hand.accepted(every_s=11.9)
+    assert hand.per_s == pytest.approx(20)
 
 
 def test_the_first_hold_is_short() -> None:
