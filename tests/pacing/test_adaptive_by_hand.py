@@ -647,7 +647,9 @@ def test_small_changes_are_told_when_they_have_come_to_a_tenth() -> None:
     hand = _after_a_failed_probe(20)
     del hand.told[:]
     assert hand.paces(2) == [21, pytest.approx(23.1)]
-    assert [per_s for per_s, _ in hand.told] == [pytest.approx(23.1)]
+    [(per_s, reason)] = hand.told
+    assert per_s == pytest.approx(23.1)
+    assert reason == "no 429 for a while"
 
 
 def test_a_change_by_exactly_a_tenth_is_told() -> None:
@@ -681,6 +683,14 @@ def test_refusals_at_any_pace_are_noise_until_they_end() -> None:
     hand.accepted(150, every_s=0.01)
     hand.throttled()
     assert hand.per_s < 90
+
+
+def test_after_going_back_the_pace_is_a_hold() -> None:
+    """From there it is probed in small steps, when nothing more is refused."""
+    hand = Hand(100, NO_CEILING)
+    _tenth_refused(hand, 140)
+    assert hand.per_s == 100
+    assert hand.paces(2) == [105, pytest.approx(1.1 * 105)]
 
 
 def test_noise_that_names_a_time_pauses_without_a_cut() -> None:
