@@ -45,7 +45,6 @@ class Noise:
             self._in_a_row += 1
             if self._in_a_row > _LONGEST_RUN:
                 self._begin(0.0, self._window_from)
-                self._before_share = 0.0
         if self._share:
             self._share -= self._share / _SHARE_ANSWERS
             if self._share < _GONE * self._level:
@@ -75,7 +74,6 @@ class Noise:
         if told and 0 < before < _MOST_NOISE and before / 2 < share < _MOST_NOISE:
             self._level = self._share = max(before, share)
             self._begin(0.0, now)
-            self._before_share = 0.0
             return back_to
         self._before_rate, self._before_share = self._window_rate, share
         self._begin(to_per_s, now)
