@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import tracemalloc
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -83,6 +85,100 @@ def test_a_failure_that_is_not_sent_again_keeps_its_row(tmp_path: Path, form: Fo
     assert resumed.kept_failures(frozenset()) == 2
     assert _resume(path, form, IdSet()).kept_failures(frozenset()) == 2
     assert path.read_bytes() == content(form, rows[1], rows[2], rows[4])
+
+
+def _torn_file() -> tuple[list[CancelResult], str]:
+    """Rows to keep, to send again and to leave, and the ID of the row that was cut."""
+    rows = [
+        result(IDS[0]),
+        result(IDS[1], Outcome.FAILED),
+        result(IDS[2], Outcome.FAILED),
+        result("../../x", Outcome.INVALID),
+        result(IDS[3], Outcome.FORBIDDEN),
+        result(IDS[4], Outcome.NOT_FOUND),
+    ]
+    return rows, IDS[5]
+
+
+def _ids_of(results: list[CancelResult]) -> IdSet:
+    ids = IdSet()
+    for each in results:
+        ids.add(pack(each.instance_id))
+    return ids
+
+
+@forms
+@pytest.mark.parametrize("cut_outcome", [Outcome.ACCEPTED, Outcome.FAILED])
+@pytest.mark.parametrize("order", [1, -1], ids=["kept_last", "removable_last"])
+def test_a_torn_row_goes_together_with_rows_that_are_sent_again(
+    tmp_path: Path, form: Format, cut_outcome: Outcome, order: int
+) -> None:
+    """Wherever it was cut. Rows of IDs that are not sent stay; what stays keeps its bytes."""
+    rows, cut_id = _torn_file()
+    rows = rows[::order]
+    again = [each for each in rows if each.outcome in SENT_AGAIN]
+    cut = encode([result(cut_id, cut_outcome)], form)
+    path = tmp_path / f"r.{form}"
+    for size in (1, 2, 30, len(cut) // 2, len(cut) - 2, len(cut) - 1):
+        for sent_rows in ([], again[:1], again[1:], again):
+            path.write_bytes(content(form, *rows) + cut[:size])
+            resumed = _resume(path, form, _ids_of(sent_rows))
+            kept = [each for each in rows if each not in sent_rows]
+            assert path.read_bytes() == content(form, *kept)
+            assert resumed.outcomes == Counter(each.outcome for each in kept)
+            (note,) = resumed.notes
+            assert f"cut {size} bytes of a torn last row" in note
+            assert pack(cut_id) not in resumed.done
+            assert pack(cut_id) not in resumed.again_ids
+            assert _resume(path, form, IdSet()).notes == []
+            assert path.read_bytes() == content(form, *kept)
+
+
+@forms
+def test_a_torn_row_goes_and_no_removable_row_stays_if_it_is_not_known_what_is_sent(
+    tmp_path: Path, form: Format
+) -> None:
+    """As with a pipe, whose IDs come later."""
+    rows, cut_id = _torn_file()
+    path = tmp_path / f"r.{form}"
+    path.write_bytes(content(form, *rows) + encode([result(cut_id)], form)[:-1])
+    resumed = _resume(path, form, None)
+    kept = [each for each in rows if each.outcome not in SENT_AGAIN]
+    assert path.read_bytes() == content(form, *kept)
+    assert resumed.outcomes == Counter(each.outcome for each in kept)
+
+
+@forms
+def test_rows_kept_are_not_written_anew(tmp_path: Path, form: Format) -> None:
+    """A row that another hand has spaced or quoted is the same to the byte, sent or not.
+
+    So is one whose line ends as on Windows. Broken rows and second ones go with the torn one.
+    """
+
+    def otherwise(instance_id: str, outcome: Outcome) -> bytes:
+        line = encode([result(instance_id, outcome)], form)[:-1]
+        if form is Format.JSONL:
+            return json.dumps(json.loads(line), separators=(" ,  ", " :"), sort_keys=True).encode()
+        return line.replace(outcome.encode(), f'"{outcome}"'.encode()) + b"\r"
+
+    kept, left, sent, twice = (
+        otherwise(each, word) + b"\n"
+        for each, word in zip(
+            IDS[:4],
+            (Outcome.CANCELED, Outcome.FAILED, Outcome.UNCONFIRMED, Outcome.COMPLETED),
+            strict=True,
+        )
+    )
+    second = encode([result(IDS[1], Outcome.FORBIDDEN)], form)
+    path = tmp_path / f"r.{form}"
+    lines = (kept, left, sent, twice, b"broken\n", second, twice, sent[:-1])
+    path.write_bytes(form.header + b"".join(lines))
+    resumed = _resume(path, form, _ids_of([result(IDS[2])]))
+    assert path.read_bytes() == form.header + kept + left + twice
+    said = ("does not parse", "is a second row", f"cut {len(sent) - 1} bytes")
+    assert len(resumed.notes) == len(said)
+    assert all(word in note for word, note in zip(said, resumed.notes, strict=True))
+    assert resumed.outcomes == Counter([Outcome.CANCELED, Outcome.FAILED, Outcome.COMPLETED])
 
 
 @forms
