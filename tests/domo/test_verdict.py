@@ -275,6 +275,7 @@ def test_what_each_fault_means(fault: type[AttemptError], expected: Verdict) -> 
     not.
     """
     assert judge_fault(fault("why")) == expected
+    assert fault.ambiguous is expected.ambiguous
 
 
 def test_every_fault_is_in_the_table() -> None:

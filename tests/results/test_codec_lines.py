@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import time
 from datetime import UTC, datetime, timedelta, timezone
 from itertools import product
 
@@ -200,6 +201,18 @@ def test_a_time_is_written_in_utc_to_the_millisecond(when: datetime, written: st
     assert timestamp(read) == written
     assert read.utcoffset() == timedelta(0)
     assert timedelta(0) <= when - read < timedelta(milliseconds=1)
+
+
+@pytest.mark.skipif(not hasattr(time, "tzset"), reason="the time zone of a process is fixed here")
+def test_the_time_zone_of_the_machine_does_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows of two machines sort together."""
+    try:
+        monkeypatch.setenv("TZ", "Asia/Tokyo")
+        time.tzset()
+        assert timestamp(datetime(2001, 1, 1, 20, 30, tzinfo=UTC)) == "2001-01-01T20:30:00.000Z"
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 def test_times_of_many_seconds_do_not_mix() -> None:
