@@ -14,6 +14,7 @@ from tests.support.virtual_time import now, run, stall
 
 TIMEOUT_S = 10.0
 TICK_S = 0.25
+LONG_S = 10_000.0  # no answer within it: then a test fails instead of hanging
 
 
 @pytest.fixture(autouse=True)
@@ -24,7 +25,7 @@ def _virtual_clock(monkeypatch: pytest.MonkeyPatch) -> None:
 class Tried:
     """One attempt that waits for an answer, as `DomoClient.cancel` makes it."""
 
-    def __init__(self, dog: Watchdog, *, answer_after_s: float = 1e9) -> None:
+    def __init__(self, dog: Watchdog, *, answer_after_s: float = LONG_S) -> None:
         self.dog = dog
         self.answer_after_s = answer_after_s
         self.began = now()
@@ -176,11 +177,11 @@ def test_a_cancel_from_before_the_attempt_is_not_taken_back() -> None:
 
         async def clean_up() -> None:
             try:
-                await asyncio.sleep(1e9)
+                await asyncio.sleep(LONG_S)
             except asyncio.CancelledError:
                 attempt = dog.begin(now())
                 with pytest.raises(asyncio.CancelledError):
-                    await asyncio.sleep(1e9)
+                    await asyncio.sleep(LONG_S)
                 assert attempt.timed_out()
                 task = asyncio.current_task()
                 assert task is not None
@@ -209,7 +210,7 @@ def test_a_timeout_that_became_another_error_is_taken_back(by_caller: bool) -> N
             attempt = dog.begin(now())
             try:
                 with pytest.raises(asyncio.CancelledError):
-                    await asyncio.sleep(1e9)
+                    await asyncio.sleep(LONG_S)
             finally:
                 dog.end(attempt)
             task = asyncio.current_task()
@@ -230,7 +231,7 @@ def test_a_timeout_is_taken_back_once() -> None:
     async def main(dog: Watchdog) -> None:
         attempt = dog.begin(now())
         with pytest.raises(asyncio.CancelledError):
-            await asyncio.sleep(1e9)
+            await asyncio.sleep(LONG_S)
         assert attempt.overdue
         assert attempt.timed_out()
         task = asyncio.current_task()
