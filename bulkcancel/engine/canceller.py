@@ -62,26 +62,34 @@ class Canceller:
     _refused: Retry | None = None
     """The ID that was last answered 401."""
 
-    async def attempt(self, turn: Turn) -> CancelResult | Retry | None:
-        """Send one request when breaker and pace allow; return the result, or the ID to put back.
+    def may_go(self, turn: Turn) -> bool:
+        """Return whether `attempt` may be called at once: breaker and pace allow the request."""
+        if isinstance(turn, Retry) and turn.exhausted:
+            return True
+        return not self.breaker.open and self.pacer.try_acquire()
 
-        `None` if a stop came before its first request. One that has used up its attempts is told
-        as failed. An unexpected exception becomes a result too; a `BulkcancelError` is raised.
+    async def admit(self) -> bool:
+        """Wait for breaker and pace; return whether the request is the breaker's probe."""
+        while True:
+            probe = await self.breaker.admit()
+            await self.pacer.acquire()
+            if probe or not self.breaker.open:  # it may have opened during the wait
+                return probe
+
+    async def attempt(self, turn: Turn, *, probe: bool = False) -> CancelResult | Retry:
+        """Send the one request that was admitted; return the result, or the ID to put back.
+
+        One that has used up its attempts is told as failed instead. An unexpected exception
+        becomes a result too; a `BulkcancelError` is raised.
         """
         target, retry = (turn.target, turn) if isinstance(turn, Retry) else (turn, None)
-        probe = False
         try:
             if retry is not None and retry.exhausted:
                 return self._failed(retry)
             # The fast path: an ID that succeeds at the first attempt costs no history, no
-            # verdict and no await but the request's own, unless breaker or pace make it wait.
-            if self.breaker.open or not self.pacer.try_acquire():
-                with self.stop.waiting() as wait:
-                    probe = await self._admit()
-                if wait.cancelled_caught:
-                    return retry
+            # verdict and no await but the request's own.
             sent_at = self.clock()
-            answer = await self._send(target, fresh=retry is not None and retry.fresh)
+            answer = await self._send(target, retry, probe=probe)
             if isinstance(answer, Answer) and answer.instance is not None:
                 self.breaker.on_success(sent_at)
                 self.monitor.on_success()
@@ -89,9 +97,10 @@ class Canceller:
                 requests = 1 if retry is None else retry.requests + 1
                 outcome = outcome_of(answer.instance.status)
                 return self.results.of(target, answer, outcome, requests=requests)
+            retry = retry or Retry(target)
             if isinstance(answer, NotSentError):
                 return retry
-            return self._after(retry or Retry(target), answer, sent_at, probe=probe)
+            return self._after(retry, answer, sent_at, probe=probe)
         except BulkcancelError:  # the client is not open: no ID's fault
             raise
         except Exception as error:  # noqa: BLE001 - one ID's fault must not take the others down
@@ -102,43 +111,43 @@ class Canceller:
             self.monitor.on_result(result)
             return result
 
-    async def _admit(self) -> bool:
-        """Wait for breaker and pace; return whether the request is the breaker's probe."""
-        while True:
-            probe = await self.breaker.admit()
-            await self.pacer.acquire()
-            if probe or not self.breaker.open:  # it may have opened during the wait
-                return probe
-
-    async def _send(self, target: Target, *, fresh: bool) -> Answer | AttemptError:
+    async def _send(
+        self, target: Target, retry: Retry | None, *, probe: bool
+    ) -> Answer | AttemptError:
         stats = self.stats
         # At the start, name look-up and connecting can stall: the requests held up there must not
         # all be sent at once. Later each request finds an open connection.
-        pace = None if self.monitor.answered else self._keep_pace
+        pace = None if self.monitor.answered or probe else self._keep_pace
         is_first = target.instance_id not in stats.open_ids
         stats.open_ids.add(target.instance_id)
         stats.requests += 1
+        stats.retries += retry is not None
         if stats.requests == 1:
             self.monitor.on_first_request()
         stats.in_flight += 1
         try:
+            fresh = retry is not None and retry.fresh
             return await self.client.cancel(target.instance_id, fresh=fresh, pace=pace)
         except AttemptError as fault:
             if is_first and not fault.ambiguous:  # nothing has reached the server
                 stats.open_ids.discard(target.instance_id)
-            stats.requests -= isinstance(fault, NotSentError)
+            if isinstance(fault, NotSentError):
+                stats.requests -= 1
+                stats.retries -= retry is not None
             return fault
         finally:
             stats.in_flight -= 1
 
     async def _keep_pace(self, stalled_s: float) -> None:
-        """Wait for another slot if the pacer can have let others go during the stall."""
-        if stalled_s * self.pacer.rate_per_s <= 1:
-            return
-        with self.stop.waiting() as wait:
-            await self.pacer.acquire()
-        if wait.cancelled_caught:
-            raise NotSentError("the run was stopped")
+        """Wait for another slot if the pacer can have let others go during the stall.
+
+        Raises `NotSentError` if the request is not to go after all.
+        """
+        if stalled_s * self.pacer.rate_per_s > 1:
+            with self.stop.waiting():
+                await self.pacer.acquire(ahead=True)
+        if self.stop.requested or self.breaker.open:
+            raise NotSentError("the run was stopped, or the breaker has opened")
 
     def _after(
         self, retry: Retry, answer: Answer | AttemptError, sent_at: float, *, probe: bool
@@ -168,7 +177,6 @@ class Canceller:
         wait_s = self._wait_before_retry_s(step, retry)
         retry.due = retry.failed_at + wait_s
         if not (retry.exhausted or self.stop.requested):
-            self.stats.retries += 1
             self.observer.retry_scheduled(retry.target, verdict.error, retry.requests, wait_s)
         return retry
 

@@ -7,6 +7,7 @@ import random
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
@@ -34,6 +35,7 @@ DEFAULT_CONCURRENCY = 16
 DEFAULT_ATTEMPTS = 5
 _AUTO_CEILING_PER_S = 1000.0
 _AUTO_START_PER_S = 5.0
+_UTC_NOW = partial(datetime.now, UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +64,6 @@ class Policy:
                 raise UsageError(f"{name} must be at least 1, not {getattr(self, name)}")
 
 
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
 class Engine:
     """One run: work queue, pacer, breaker, limits and pipeline around one client.
 
@@ -84,7 +82,7 @@ class Engine:
         observer: Observer,
         host: str | None = None,
         clock: Callable[[], float] = time.monotonic,
-        wall_clock: Callable[[], datetime] = _utc_now,
+        wall_clock: Callable[[], datetime] = _UTC_NOW,
         rng: random.Random | None = None,
     ) -> None:
         rng = rng or random.Random()

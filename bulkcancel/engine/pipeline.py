@@ -99,11 +99,20 @@ class Pipeline:
                         turn = await self.queue.take()
                 if turn is None:
                     return
-                outcome = await self.canceller.attempt(turn)
+                probe = False
+                if not self.canceller.may_go(turn):
+                    with self.stop.waiting() as wait:
+                        probe = await self.canceller.admit()
+                    if wait.cancelled_caught:
+                        if isinstance(turn, Retry):  # its row may be known
+                            self.queue.put_back(turn)
+                        return
+                    turn = self.queue.instead_of(turn)
+                outcome = await self.canceller.attempt(turn, probe=probe)
                 self.queue.done(turn)
                 if isinstance(outcome, Retry):
                     self.queue.put_back(outcome)
-                elif outcome is not None:
+                else:
                     await _send(outcome, results)
 
     async def _cut_after_grace(self, work: anyio.CancelScope) -> None:

@@ -106,6 +106,17 @@ class WorkQueue:
         heapq.heappush(self._waiting, (retry.due, next(self._numbers), retry))
         self._set_timer()
 
+    def instead_of(self, turn: Turn) -> Turn:
+        """Return whose turn it is after a wait for breaker and pace: that of a new target in doubt.
+
+        So a retry that was taken before an outage began is no probe.
+        """
+        in_doubt = self._breaker.open or self._breaker.streak
+        if in_doubt and self._new and isinstance(turn, Retry):
+            self.put_back(turn)
+            return self._pop_new()
+        return turn
+
     def close(self) -> None:
         """Say that no new target will come."""
         self._closed = True
@@ -129,9 +140,7 @@ class WorkQueue:
             return None
         self._due_in_a_row = 0
         self._new_in_a_row += due
-        if len(self._new) <= self._bound // 2:
-            self._room.set()
-        return self._new.popleft()
+        return self._pop_new()
 
     async def take(self) -> Turn | None:
         """Wait for the next turn; return `None` when none will come.
@@ -166,7 +175,8 @@ class WorkQueue:
     def results(self) -> Iterator[CancelResult]:
         """Yield the rows that are known of those still waiting, once the run has ended."""
         for _, _, retry in self._waiting:
-            if retry.result is not None:
+            in_an_outage = retry.exhausted and retry.outages != self._breaker.outages
+            if retry.result is not None and not in_an_outage:
                 yield retry.result
 
     def _is_new_ones_turn(self) -> bool:
@@ -175,6 +185,11 @@ class WorkQueue:
         if self._breaker.streak:
             return self._new_in_a_row < _MOST_NEW_IN_A_ROW
         return self._due_in_a_row >= _MOST_DUE_IN_A_ROW
+
+    def _pop_new(self) -> Target:
+        if len(self._new) <= self._bound // 2:
+            self._room.set()
+        return self._new.popleft()
 
     def _pop_due(self) -> Retry | None:
         now = self._clock()

@@ -61,8 +61,8 @@ class Pacer:
         """Take a slot without waiting; `False` if none is due or others wait for it."""
         return not self._waiters and self._take(self._clock())
 
-    async def acquire(self) -> None:
-        """Wait for a slot and take it.
+    async def acquire(self, *, ahead: bool = False) -> None:
+        """Wait for a slot and take it, `ahead` of others if it was let go once before.
 
         Changes of the rate and pauses apply to those already waiting; a waiter that is
         cancelled leaves its slot to the next.
@@ -70,7 +70,10 @@ class Pacer:
         if self.try_acquire():
             return
         waiter = asyncio.get_running_loop().create_future()
-        self._waiters.append(waiter)
+        if ahead:
+            self._waiters.appendleft(waiter)
+        else:
+            self._waiters.append(waiter)
         self._arm()
         try:
             await waiter

@@ -169,7 +169,11 @@ def test_a_redirect_is_a_stranger_and_carried_nothing_out() -> None:
     """The hint says what to check: it is mostly a wrong name."""
     for status in range(300, 400):
         error = _said("unexpected_redirect", status, REDIRECTED)
-        assert _judged(status) == {replace(_trouble(error), stranger=True)}
+        at_first = (
+            f"the address answers with a redirect (HTTP {status}), which is never followed: check "
+            "the instance name or the base URL"
+        )
+        assert _judged(status) == {replace(_trouble(error), stranger=True, at_first=at_first)}
 
 
 def test_a_proxy_that_wants_a_login_is_a_stranger() -> None:
@@ -240,7 +244,13 @@ def test_an_answer_without_a_message_is_told_by_its_number(status: int, error: s
     [
         (
             ConnectFailedError,
-            Verdict(Next.RETRY, Outcome.FAILED, "connection: why", transient=True),
+            Verdict(
+                Next.RETRY,
+                Outcome.FAILED,
+                "connection: why",
+                transient=True,
+                at_first="why: check the instance name, the address and the network",
+            ),
         ),
         (
             NotSentError,

@@ -73,8 +73,11 @@ class Bench:
     def _plan(self, instance_id: str, _nth: int) -> Said:
         return self.said.pop(0) if self.said else answers.ok(instance_id)
 
-    async def attempt(self, turn: Turn = TARGETS[0]) -> CancelResult | Retry | None:
-        return await self.canceller.attempt(turn)
+    async def attempt(self, turn: Turn = TARGETS[0]) -> CancelResult | Retry:
+        probe = False
+        if not self.canceller.may_go(turn):
+            probe = await self.canceller.admit()
+        return await self.canceller.attempt(turn, probe=probe)
 
     async def result(self, turn: Turn = TARGETS[0]) -> CancelResult:
         result = await self.attempt(turn)
@@ -128,7 +131,7 @@ async def test_a_failure_is_put_back_and_counts() -> None:
     assert await bench.retry(retry) is retry
     assert 1.5 <= retry.due - now() <= 3.0
     assert (retry.requests, retry.counted, retry.failed_at) == (2, 2, now())
-    assert bench.stats.retries == len(bench.observed.retries) == 2
+    assert bench.stats.retries == 1
     assert bench.observed.retries == ["server_error: HTTP 500: oh"] * 2
     assert await bench.retry(retry) is retry
     assert (retry.exhausted, retry.due) == (True, now())
@@ -405,29 +408,6 @@ async def test_a_row_for_a_401_goes_when_it_was_not_the_last_word() -> None:
 
 
 @on_virtual_time
-async def test_a_stop_ends_the_wait_for_the_pace() -> None:
-    """A new target was not reached; one that comes again goes back as it was."""
-    bench = Bench(answers.limited("300"))
-    retry = await bench.retry()
-    due = retry.due
-    for turn, back in ((TARGETS[1], None), (retry, retry)):
-        bench.stop = bench.canceller.stop = Stop()
-        async with anyio.create_task_group() as tasks:
-
-            async def stop() -> None:
-                await anyio.sleep(1)
-                bench.stop.request(StoppedError("enough"))
-
-            tasks.start_soon(stop)
-            began = now()
-            assert await bench.attempt(turn) is back
-            assert now() - began == pytest.approx(1)
-    assert retry.due == due
-    assert bench.stats.requests == 1
-    assert bench.stats.open_ids == {IDS[0]}
-
-
-@on_virtual_time
 async def test_a_failure_after_a_stop_is_put_back_without_a_word() -> None:
     """It will not be sent again by this run."""
     bench = Bench(delayed(answers.problem(500), 2.0))
@@ -468,11 +448,45 @@ async def test_what_waits_for_the_pace_with_its_connection_is_not_sent_after_a_s
     began = now()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(stop)
-        assert await bench.attempt() is None
+        retry = await bench.retry()
+    assert (retry.target, retry.requests, retry.result) == (TARGETS[0], 0, None)
     assert now() - began == pytest.approx(5)
     assert sent == []
     assert bench.stats.requests == bench.stats.in_flight == 0
     assert bench.stats.open_ids == set()
+
+
+@pytest.mark.parametrize("stalled_s", [0.1, 3.0])
+@on_virtual_time
+async def test_what_waits_with_its_connection_is_not_sent_into_an_outage(stalled_s: float) -> None:
+    """The breaker has opened meanwhile: it comes again as if it had never been let go."""
+    bench = Bench(rate_per_s=2.0)
+
+    async def slow(
+        instance_id: str, *, fresh: bool, pace: Callable[[float], Coroutine[Any, Any, None]]
+    ) -> None:
+        bench.open_breaker()
+        await pace(stalled_s)
+
+    bench.client.cancel = slow  # type: ignore[method-assign,assignment]
+    retry = await bench.retry()
+    assert (retry.requests, retry.failed, bench.stats.requests) == (0, False, 0)
+
+
+@on_virtual_time
+async def test_a_probe_never_waits_with_its_connection() -> None:
+    """It has the pace to itself."""
+    bench = Bench()
+    paces: list[object] = []
+
+    async def watched(instance_id: str, *, fresh: bool, pace: object) -> Answer:
+        paces.append(pace)
+        raise refused()
+
+    bench.client.cancel = watched  # type: ignore[method-assign,assignment]
+    bench.open_breaker()
+    await bench.retry()
+    assert paces == [None]
 
 
 @on_virtual_time
@@ -528,5 +542,9 @@ async def test_an_id_that_never_reached_the_server_is_not_open() -> None:
 async def test_a_request_that_was_not_sent_is_no_request() -> None:
     """The stop came while it waited with its connection."""
     bench = Bench(NotSentError("the run was stopped"))
-    assert await bench.attempt() is None
+    assert (await bench.retry()).requests == 0
     assert bench.stats.requests == 0
+    bench.said = [answers.problem(500), NotSentError("the run was stopped")]
+    retry = await bench.retry()
+    assert await bench.retry(retry) is retry
+    assert (bench.stats.requests, bench.stats.retries, retry.requests) == (1, 0, 1)

@@ -44,12 +44,21 @@ class Bench:
             queue=self.queue, canceller=cast("Canceller", self), results=RESULTS, stop=self.stop,
             concurrency=concurrency, grace_s=grace_s,
         )  # fmt: skip
+        self.gate_s: float | None = None
+        """How long breaker and pace hold each turn."""
         self.attempts: list[Turn] = []
         self.in_flight = self.peak = 0
         self.collected: list[CancelResult] = []
-        self.does: Callable[[Turn], Coroutine[Any, Any, CancelResult | Retry | None]] = self.well
+        self.does: Callable[[Turn], Coroutine[Any, Any, CancelResult | Retry]] = self.well
 
-    async def attempt(self, turn: Turn) -> CancelResult | Retry | None:
+    def may_go(self, turn: Turn) -> bool:
+        return self.gate_s is None
+
+    async def admit(self) -> bool:
+        await anyio.sleep(self.gate_s or 0.0)
+        return False
+
+    async def attempt(self, turn: Turn, *, probe: bool) -> CancelResult | Retry:
         self.attempts.append(turn)
         self.in_flight += 1
         self.peak = max(self.peak, self.in_flight)
@@ -58,7 +67,7 @@ class Bench:
         finally:
             self.in_flight -= 1
 
-    async def well(self, turn: Turn) -> CancelResult | Retry | None:
+    async def well(self, turn: Turn) -> CancelResult | Retry:
         await anyio.sleep(1)
         return row(turn.target if isinstance(turn, Retry) else turn)
 
@@ -136,7 +145,7 @@ async def test_an_id_that_is_put_back_holds_nobody() -> None:
     """It comes again when it is due; the run ends when it is through."""
     bench = Bench(concurrency=1)
 
-    async def does(turn: Turn) -> CancelResult | Retry | None:
+    async def does(turn: Turn) -> CancelResult | Retry:
         await anyio.sleep(1)
         if isinstance(turn, Retry):
             return row(turn.target)
@@ -153,7 +162,7 @@ async def test_all_that_come_back_at_once_are_sent_side_by_side() -> None:
     """No consumer has gone that is needed."""
     bench = Bench(concurrency=4)
 
-    async def does(turn: Turn) -> CancelResult | Retry | None:
+    async def does(turn: Turn) -> CancelResult | Retry:
         await anyio.sleep(1)
         return row(turn.target) if isinstance(turn, Retry) else Retry(turn, 1000 + 10)
 
@@ -172,7 +181,7 @@ async def test_a_slow_pipe_is_waited_for() -> None:
             yield target
             await anyio.sleep(20)
 
-    async def does(turn: Turn) -> CancelResult | Retry | None:
+    async def does(turn: Turn) -> CancelResult | Retry:
         if isinstance(turn, Retry):
             return row(turn.target)
         return Retry(turn, now() + 5)
@@ -182,7 +191,37 @@ async def test_a_slow_pipe_is_waited_for() -> None:
     assert bench.ids() == IDS[:3]
 
 
+@on_virtual_time
+async def test_while_there_is_doubt_a_retry_in_hand_makes_room_for_a_new_target() -> None:
+    """It was taken before an outage began: it is no probe, and comes again later."""
+    bench = Bench(concurrency=1)
+    bench.gate_s = 1.0
+    bench.queue.put_back(Retry(TARGETS[0], due=now()))
+
+    async def doubt() -> None:
+        await anyio.sleep(0.5)
+        bench.breaker.on_failure(now(), first=True)
+        await anyio.sleep(4)
+        bench.breaker.on_success(now())
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(doubt)
+        await bench.run(TARGETS[1:4])
+    assert [each.instance_id for each in bench.collected] == [*IDS[1:4], IDS[0]]
+
+
 # ------------------------------------------------------------------ stops
+
+
+@on_virtual_time
+async def test_a_stop_ends_the_wait_for_breaker_and_pace() -> None:
+    """A new target was not reached; one that comes again is not forgotten if its row is known."""
+    bench = Bench(concurrency=2)
+    bench.gate_s = 1000.0
+    bench.queue.put_back(Retry(TARGETS[0], due=now(), result=row(TARGETS[0])))
+    assert await bench.run(TARGETS[1:9], stop_after_s=5) == pytest.approx(5)
+    assert bench.attempts == []
+    assert bench.ids() == IDS[:1]
 
 
 @on_virtual_time
@@ -200,7 +239,7 @@ async def test_what_takes_longer_than_the_grace_is_given_up(cut_after_s: float |
     """Or what is still in flight when a second stop cuts it: it has no row."""
     bench = Bench(concurrency=4, grace_s=10)
 
-    async def does(turn: Turn) -> CancelResult | Retry | None:
+    async def does(turn: Turn) -> CancelResult | Retry:
         await anyio.sleep(1 if turn is not TARGETS[3] else 100)
         return await bench.well(turn)
 
@@ -220,7 +259,7 @@ async def test_a_stop_ends_the_wait_for_input_and_for_what_is_due() -> None:
         yield TARGETS[0]
         await anyio.sleep(1000)
 
-    async def does(turn: Turn) -> CancelResult | Retry | None:
+    async def does(turn: Turn) -> CancelResult | Retry:
         return Retry(cast("Target", turn), now() + 500)
 
     bench.does = does
@@ -233,7 +272,7 @@ async def test_rows_that_are_known_of_those_that_wait_are_collected_at_a_stop() 
     """An ID that has had its attempts is not lost because nobody was there to tell it."""
     bench = Bench(concurrency=2)
 
-    async def does(turn: Turn) -> CancelResult | Retry | None:
+    async def does(turn: Turn) -> CancelResult | Retry:
         await anyio.sleep(1)
         target = cast("Target", turn)
         known = row(target) if target is TARGETS[1] else None
@@ -249,7 +288,7 @@ async def test_what_comes_of_a_turn_after_the_stop_is_not_lost() -> None:
     """The last word came in the grace: it is put back, and its row is collected."""
     bench = Bench(concurrency=2)
 
-    async def does(turn: Turn) -> CancelResult | Retry | None:
+    async def does(turn: Turn) -> CancelResult | Retry:
         await anyio.sleep(4)
         target = cast("Target", turn)
         return Retry(target, now() + 9, result=row(target))
@@ -269,7 +308,7 @@ async def test_answers_that_wait_for_a_slow_collector_are_not_lost(
     bench = Bench(concurrency=8, grace_s=5)
     answered: list[str] = []
 
-    async def does(turn: Turn) -> CancelResult | Retry | None:
+    async def does(turn: Turn) -> CancelResult | Retry:
         await anyio.sleep(0.1)
         answered.append(cast("Target", turn).instance_id)
         return row(cast("Target", turn))
