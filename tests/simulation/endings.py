@@ -155,10 +155,14 @@ def _trouble_s(story: Story, run: Run, seen: list[Exchange], until: float) -> fl
     """Return for how long there was nothing but trouble, if IDs alone do not explain it."""
     last = max((e.answered_at or 0.0 for e in seen if e.final), default=run.began_at)
     after = [e for e in seen if (e.answered_at or 0.0) > last]
-    others = [e for e in after if not e.bad]
-    if not others and _failed_in_a_row(story, run, last, until) < OPENS:
+    looks_like_one = (
+        bool(run.breaker)
+        and run.breaker[-1][1]
+        and (_failed_in_a_row(story, run, run.began_at, until) >= OPENS)
+    )
+    if all(e.bad for e in after) and not looks_like_one:
         return 0.0
-    began = min((e.sent_at for e in after), default=until)
+    began = min((e.called_at for e in after), default=until)
     return until - began - story.stalled_s(began, until)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import tempfile
 import uuid
+from functools import lru_cache
 from pathlib import Path
 
 import anyio
@@ -39,6 +40,11 @@ def make_ids(world: World) -> list[str]:
     """Return the world's IDs in the order of the input."""
     rng = random.Random(f"{world.seed}: IDs")
     return [str(uuid.UUID(int=rng.getrandbits(128), version=4)) for _ in world.fates]
+
+
+@lru_cache(maxsize=2000)  # a file is read before and after each run
+def _decode(line: bytes, form: Format) -> CancelResult:
+    return decode(line[:-1], form)
 
 
 class _Player:
@@ -140,7 +146,7 @@ class _Player:
             return [], [], data
         lines = data.removeprefix(header).splitlines(keepends=True)
         part = b"" if not lines or lines[-1].endswith(b"\n") else lines.pop()
-        return lines, [decode(line[:-1], self._form) for line in lines], part
+        return lines, [_decode(line, self._form) for line in lines], part
 
     def _ids_in_file(self) -> frozenset[str]:
         return frozenset(row.instance_id for row in self._read()[1])
