@@ -84,7 +84,10 @@ def good_ids_are_not_held_up(story: Story) -> Iterator[str]:
         last_s = max(e.answered_at or run.ended_at for e in good) - run.began_at
         count = sum(world.attempts if story.is_bad(each) else 1 for each in run.targets)
         takes_s = world.timeout_s if Fate.SILENT in world.fates else 1.5 * world.latency_s
-        most_s = HELD_UP_S + world.connect_s + count / (world.rate_per_s or 5.0)
+        rate = world.rate_per_s or 5.0
+        most_s = HELD_UP_S + count / rate
+        if world.connect_s:  # then the first requests wait for the pace twice
+            most_s += world.connect_s + world.concurrency / rate
         most_s += count * takes_s / world.concurrency + _looks_like_outages_s(story, run)
         if last_s > most_s:
             yield f"run {run.number}: good IDs took {last_s:.1f} s, not {most_s:.1f}"
@@ -143,12 +146,24 @@ def _is_true(story: Story, run: Run, seen: list[Exchange], reason: BaseException
         if "left alone" in said:
             passed_s = trouble_s if reason.limit == "max_outage_s" else stopped_at - run.began_at
             return asked_s + passed_s > limit_s - _CLOCK_S
+        if world.max_outage_s < _attempts_take_s(story, run):
+            return True  # too short a limit to tell a few IDs that fail from an outage
         return trouble_s >= world.max_outage_s - _CLOCK_S
     if "deadline" in said:
         limit_s = world.deadline_s
         return limit_s is not None and stopped_at - run.began_at >= limit_s - _CLOCK_S
     # The others are said of a server that has never answered as Domo does.
     return not domo
+
+
+def _attempts_take_s(story: Story, run: Run) -> float:
+    """Return how long it may take until the first of the IDs that fail has used up its attempts."""
+    world = story.world
+    bad = sum(story.is_bad(each) for each in run.targets)
+    takes_s = max(world.timeout_s, world.latency_s + world.slow_s)
+    waits_s = sum(min(1.5 * 2.0**n, 30.0) for n in range(world.attempts - 1))
+    each_s = bad / (world.rate_per_s or 5.0) + takes_s * (1 + bad / world.concurrency)
+    return waits_s + world.attempts * each_s
 
 
 def _trouble_s(story: Story, run: Run, seen: list[Exchange], until: float) -> float:

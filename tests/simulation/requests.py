@@ -72,13 +72,14 @@ def few_in_an_outage(story: Story) -> Iterator[str]:
 
 
 def _opened_at(story: Story, run: Run, start: float, end: float) -> float:
-    """Return when the tenth first attempt had failed, or the end."""
+    """Return when the breaker opened, at the latest when the tenth first attempt had failed."""
     failed = sorted(
         e.answered_at
         for e in story.first_exchanges(run)
         if e.in_outage and e.answered_at is not None and start <= e.answered_at < end
     )
-    return failed[OPENS - 1] if len(failed) >= OPENS else end
+    said = [at for at, opened in run.breaker if opened and start <= at < end]
+    return min([*failed[OPENS - 1 : OPENS], *said[:1], end])
 
 
 def _in_flight(story: Story, run: Run, at: float) -> int:
