@@ -37,9 +37,11 @@ def no_good_id_fails_by_an_outage(story: Story) -> Iterator[str]:
         for row in run.new_rows:
             if row.outcome is not Outcome.FAILED or story.is_bad(row.instance_id):
                 continue
-            failed = [e for e in story.by_id[run.number, row.instance_id] if e.failed]
+            exchanges = story.by_id[run.number, row.instance_id]
+            failed = [e for e in exchanges if e.failed]
             outage = _the_one_outage(story, failed)
-            if outage is None or outage[1] - outage[0] >= story.world.max_outage_s:
+            refused = bool(exchanges) and exchanges[-1].unauthorized
+            if outage is None or refused or outage[1] - outage[0] >= story.world.max_outage_s:
                 continue
             at = failed[-1].answered_at or run.ended_at
             visible = _failed_in_a_row(story, run, *outage) >= OPENS
@@ -62,7 +64,7 @@ def _the_one_outage(story: Story, failed: list[Exchange]) -> tuple[float, float]
 
 def _failed_in_a_row(story: Story, run: Run, start: float, end: float) -> int:
     """Return the longest row of first attempts that failed, by when they were answered."""
-    first = [e for e in story.first_exchanges(run) if e.answered_at is not None]
+    first = [e for e in story.first_attempts(run) if e.answered_at is not None]
     longest = now = 0
     for each in sorted(first, key=lambda e: e.answered_at or 0.0):
         if start <= (each.answered_at or 0.0) < end:
@@ -101,7 +103,7 @@ def _only_ids_fail(world: World) -> bool:
 
 def _looks_like_outages_s(story: Story, run: Run) -> float:
     """Return the longest time that probes may take where ten IDs or more fail in a row."""
-    first = [e for e in story.first_exchanges(run) if e.answered_at is not None]
+    first = [e for e in story.first_attempts(run) if e.answered_at is not None]
     total_s, row = 0.0, 0
     for each in sorted(first, key=lambda e: e.answered_at or 0.0):
         row = row + 1 if each.failed else 0

@@ -75,7 +75,7 @@ def _opened_at(story: Story, run: Run, start: float, end: float) -> float:
     """Return when the breaker opened, at the latest when the tenth first attempt had failed."""
     failed = sorted(
         e.answered_at
-        for e in story.first_exchanges(run)
+        for e in story.first_attempts(run)
         if e.in_outage and e.answered_at is not None and start <= e.answered_at < end
     )
     said = [at for at, opened in run.breaker if opened and start <= at < end]

@@ -185,11 +185,15 @@ class Story:
             found[each.run, each.instance_id].append(each)
         return found
 
-    def first_exchanges(self, run: Run) -> list[Exchange]:
-        """Return the first exchange of each ID in a run, but of those that had failed before."""
+    def first_attempts(self, run: Run) -> list[Exchange]:
+        """Return the first attempt of each ID in a run that told something of the server.
+
+        Not those of IDs that had failed before: they may fail for reasons of their own.
+        """
         first: dict[str, Exchange] = {}
         for each in self.by_run[run.number]:
-            first.setdefault(each.instance_id, each)
+            if each.failed or each.final:
+                first.setdefault(each.instance_id, each)
         return [e for each, e in first.items() if each not in run.failed_before]
 
     def stalled_s(self, from_s: float, to_s: float) -> float:
