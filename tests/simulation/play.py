@@ -98,7 +98,8 @@ class _Player:
             run.torn = written - self._ids_in_file()
         run.lines, run.rows, run.part_of_a_row = self._read()
         told = run.crash or ("killed" if run.killed_at is not None else run.reason or "all through")
-        story.tell(self._clock(), f"run {number} ended: {told}")
+        said = str(told).replace(f"{self._path.parent}/", "")
+        story.tell(self._clock(), f"run {number} ended: {said}")
         return run
 
     def _new_run(self, number: int) -> Run:
