@@ -31,7 +31,7 @@ def draw(seed: int) -> World:
         rate_per_s=rate,
         burst=rng.choice((1, 1, 1, 2, 5)),
         concurrency=rng.choice((1, 2, 3, 4, 8, 16, 16, 32)),
-        attempts=5 if rng.random() < 0.7 else rng.randint(1, 8),
+        attempts=5 if rng.random() < 0.6 else rng.choice((1, 1, 2, 2, 3, 4, 6, 7, 8)),
         timeout_s=rng.choice((1.0, 2.0, 5.0, 10.0)),
         grace_s=rng.choice((0.0, 1.0, 5.0, 10.0)),
         max_outage_s=max_outage_s,
@@ -52,6 +52,7 @@ def draw(seed: int) -> World:
         endings=_endings(rng, length_s) if "endings" in chosen else (),
         gap_s=rng.uniform(0.3, 5),
         tomorrow=rng.random() < 0.5,
+        results_buffer=rng.choice((1, 3, 2048)) if "disk" in chosen else 2048,
         seed=seed,
     )
 

@@ -6,10 +6,11 @@ import random
 import traceback
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, cast
+from unittest import mock
 
 import anyio
 
-from bulkcancel.engine import Engine, Limits, Policy, Stop
+from bulkcancel.engine import Engine, Limits, Policy, Stop, pipeline
 from bulkcancel.errors import BulkcancelError, InterruptedRunError, ResultsError, unwrapped
 from bulkcancel.models import SENT_AGAIN
 from bulkcancel.results import ResultsFile, ResultsWriter
@@ -55,7 +56,8 @@ class Process:
     async def live(self, path: Path, inputs: Inputs) -> None:
         """Work until it is through or ended; the run says how."""
         run = self._run
-        with self.disk.installed():
+        buffer = mock.patch.object(pipeline, "_RESULTS_BUFFER", self._world.results_buffer)
+        with self.disk.installed(), buffer:
             try:
                 await self._work(path, inputs)
             except BulkcancelError as error:

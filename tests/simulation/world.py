@@ -145,6 +145,8 @@ class World:
     """From which second of the world on the process is stopped, and for how long."""
     write_s: float = 0.0
     sync_s: float = 0.0
+    results_buffer: int = 2048
+    """Results that may wait for the disk; the engine's own number, but when it is to be full."""
     csv: bool = True
     endings: tuple[Ending, ...] = ()
     """How the first runs end; the others are left alone."""
