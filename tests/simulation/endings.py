@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -116,7 +117,8 @@ def runs_stop_only_for_what_happened(story: Story) -> Iterator[str]:
     """A run that ends early says why, and it is true."""
     for run in story.runs:
         if run.reason is not None and run.killed_at is None:
-            before = [e for e in story.by_run[run.number] if e.answered_at is not None]
+            until = run.ended_at if run.stopped_at is None else run.stopped_at
+            before = [e for e in story.by_run[run.number] if (e.answered_at or math.inf) <= until]
             if not _is_true(story, run, before, run.reason):
                 yield f"run {run.number}: {type(run.reason).__name__}: {run.reason}"
 
@@ -148,8 +150,6 @@ def _is_true(story: Story, run: Run, seen: list[Exchange], reason: BaseException
         if "left alone" in said:
             passed_s = trouble_s if reason.limit == "max_outage_s" else stopped_at - run.began_at
             return asked_s + passed_s > limit_s - _CLOCK_S
-        if world.max_outage_s < _attempts_take_s(story, run):
-            return True  # too short a limit to tell a few IDs that fail from an outage
         return trouble_s >= world.max_outage_s - _CLOCK_S
     if "deadline" in said:
         limit_s = world.deadline_s
@@ -177,8 +177,9 @@ def _trouble_s(story: Story, run: Run, seen: list[Exchange], until: float) -> fl
         and run.breaker[-1][1]
         and (_failed_in_a_row(story, run, run.began_at, until) >= OPENS)
     )
-    if all(e.bad for e in after) and not looks_like_one:
-        return 0.0
+    if all(e.bad or e.idle for e in after) and not looks_like_one:
+        too_short = story.world.max_outage_s < _attempts_take_s(story, run)
+        return math.inf if too_short else 0.0  # it cannot tell a few IDs from an outage
     began = min((e.called_at for e in after), default=until)
     return until - began - story.stalled_s(began, until)
 
