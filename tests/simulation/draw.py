@@ -79,8 +79,10 @@ def _rate(rng: random.Random, count: int) -> float | None:
 
 def _fates(rng: random.Random, count: int, *, bad: bool) -> tuple[str, int]:
     """Return the IDs, a few of which Domo refuses, and how many of the last have failed before."""
-    odd = (Fate.COMPLETED, Fate.NOT_FOUND, Fate.REJECTED, Fate.FORBIDDEN)
+    odd: tuple[Fate, ...] = (Fate.COMPLETED, Fate.NOT_FOUND, Fate.REJECTED, Fate.FORBIDDEN)
     share = rng.choice((0.0, 0.02, 0.1))
+    if rng.random() < 0.1:
+        odd, share = (Fate.NOT_FOUND, Fate.REJECTED), 0.95
     fates: list[Fate] = [
         rng.choice(odd) if rng.random() < share else Fate.GOOD for _ in range(count)
     ]

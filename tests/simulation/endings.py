@@ -53,6 +53,22 @@ def no_good_id_fails_by_an_outage(story: Story) -> Iterator[str]:
                 )
 
 
+def breaker_opens_only_for_ten_ids(story: Story) -> Iterator[str]:
+    """Ten first attempts of different IDs in a row, or a 401, and nothing else.
+
+    Neither retries nor IDs that an earlier run has had as `failed` tell of an outage.
+    """
+    for run in story.runs:
+        for at in [at for at, opened in run.breaker if opened]:
+            refused = any(e.unauthorized for e in story.by_run[run.number] if e.answered_at == at)
+            first = [e for e in story.first_attempts(run) if (e.answered_at or math.inf) <= at]
+            row = 0
+            for each in sorted(first, key=lambda e: e.answered_at or 0.0):
+                row = row + 1 if each.failed else 0
+            if row < OPENS and not refused:
+                yield f"run {run.number}: the breaker opened at {at:.3f} s for {row} failures"
+
+
 def _the_one_outage(story: Story, failed: list[Exchange]) -> tuple[float, float] | None:
     """Return the outage that is to blame for all of it, if it is one."""
     for outage in story.world.outages:

@@ -21,6 +21,7 @@ CHECKS: tuple[tuple[int, Check], ...] = (
     (2, rows.attempts_used_up_are_told),
     (3, requests.within_the_rate),
     (4, endings.no_good_id_fails_by_an_outage),
+    (4, endings.breaker_opens_only_for_ten_ids),
     (4, endings.good_ids_are_not_held_up),
     (4, endings.runs_stop_only_for_what_happened),
     (5, requests.few_in_an_outage),
