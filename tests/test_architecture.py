@@ -127,7 +127,7 @@ def test_every_package_has_its_tests() -> None:
     """Tests mirror the packages."""
     folders = {path.parent.name for path in Path(__file__).parent.rglob("test_*.py")}
     assert folders >= set(MAY_IMPORT)
-    assert folders <= {*MAY_IMPORT, "end_to_end", "support", "tests"}
+    assert folders <= {*MAY_IMPORT, "end_to_end", "simulation", "support", "tests"}
 
 
 def test_the_house_is_easy_to_draw() -> None:

@@ -1,0 +1,71 @@
+"""A disk that is slow, runs full or loses what was written last."""
+
+from __future__ import annotations
+
+import errno
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeVar
+from unittest import mock
+
+import anyio
+
+from bulkcancel.results import results_file
+from tests.support import virtual_time
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+T = TypeVar("T")
+
+
+class SimulatedDisk:
+    """What one run finds when it writes: as slow as the world says, with so much room."""
+
+    def __init__(
+        self, *, write_s: float, sync_s: float, room: int | None, on_full: Callable[[], None]
+    ) -> None:
+        self.dead = False
+        """Whether the process was killed: from then on nothing is written."""
+        self.room = room
+        self._write_s = write_s
+        self._sync_s = sync_s
+        self._on_full = on_full
+        self._last_group: tuple[int, int] | None = None
+
+    def write_all(self, descriptor: int, data: bytes) -> None:
+        """Take the place of the real one: hand the bytes to the file, or a part of them."""
+        if self.dead:
+            return
+        if self._write_s:
+            virtual_time.stall(self._write_s)
+        start = os.fstat(descriptor).st_size
+        fits = len(data) if self.room is None else min(len(data), self.room)
+        os.write(descriptor, data[:fits])
+        self._last_group = start, start + fits
+        if self.room is not None:
+            self.room -= fits
+        if fits < len(data):
+            self._on_full()
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    async def in_thread(self, sync: Callable[[], T]) -> T:
+        """Run what waits for the disk, as a thread would: nothing else is held up."""
+        await anyio.sleep(self._sync_s)
+        return sync()
+
+    def tear(self, path: Path, share: float) -> None:
+        """Lose a share of what was written last."""
+        if self._last_group is not None:
+            start, end = self._last_group
+            os.truncate(path, end - round((end - start) * share))
+
+    @contextmanager
+    def installed(self) -> Iterator[None]:
+        """Let results files be written here."""
+        with (
+            mock.patch.object(results_file, "write_all", self.write_all),
+            mock.patch.object(os, "fsync"),
+        ):
+            yield

@@ -1,0 +1,258 @@
+"""Invariants of how it goes on: who fails, who is held up, when and why a run ends."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from bulkcancel.domo.answers import Answer
+from bulkcancel.errors import InterruptedRunError, LimitError, ResultsError, TokenRefusedError
+from bulkcancel.models import SUCCESSES, Outcome
+from tests.simulation.requests import OPENS, UNTRIED
+from tests.simulation.world import Fate
+
+if TYPE_CHECKING:
+    from tests.simulation.story import Exchange, Run, Story
+    from tests.simulation.world import World
+
+HELD_UP_S = 3.0
+"""For how much longer than all requests together take good IDs may wait for bad ones, besides
+the probes where ten bad ones in a row look like an outage."""
+STOPPED_WITHIN_S = 1.0
+"""From the end of the grace, or a second signal, to the end of the run: rows are written."""
+FULL_WITHIN_S = 2.0
+_CLOCK_S = 0.6
+"""What limits of time may be early by: some are looked for in steps."""
+_LONGEST_PROBE_S = 30.0
+_JITTER = 1.25
+_FORBIDDEN_FROM_START = 25
+
+
+def no_good_id_fails_by_an_outage(story: Story) -> Iterator[str]:
+    """An ID that Domo would accept is not `failed` by one outage while ten untried are left.
+
+    With a single attempt only an outage that opens the breaker can be told from a failure.
+    """
+    for run in story.runs:
+        for row in run.new_rows:
+            if row.outcome is not Outcome.FAILED or story.is_bad(row.instance_id):
+                continue
+            exchanges = story.by_id[run.number, row.instance_id]
+            failed = [e for e in exchanges if e.failed]
+            outage = _the_one_outage(story, failed)
+            refused = bool(exchanges) and exchanges[-1].unauthorized
+            if outage is None or refused or outage[1] - outage[0] >= story.world.max_outage_s:
+                continue
+            at = failed[-1].answered_at or run.ended_at
+            visible = _failed_in_a_row(story, run, *outage) >= OPENS
+            if story.untried(run, at) >= UNTRIED and (story.world.attempts > 1 or visible):
+                yield (
+                    f"run {run.number}: {row.instance_id} failed in the outage from "
+                    f"{outage[0]:.1f} to {outage[1]:.1f} s, with {story.untried(run, at)} untried"
+                )
+
+
+def breaker_opens_only_for_ten_ids(story: Story) -> Iterator[str]:
+    """Ten first attempts of different IDs in a row, or a 401, and nothing else.
+
+    Neither retries nor IDs that an earlier run has had as `failed` tell of an outage.
+    """
+    for run in story.runs:
+        for at in [at for at, opened in run.breaker if opened]:
+            refused = any(e.unauthorized for e in story.by_run[run.number] if e.answered_at == at)
+            first = [e for e in story.first_attempts(run) if (e.answered_at or math.inf) <= at]
+            row = 0
+            for each in sorted(first, key=lambda e: e.answered_at or 0.0):
+                row = row + 1 if each.failed else 0
+            if row < OPENS and not refused:
+                yield f"run {run.number}: the breaker opened at {at:.3f} s for {row} failures"
+
+
+def _the_one_outage(story: Story, failed: list[Exchange]) -> tuple[float, float] | None:
+    """Return the outage that is to blame for all of it, if it is one."""
+    for outage in story.world.outages:
+        if failed and all(
+            e.in_outage and outage[0] <= (e.arrived_at or e.sent_at) < outage[1] for e in failed
+        ):
+            return outage
+    return None
+
+
+def _failed_in_a_row(story: Story, run: Run, start: float, end: float) -> int:
+    """Return the longest row of first attempts that failed, by when they were answered."""
+    first = [e for e in story.first_attempts(run) if e.answered_at is not None]
+    longest = now = 0
+    for each in sorted(first, key=lambda e: e.answered_at or 0.0):
+        if start <= (each.answered_at or 0.0) < end:
+            now = now + 1 if each.failed else 0
+            longest = max(longest, now)
+    return longest
+
+
+def good_ids_are_not_held_up(story: Story) -> Iterator[str]:
+    """Where only IDs fail, the good ones are through when all requests could have been sent."""
+    world = story.world
+    if not _only_ids_fail(world):
+        return
+    for run in story.runs:
+        exchanges = story.by_run[run.number]
+        good = [e for e in exchanges if not story.is_bad(e.instance_id)]
+        if not good:
+            continue
+        last_s = max(e.answered_at or run.ended_at for e in good) - run.began_at
+        count = sum(world.attempts if story.is_bad(each) else 1 for each in run.targets)
+        takes_s = world.timeout_s if Fate.SILENT in world.fates else 1.5 * world.latency_s
+        rate = world.rate_per_s or 5.0
+        most_s = HELD_UP_S + count / rate
+        if world.connect_s:  # then the first requests wait for the pace twice
+            most_s += world.connect_s + world.concurrency / rate
+        most_s += count * takes_s / world.concurrency + _looks_like_outages_s(story, run)
+        if last_s > most_s:
+            yield f"run {run.number}: good IDs took {last_s:.1f} s, not {most_s:.1f}"
+
+
+def _only_ids_fail(world: World) -> bool:
+    limits = world.deadline_s is not None or world.max_failures is not None
+    other = world.troubles or world.limit or world.stalls or world.endings or limits
+    return not other and not (world.write_s or world.slow_share or world.idle_share)
+
+
+def _looks_like_outages_s(story: Story, run: Run) -> float:
+    """Return the longest time that probes may take where ten IDs or more fail in a row."""
+    first = [e for e in story.first_attempts(run) if e.answered_at is not None]
+    total_s, row = 0.0, 0
+    for each in sorted(first, key=lambda e: e.answered_at or 0.0):
+        row = row + 1 if each.failed else 0
+        if row >= OPENS:
+            total_s += _JITTER * min(2.0 ** (row - OPENS), _LONGEST_PROBE_S) + story.world.timeout_s
+    return total_s
+
+
+def runs_stop_only_for_what_happened(story: Story) -> Iterator[str]:
+    """A run that ends early says why, and it is true."""
+    for run in story.runs:
+        if run.reason is not None and run.killed_at is None:
+            until = run.ended_at if run.stopped_at is None else run.stopped_at
+            before = [e for e in story.by_run[run.number] if (e.answered_at or math.inf) <= until]
+            if not _is_true(story, run, before, run.reason):
+                yield f"run {run.number}: {type(run.reason).__name__}: {run.reason}"
+
+
+def _is_true(story: Story, run: Run, seen: list[Exchange], reason: BaseException) -> bool:
+    world, stopped_at = story.world, run.stopped_at or run.ended_at
+    said = str(reason)
+    domo = [e for e in seen if e.final]
+    if isinstance(reason, InterruptedRunError):
+        return run.signalled_at is not None
+    if isinstance(reason, ResultsError):
+        return run.full_at is not None
+    if isinstance(reason, TokenRefusedError):
+        refused = sum(e.unauthorized for e in seen)
+        forbidden = sum(row.outcome is Outcome.FORBIDDEN for row in run.rows)
+        allowed = any(row.outcome in SUCCESSES for row in run.rows)
+        return refused >= (2 if domo else 1) or (forbidden >= _FORBIDDEN_FROM_START and not allowed)
+    if isinstance(reason, LimitError):
+        if reason.limit == "max_failures":
+            failed = sum(row.outcome not in SUCCESSES for row in run.rows)
+            return world.max_failures is not None and failed >= world.max_failures
+        asked_s = max(
+            (e.reply.retry_after_s or 0.0 for e in seen if isinstance(e.reply, Answer)), default=0.0
+        )
+        trouble_s = _trouble_s(story, run, seen, stopped_at)
+        limit_s = world.max_outage_s if reason.limit == "max_outage_s" else world.deadline_s
+        if limit_s is None:
+            return False
+        if "left alone" in said:
+            passed_s = trouble_s if reason.limit == "max_outage_s" else stopped_at - run.began_at
+            return asked_s + passed_s > limit_s - _CLOCK_S
+        return trouble_s >= world.max_outage_s - _CLOCK_S
+    if "deadline" in said:
+        limit_s = world.deadline_s
+        return limit_s is not None and stopped_at - run.began_at >= limit_s - _CLOCK_S
+    # The others are said of a server that has never answered as Domo does.
+    return not domo
+
+
+def _attempts_take_s(story: Story, run: Run) -> float:
+    """Return how long it may take until the first of the IDs that fail has used up its attempts."""
+    world = story.world
+    bad = sum(story.is_bad(each) for each in run.targets)
+    takes_s = max(world.timeout_s, world.latency_s + world.slow_s)
+    waits_s = sum(min(1.5 * 2.0**n, 30.0) for n in range(world.attempts - 1))
+    each_s = bad / (world.rate_per_s or 5.0) + takes_s * (1 + bad / world.concurrency)
+    return waits_s + world.attempts * each_s
+
+
+def _trouble_s(story: Story, run: Run, seen: list[Exchange], until: float) -> float:
+    """Return for how long there was nothing but trouble, if IDs alone do not explain it."""
+    last = max((e.answered_at or 0.0 for e in seen if e.final), default=run.began_at)
+    after = [e for e in seen if (e.answered_at or 0.0) > last]
+    looks_like_one = (
+        bool(run.breaker)
+        and run.breaker[-1][1]
+        and (_failed_in_a_row(story, run, run.began_at, until) >= OPENS)
+    )
+    if all(e.bad or e.idle for e in after) and not looks_like_one:
+        too_short = story.world.max_outage_s < _attempts_take_s(story, run)
+        return math.inf if too_short else 0.0  # it cannot tell a few IDs from an outage
+    began = min((e.called_at for e in after), default=until)
+    return until - began - story.stalled_s(began, until)
+
+
+def ends_in_time(story: Story) -> Iterator[str]:
+    """Every run ends within the time that its work and its troubles explain, every world too."""
+    if story.unfinished:
+        yield f"after {len(story.runs)} runs it is not done"
+    most_s = longest_run_s(story.world)
+    for run in story.runs:
+        if run.hung:
+            yield f"run {run.number} hangs"
+        elif run.ended_at - run.began_at > most_s:
+            yield f"run {run.number} took {run.ended_at - run.began_at:.0f} s, not {most_s:.0f}"
+
+
+def longest_run_s(world: World) -> float:
+    """Return the virtual time within which a run of this world ends."""
+    rates = [world.rate_per_s or 5.0]
+    if world.limit is not None:
+        rates += [world.limit.rate_per_s, *(rate for _, rate in world.limit.changes)]
+    count = len(world.fates)
+    work_s = 3 * count * world.attempts / min(rates)
+    takes_s = max(world.timeout_s, world.latency_s + world.slow_s)
+    waits_s = 120.0 + world.attempts * (takes_s + 30)
+    trouble_s = sum(3 * min(t.for_s, 100.0) + 40 for t in world.troubles)
+    disk_s = count * world.write_s + world.sync_s
+    return (
+        work_s
+        + waits_s
+        + trouble_s
+        + disk_s
+        + 2 * world.max_outage_s
+        + world.connect_s
+        + sum(for_s for _, for_s in world.stalls)
+        + count * takes_s / world.concurrency * world.attempts
+    )
+
+
+def stops_at_once(story: Story) -> Iterator[str]:
+    """Nothing is sent after a stop; the run ends with the grace, or at once if asked twice."""
+    world = story.world
+    for run in story.runs:
+        stopped_at = min(
+            (at for at in (run.stopped_at, run.full_at) if at is not None), default=None
+        )
+        if stopped_at is None or run.killed_at is not None:
+            continue
+        late = [e.called_at for e in story.by_run[run.number] if e.called_at > stopped_at]
+        if late:
+            yield f"run {run.number}: sent at {late[0]:.3f} s, stopped at {stopped_at:.3f}"
+        if run.full_at is not None:
+            end_s = run.full_at + FULL_WITHIN_S
+        elif run.cut_at is not None:
+            end_s = min(run.cut_at, stopped_at + world.grace_s) + STOPPED_WITHIN_S
+        else:
+            end_s = stopped_at + world.grace_s + STOPPED_WITHIN_S
+        end_s += story.stalled_s(stopped_at, run.ended_at) + 2 * world.write_s
+        if run.ended_at > end_s:
+            yield f"run {run.number}: ended at {run.ended_at:.3f} s, stopped at {stopped_at:.3f}"

@@ -1,0 +1,42 @@
+"""What must hold in every world; each check yields what it finds wrong."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tests.simulation import endings, requests, rows
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.simulation.story import Story
+
+    Check = Callable[[Story], Iterator[str]]
+
+CHECKS: tuple[tuple[int, Check], ...] = (
+    (1, rows.one_row_for_each_id),
+    (1, rows.figures_add_up),
+    (2, rows.said_by_domo),
+    (2, rows.what_was_written_stays),
+    (2, rows.attempts_used_up_are_told),
+    (3, requests.within_the_rate),
+    (4, endings.no_good_id_fails_by_an_outage),
+    (4, endings.breaker_opens_only_for_ten_ids),
+    (4, endings.good_ids_are_not_held_up),
+    (4, endings.runs_stop_only_for_what_happened),
+    (5, requests.few_in_an_outage),
+    (5, requests.few_for_one_id),
+    (6, rows.sent_twice_only_if_unanswered),
+    (7, endings.ends_in_time),
+    (7, endings.stops_at_once),
+)
+"""With the number of the invariant that each is a part of."""
+
+
+def violations(story: Story) -> list[str]:
+    """Return all that is wrong with what happened, each as a sentence."""
+    if broken := [
+        f"0 crash: {run.crash or run.bugs[0]}" for run in story.runs if run.crash or run.bugs
+    ]:
+        return broken
+    return [f"{n} {check.__name__}: {said}" for n, check in CHECKS for said in check(story)]

@@ -1,0 +1,190 @@
+"""One run of the tool as a process that can be ended from outside."""
+
+from __future__ import annotations
+
+import random
+import traceback
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, cast
+from unittest import mock
+
+import anyio
+
+from bulkcancel.engine import Engine, Limits, Policy, Stop, pipeline
+from bulkcancel.errors import BulkcancelError, InterruptedRunError, ResultsError, unwrapped
+from bulkcancel.models import SENT_AGAIN
+from bulkcancel.results import ResultsFile, ResultsWriter
+from tests.simulation.disk import SimulatedDisk
+from tests.simulation.domo import SimulatedClient, SimulatedDomo
+from tests.simulation.world import Ending, How
+from tests.support import virtual_time
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+    from bulkcancel.cli.sources import Inputs
+    from bulkcancel.models import Target
+    from tests.simulation.story import Run, Story
+
+HOST = "127.0.0.1:1"
+LONGEST_RUN_S = 4000.0
+"""Virtual seconds after which a run counts as hung, whatever its world."""
+EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
+"""When worlds begin."""
+
+
+class Process:
+    """Does what the command does, from the results file to its end."""
+
+    def __init__(self, run: Run, story: Story, domo: SimulatedDomo, ending: Ending) -> None:
+        self.disk = SimulatedDisk(
+            write_s=story.world.write_s,
+            sync_s=story.world.sync_s,
+            room=ending.room if ending.how is How.FULL else None,
+            on_full=self._on_full,
+        )
+        self._run = run
+        self._story = story
+        self._world = story.world
+        self._ending = ending
+        self._clock = domo.clock
+        self._client = SimulatedClient(domo, story, run.number)
+        self._stop = _TimedStop(self._on_stop)
+        self._life = anyio.CancelScope()
+
+    async def live(self, path: Path, inputs: Inputs) -> None:
+        """Work until it is through or ended; the run says how."""
+        run = self._run
+        buffer = mock.patch.object(pipeline, "_RESULTS_BUFFER", self._world.results_buffer)
+        with self.disk.installed(), buffer:
+            try:
+                await self._work(path, inputs)
+            except BulkcancelError as error:
+                run.reason = error
+            except Exception:  # noqa: BLE001 - an invariant tells of it
+                run.crash = traceback.format_exc()
+        run.ended_at = self._clock()
+
+    async def _work(self, path: Path, inputs: Inputs) -> None:
+        run = self._run
+        results = ResultsFile.reserve(
+            str(path), host=HOST, mode="resume", form="auto", again=SENT_AGAIN, dry_run=False
+        )
+        if results.resumed is not None:
+            inputs.skip(results.resumed)
+        try:
+            results.begin(inputs.sent_again)
+            items = list(cast("Iterable[Target]", inputs.items()))
+            run.targets = [each.instance_id for each in items]
+            engine = Engine(
+                self._client,
+                self._policy(),
+                stats=run.stats,
+                stop=self._stop,
+                observer=_Watcher(self._story, run, self._clock),
+                host=HOST,
+                clock=virtual_time.now,
+                wall_clock=lambda: EPOCH + timedelta(seconds=self._clock()),
+                rng=random.Random(f"{self._world.seed}: run {run.number}"),
+            )
+            writer = ResultsWriter(
+                results, run.stats.count, clock=virtual_time.now, in_thread=self.disk.in_thread
+            )
+            with self._life:
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(self._end)
+                    with anyio.move_on_after(LONGEST_RUN_S) as patience:
+                        await engine.run(items, writer.collect)
+                    run.hung = patience.cancelled_caught
+                    tasks.cancel_scope.cancel()
+        except ExceptionGroup as group:
+            raise unwrapped(group) from None
+        finally:
+            run.reason = self._stop.reason
+            try:
+                results.close()
+            except ResultsError as error:
+                run.reason = error
+        run.reason = results.failure or run.reason
+
+    def _policy(self) -> Policy:
+        world = self._world
+        well = self._story.healed_at is not None
+        return Policy(
+            rate_per_s=world.rate_per_s,
+            burst=world.burst,
+            concurrency=world.concurrency,
+            attempts=world.attempts,
+            grace_s=world.grace_s,
+            limits=Limits(
+                max_outage_s=world.max_outage_s,
+                deadline_s=None if well else world.deadline_s,
+                max_failures=None if well else world.max_failures,
+            ),
+            succeeded_before=len(self._run.done_before),
+        )
+
+    async def _end(self) -> None:
+        """End it from outside, where the world says so."""
+        ending, run = self._ending, self._run
+        if ending.how not in {How.TERM, How.KILL}:
+            return
+        await anyio.sleep(ending.at_s)
+        self._story.tell(self._clock(), ending.how)
+        if ending.how is How.KILL:
+            run.killed_at = self._clock()
+            self._client.dead = self.disk.dead = True
+            self._life.cancel()
+            return
+        run.signalled_at = self._clock()
+        self._stop.request(InterruptedRunError("SIGTERM", 15))
+        if ending.second_after_s is not None:
+            await anyio.sleep(ending.second_after_s)
+            run.cut_at = self._clock()
+            self._stop.request(InterruptedRunError("SIGTERM", 15), cut=True)
+
+    def _on_full(self) -> None:
+        self._run.full_at = self._clock()
+
+    def _on_stop(self) -> None:
+        self._run.stopped_at = self._clock()
+
+
+class _TimedStop(Stop):
+    """A stop that keeps the time when it was first asked for."""
+
+    def __init__(self, on_first: Callable[[], None]) -> None:
+        super().__init__()
+        self._on_first = on_first
+
+    def request(self, reason: Exception, *, cut: bool = False) -> None:
+        if self.reason is None:
+            self._on_first()
+        super().request(reason, cut=cut)
+
+
+class _Watcher:
+    """The observer of one run."""
+
+    def __init__(self, story: Story, run: Run, clock: Callable[[], float]) -> None:
+        self._story, self._run, self._clock = story, run, clock
+
+    def retry_scheduled(self, target: Target, error: str, attempt: int, wait_s: float) -> None:
+        self._tell(f"{target.instance_id[:8]} again in {wait_s:.3f} s, attempt {attempt}: {error}")
+
+    def out_of_descriptors(self) -> None:
+        self._tell("out of descriptors")
+
+    def pace_changed(self, rate_per_s: float, reason: str) -> None:
+        self._tell(f"pace {rate_per_s:.2f}/s: {reason}")
+
+    def breaker_changed(self, *, opened: bool) -> None:
+        self._run.breaker.append((self._clock(), opened))
+        self._tell(f"breaker {'opened' if opened else 'closed'}")
+
+    def bug(self, target: Target, error: Exception) -> None:
+        self._run.bugs.append("".join(traceback.format_exception(error)))
+
+    def _tell(self, text: str) -> None:
+        self._story.tell(self._clock(), text)

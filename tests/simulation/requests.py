@@ -1,0 +1,121 @@
+"""Invariants of what is sent: how many requests, and when."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.simulation.story import Run, Story
+
+AUTO_CEILING_PER_S = 1000.0
+"""What `rate_per_s` of `None` searches up to."""
+SHARE_OF_RATE = 1.02
+OPENS = 10
+"""First attempts of different IDs that fail in a row open the breaker."""
+RETRIES_WHILE_OPENING = 4
+"""Retries that may come between those ten: new targets come first, others were under way."""
+SHARE_IN_FLIGHT = 1.1
+UNTRIED = 10
+"""With fewer left, an outage cannot be told from IDs that fail: the breaker may not open."""
+_SOONEST = 0.75
+"""Of a probe's wait, by its jitter."""
+_LONGEST_PROBE_S = 30.0
+_ROUNDING_S = 1e-6
+
+
+def within_the_rate(story: Story) -> Iterator[str]:
+    """No second holds more requests than the rate and two in a hundred, and the burst.
+
+    Where a second spans two runs, each of them may begin with its burst: the second does not
+    know when the first one sent its last. And one request that has waited for its connection for
+    less than an interval may leave together with the next.
+    """
+    world = story.world
+    rate = world.rate_per_s or AUTO_CEILING_PER_S
+    most = max(math.floor(rate * SHARE_OF_RATE), math.ceil(rate)) + world.burst - 1
+    most += world.connect_s > 0
+    sent = sorted((e.sent_at, e.run) for e in story.exchanges)
+    first = 0
+    for last, (at, run) in enumerate(sent):
+        while at - sent[first][0] >= 1 - _ROUNDING_S:
+            first += 1
+        allowed = most + (run - sent[first][1]) * world.burst
+        if last - first + 1 > allowed:
+            yield f"{last - first + 1} requests in the second before {at:.3f} s, not {allowed}"
+            return
+
+
+def few_in_an_outage(story: Story) -> Iterator[str]:
+    """While nothing gets through and ten untried IDs are left, little is sent.
+
+    Not more than 1.1 for each ID in flight when it began, or when the breaker opened, those that
+    open it, and the probes.
+    """
+    for run in story.runs:
+        for start, end in story.world.outages:
+            end = min(end, run.ended_at, story.healed_at or math.inf)  # noqa: PLW2901
+            if end <= max(start, run.began_at) or story.untried(run, end) < UNTRIED:
+                continue
+            sent = [e for e in story.by_run[run.number] if start <= e.sent_at < end and not e.idle]
+            opened_at = _opened_at(story, run, start, end)
+            in_flight = max(_in_flight(story, run, start), _in_flight(story, run, opened_at))
+            probes = _most_probes(end - opened_at)
+            most = SHARE_IN_FLIGHT * in_flight + OPENS + RETRIES_WHILE_OPENING + probes
+            if len(sent) > most:
+                yield (
+                    f"run {run.number}: {len(sent)} requests from {start:.1f} to {end:.1f} s, "
+                    f"with {in_flight} in flight and {probes} probes"
+                )
+
+
+def _opened_at(story: Story, run: Run, start: float, end: float) -> float:
+    """Return when the breaker opened, at the latest when the tenth first attempt had failed."""
+    failed = sorted(
+        e.answered_at
+        for e in story.first_attempts(run)
+        if e.in_outage and e.answered_at is not None and start <= e.answered_at < end
+    )
+    said = [at for at, opened in run.breaker if opened and start <= at < end]
+    return min([*failed[OPENS - 1 : OPENS], *said[:1], end])
+
+
+def _in_flight(story: Story, run: Run, at: float) -> int:
+    return sum(
+        e.sent_at <= at and (e.answered_at is None or e.answered_at > at)
+        for e in story.by_run[run.number]
+    )
+
+
+def _most_probes(for_s: float) -> int:
+    """Return how many probes can have been sent within some time, each as soon as it may be."""
+    probes, at, wait_s = 0, _SOONEST, 1.0
+    while at <= for_s:
+        probes += 1
+        wait_s = min(2 * wait_s, _LONGEST_PROBE_S)
+        at += wait_s * _SOONEST
+    return probes
+
+
+def few_for_one_id(story: Story) -> Iterator[str]:
+    """An ID has its attempts, and no more, each time anew after the breaker was open.
+
+    A request that was under way when it opened costs no attempt, nor does one that was sent while
+    it was open, a 429, a 401, or a connection closed while idle.
+    """
+    attempts = story.world.attempts
+    for run in story.runs:
+        openings = sum(opened for _, opened in run.breaker)
+        for each in run.targets:
+            cost = sum(
+                e.failed and not _open_at(run, e.sent_at) for e in story.by_id[run.number, each]
+            )
+            if cost > attempts * (1 + openings) + openings:
+                yield f"run {run.number}: {cost} failures of {each}, {openings} openings"
+
+
+def _open_at(run: Run, at: float) -> bool:
+    before = [opened for when, opened in run.breaker if when <= at]
+    return bool(before) and before[-1]

@@ -1,0 +1,184 @@
+"""Invariants of the results file: what its rows say, and which IDs are sent again."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from bulkcancel.domo.answers import Answer
+from bulkcancel.models import Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from bulkcancel.models import CancelResult
+    from tests.simulation.story import Exchange, Run, Story
+
+WRITTEN_WITHIN_S = 0.1
+"""From an answer to its row in the file; a slow disk adds its own time."""
+
+_REFUSALS = {404: Outcome.NOT_FOUND, 409: Outcome.REJECTED, 403: Outcome.FORBIDDEN}
+_ENDED = {"CANCELED": Outcome.CANCELED, "COMPLETED": Outcome.COMPLETED}
+_MAY_HAVE = "an earlier attempt may have cancelled it"
+
+
+def one_row_for_each_id(story: Story) -> Iterator[str]:
+    """One row for each ID at the end, never two, and none for anything else."""
+    for run in story.runs:
+        counts = Counter(row.instance_id for row in run.rows)
+        if twice := [each for each, n in counts.items() if n > 1]:
+            yield f"run {run.number}: two rows for {twice[:3]}"
+        if strange := [each for each in counts if each not in story.fate_of]:
+            yield f"run {run.number}: rows for {strange[:3]}, which nobody listed"
+        if run.part_of_a_row and run.killed_at is None:
+            yield f"run {run.number}: the file ends in {run.part_of_a_row[:40]!r}"
+    last = story.runs[-1]
+    if last.through and (missing := set(story.ids) - {row.instance_id for row in last.rows}):
+        yield f"{len(missing)} of {len(story.ids)} IDs have no row, such as {min(missing)}"
+
+
+def figures_add_up(story: Story) -> Iterator[str]:
+    """What a run counts is what Domo and the file saw; a killed run tells nothing."""
+    for run in story.runs:
+        if run.killed_at is not None or run.hung:
+            continue
+        exchanges = story.by_run[run.number]
+        called = exchanges + [e for e in story.unsent if e.run == run.number]
+        rows = {row.instance_id for row in run.new_rows}
+        ids = {e.instance_id for e in called}
+        may_have_arrived = {
+            e.instance_id
+            for e in called
+            if not (isinstance(e.reply, Exception) and not e.ambiguous)
+        }
+        stats = run.stats
+        expected = {
+            "outcomes": (stats.outcomes, Counter(row.outcome for row in run.new_rows)),
+            "requests": (stats.requests, len(called)),
+            "throttled": (stats.throttled, sum(_asks_for_less(e) for e in exchanges)),
+            "in flight": (stats.in_flight, 0),
+            "unanswered": (stats.unanswered, len(may_have_arrived - rows)),
+        }
+        for name, (said, counted) in expected.items():
+            if said != counted:
+                yield f"run {run.number}: {name} {said}, counted {counted}"
+        again = len(called) - len(ids)
+        # Those that were still to come when it ended are counted as well.
+        if stats.retries < again or (run.through and stats.retries != again):
+            yield f"run {run.number}: retries {stats.retries}, counted {again}"
+        left = set(run.targets) - rows
+        if run.through and left:
+            yield f"run {run.number}: it says that it is through, {len(left)} IDs have no row"
+
+
+def _asks_for_less(exchange: Exchange) -> bool:
+    """Whether an answer says that there are too many requests: 429, or 503 with a time."""
+    reply = exchange.reply
+    return isinstance(reply, Answer) and (
+        reply.http_status == 429 or (reply.http_status == 503 and reply.retry_after_s is not None)
+    )
+
+
+def said_by_domo(story: Story) -> Iterator[str]:
+    """A row holds what Domo said of that ID in this run, and no more attempts than were made."""
+    for run in story.runs:
+        for row in run.new_rows:
+            exchanges = story.by_id[run.number, row.instance_id]
+            if not exchanges:
+                yield f"run {run.number}: {row.instance_id} is {row.outcome}, but was never sent"
+                continue
+            if wrong := _wrong(row, exchanges):
+                yield f"run {run.number}: {row.instance_id} is {row.outcome}, {wrong}"
+
+
+def _wrong(row: CancelResult, exchanges: list[Exchange]) -> str:
+    """Return what of a row does not follow from what was exchanged about its ID."""
+    last, made = exchanges[-1], len(exchanges)
+    if row.outcome is Outcome.FAILED:
+        if not (last.failed or last.unauthorized or last.idle):
+            return f"though its last attempt did not fail: {last.reply}"
+    elif not (last.final and isinstance(last.reply, Answer)):
+        return "without a word of Domo's"
+    elif _outcome(last.reply) is not row.outcome:
+        return f"though Domo said {last.reply}"
+    if row.outcome in {Outcome.NOT_FOUND, Outcome.REJECTED}:
+        may_have = any(e.ambiguous for e in exchanges[:-1])
+        if may_have is not (_MAY_HAVE in row.error):
+            return f"ambiguous before: {may_have}, but it says {row.error!r}"
+    if not made - sum(e.idle for e in exchanges) <= row.attempts <= made:
+        return f"after {row.attempts} attempts, but there were {made}"
+    return ""
+
+
+def _outcome(answer: Answer) -> Outcome:
+    if answer.instance is None:
+        return _REFUSALS[answer.http_status]
+    return _ENDED.get(answer.instance.status or "", Outcome.ACCEPTED)
+
+
+def what_was_written_stays(story: Story) -> Iterator[str]:
+    """Rows that are not sent again stay byte for byte; nothing that was said is lost later."""
+    for run in story.runs:
+        lines = set(run.lines)
+        for each in sorted(run.done_before):
+            if run.before[each] not in lines:
+                yield f"run {run.number}: the row of {each} has gone or changed"
+
+
+def attempts_used_up_are_told(story: Story) -> Iterator[str]:
+    """Also where a run stops: an ID that has had all its attempts has a row.
+
+    What was in flight when it stopped may be sent again instead. After an opening of the breaker
+    attempts begin anew, so such runs tell nothing here.
+    """
+    for run in story.runs:
+        if run.through or run.breaker or _rows_may_be_lost(run):
+            continue
+        rows = {row.instance_id for row in run.rows}
+        for each in run.targets:
+            exchanges = story.by_id[run.number, each]
+            failed = sum(e.failed and _before(e, run.stopped_at) for e in exchanges)
+            if failed >= story.world.attempts and each not in rows:
+                yield f"run {run.number}: {each} failed {failed} times and has no row"
+
+
+def _before(exchange: Exchange, stopped_at: float | None) -> bool:
+    answered_at = exchange.answered_at
+    return answered_at is not None and (stopped_at is None or answered_at < stopped_at)
+
+
+def sent_twice_only_if_unanswered(story: Story) -> Iterator[str]:
+    """What has its row is never sent; nothing is sent twice at a time, or after its answer.
+
+    An answer that was given has its row, unless the process was killed or the disk was full
+    just then, or the row was torn off.
+    """
+    for run in story.runs:
+        rows = {row.instance_id for row in run.rows}
+        for each in run.targets:
+            exchanges = story.by_id[run.number, each]
+            for one, two in pairwise(exchanges):
+                if one.answered_at is None or one.answered_at > two.sent_at or one.final:
+                    yield f"run {run.number}: {each} is sent again at {two.sent_at:.3f} s"
+            answered = exchanges and exchanges[-1].final and each not in rows
+            if answered and not _may_be_lost(story, run, exchanges[-1]):
+                yield f"run {run.number}: {each} was answered and has no row"
+        for exchange in story.by_run[run.number]:
+            if exchange.instance_id not in run.targets or exchange.instance_id in run.done_before:
+                yield f"run {run.number}: {exchange.instance_id} is sent, though it is done"
+
+
+def _rows_may_be_lost(run: Run) -> bool:
+    return run.killed_at is not None or run.full_at is not None or run.hung
+
+
+def _may_be_lost(story: Story, run: Run, exchange: Exchange) -> bool:
+    if exchange.instance_id in run.torn or run.hung:
+        return True
+    ends = [at for at in (run.killed_at, run.full_at) if at is not None]
+    if not ends or exchange.answered_at is None:
+        return False
+    within_s = WRITTEN_WITHIN_S + 2 * story.world.write_s
+    within_s += story.stalled_s(exchange.answered_at, min(ends))
+    return exchange.answered_at >= min(ends) - within_s

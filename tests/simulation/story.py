@@ -1,0 +1,207 @@
+"""What happened in a world: every exchange with Domo, every run, every results file."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from bulkcancel.domo.answers import Answer
+from bulkcancel.domo.faults import IdleConnectionClosedError
+from bulkcancel.engine import Stats
+from bulkcancel.models import CancelResult
+from tests.simulation.world import BAD, NO_FAILURE, Fate, Kind, Trouble, World
+
+if TYPE_CHECKING:
+    from bulkcancel.domo.faults import AttemptError
+
+
+@dataclass(slots=True)
+class Exchange:
+    """One request and what came of it; times are the world's."""
+
+    run: int
+    instance_id: str
+    called_at: float
+    """When the run began it."""
+    sent_at: float
+    """When it left, once it had a connection."""
+    arrived_at: float | None = None
+    trouble: Trouble | None = None
+    """What kept Domo from saying what it thinks of the ID."""
+    limited: bool = False
+    """Whether the limit refused it."""
+    bad: bool = False
+    """Whether the ID itself is why it failed."""
+    reply: Answer | AttemptError | None = None
+    """What the run was given; `None` if it was gone before."""
+    answered_at: float | None = None
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the run was told that the cancel was accepted."""
+        return isinstance(self.reply, Answer) and self.reply.instance is not None
+
+    @property
+    def idle(self) -> bool:
+        """Whether it met a connection that had been closed while idle."""
+        return isinstance(self.reply, IdleConnectionClosedError)
+
+    @property
+    def throttled(self) -> bool:
+        """Whether the answer only asks for a lower pace."""
+        return self.reply is not None and (
+            self.limited or (self.trouble is not None and self.trouble.kind is Kind.THROTTLED)
+        )
+
+    @property
+    def unauthorized(self) -> bool:
+        """Whether it was told that the token is refused."""
+        return isinstance(self.reply, Answer) and self.reply.http_status == 401
+
+    @property
+    def final(self) -> bool:
+        """Whether the run was given Domo's own word on this ID."""
+        other = self.failed or self.throttled or self.idle or self.unauthorized
+        return self.reply is not None and not other
+
+    @property
+    def failed(self) -> bool:
+        """Whether it failed in a way that may cost its ID an attempt."""
+        if self.reply is None or self.idle:
+            return False
+        if self.bad or isinstance(self.reply, Exception):  # such as an answer after the timeout
+            return True
+        return self.trouble is not None and self.trouble.kind not in NO_FAILURE
+
+    @property
+    def in_outage(self) -> bool:
+        """Whether it failed while nothing got through."""
+        return self.failed and self.trouble is not None and self.trouble.is_outage
+
+    @property
+    def ambiguous(self) -> bool:
+        """Whether the run cannot know if the cancel was carried out."""
+        if isinstance(self.reply, Exception):
+            return self.reply.ambiguous
+        if isinstance(self.reply, Answer) and not self.final:
+            return self.reply.http_status in {502, 504} or self.reply.http_status < 300
+        return False
+
+
+@dataclass(slots=True)
+class Run:
+    """One run of the tool, from start to end."""
+
+    number: int
+    began_at: float
+    before: dict[str, bytes] = field(default_factory=dict)
+    """The line of every ID in the results file when it began."""
+    failed_before: frozenset[str] = frozenset()
+    """IDs that the file had as `failed`."""
+    done_before: frozenset[str] = frozenset()
+    """IDs that had a row and are not to be sent again."""
+    targets: list[str] = field(default_factory=list)
+    """The IDs it was given, in order."""
+    lines: list[bytes] = field(default_factory=list)
+    """The whole rows in the file when it had ended."""
+    rows: list[CancelResult] = field(default_factory=list)
+    """The same, as results."""
+    part_of_a_row: bytes = b""
+    """What came after them."""
+    stats: Stats = field(default_factory=Stats)
+    reason: BaseException | None = None
+    """Why it ended early."""
+    crash: str = ""
+    """The traceback of what should never be raised."""
+    ended_at: float = 0.0
+    hung: bool = False
+    killed_at: float | None = None
+    torn: frozenset[str] = frozenset()
+    """IDs whose rows were lost with the tail of the file."""
+    signalled_at: float | None = None
+    cut_at: float | None = None
+    stopped_at: float | None = None
+    """When it was first asked to end, by whomever."""
+    full_at: float | None = None
+    """When the disk was found full."""
+    breaker: list[tuple[float, bool]] = field(default_factory=list)
+    bugs: list[str] = field(default_factory=list)
+
+    @property
+    def through(self) -> bool:
+        """Whether it has worked through all it was given."""
+        return self.reason is None and self.killed_at is None and not self.crash and not self.hung
+
+    @property
+    def new_rows(self) -> list[CancelResult]:
+        """The rows that this run has written."""
+        return [
+            row
+            for row, line in zip(self.rows, self.lines, strict=True)
+            if self.before.get(row.instance_id) != line
+        ]
+
+
+class Story:
+    """All that happened in a world."""
+
+    def __init__(self, world: World, ids: list[str]) -> None:
+        self.world = world
+        self.ids = ids
+        self.fate_of = {each: Fate(letter) for each, letter in zip(ids, world.fates, strict=True)}
+        self.exchanges: list[Exchange] = []
+        self.unsent: list[Exchange] = []
+        """Those that were abandoned while they waited for a connection."""
+        self.runs: list[Run] = []
+        self.events: list[tuple[float, str]] = []
+        self.healed_at: float | None = None
+        """From when on nothing goes wrong any more, so that the world ends."""
+        self.unfinished = False
+        """Whether it was given up after too many runs."""
+
+    def tell(self, at: float, text: str) -> None:
+        """Keep a line for whoever replays the world."""
+        self.events.append((at, text))
+
+    def is_bad(self, instance_id: str) -> bool:
+        """Whether an ID always fails."""
+        return self.fate_of[instance_id] in BAD
+
+    @cached_property
+    def by_run(self) -> dict[int, list[Exchange]]:
+        """The exchanges of each run, as they were sent."""
+        found: dict[int, list[Exchange]] = defaultdict(list)
+        for each in self.exchanges:
+            found[each.run].append(each)
+        return found
+
+    @cached_property
+    def by_id(self) -> dict[tuple[int, str], list[Exchange]]:
+        """The exchanges about each ID in each run."""
+        found: dict[tuple[int, str], list[Exchange]] = defaultdict(list)
+        for each in self.exchanges:
+            found[each.run, each.instance_id].append(each)
+        return found
+
+    def first_attempts(self, run: Run) -> list[Exchange]:
+        """Return the first attempt of each ID in a run that told something of the server.
+
+        Not those of IDs that had failed before: they may fail for reasons of their own.
+        """
+        first: dict[str, Exchange] = {}
+        for each in self.by_run[run.number]:
+            if each.failed or each.final:
+                first.setdefault(each.instance_id, each)
+        return [e for each, e in first.items() if each not in run.failed_before]
+
+    def stalled_s(self, from_s: float, to_s: float) -> float:
+        """Return for how long the process was stopped between two times."""
+        spans = [(at, at + for_s) for at, for_s in self.world.stalls]
+        return sum(max(0.0, min(to_s, end) - max(from_s, at)) for at, end in spans)
+
+    def untried(self, run: Run, at: float) -> int:
+        """How many IDs of a run that have not failed before were not sent by then."""
+        tried = {e.instance_id for e in self.by_run[run.number] if e.sent_at <= at}
+        return sum(each not in tried and each not in run.failed_before for each in run.targets)

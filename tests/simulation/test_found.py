@@ -1,0 +1,69 @@
+"""Worlds that have found a fault: each stays, as values of its own, whatever seeds draw."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.simulation.invariants import violations
+from tests.simulation.play import play
+from tests.simulation.world import Kind, Trouble, World
+
+FOUND = {
+    "a stop after an outage blames no ID that failed before the breaker opened": World(
+        fates="." * 70,
+        rate_per_s=50.0,
+        concurrency=1,
+        attempts=1,
+        max_outage_s=15.0,
+        troubles=(Trouble(Kind.REFUSED, 1.0, 9.6),),
+    ),
+    "attempts that begin anew after an outage are counted as retries": World(
+        fates="." * 50,
+        rate_per_s=50.0,
+        concurrency=1,
+        attempts=1,
+        troubles=(Trouble(Kind.UNAVAILABLE, 0.5, 4.0),),
+    ),
+    "requests that had to wait for a connection ask the breaker again": World(
+        fates="." * 60,
+        concurrency=16,
+        connect_s=1.4,
+        troubles=(Trouble(Kind.DISCONNECTED, 1.3, 6.0),),
+    ),
+    "late answers from before an outage do not hide it": World(
+        fates="." * 300,
+        rate_per_s=100.0,
+        concurrency=8,
+        slow_share=0.15,
+        slow_s=1.5,
+        troubles=(Trouble(Kind.UNAVAILABLE, 1.0, 6.0),),
+    ),
+    "retries that consumers had in hand do not fill the start of an outage": World(
+        fates=".x" * 60,
+        rate_per_s=10.0,
+        concurrency=32,
+        troubles=(Trouble(Kind.DISCONNECTED, 8.0, 11.6),),
+    ),
+    "connections slower than the pace do not keep the first request waiting": World(
+        fates="." * 40,
+        rate_per_s=2.0,
+        concurrency=32,
+        connect_s=0.75,
+        max_outage_s=8.0,
+    ),
+    "a few IDs that always fail, alone, are no outage": World(
+        fates="x" * 6, failed_before=6, max_outage_s=60.0, tomorrow=True
+    ),
+    "half of all IDs fail, and the good ones are not held up": World(
+        fates=".x" * 60, rate_per_s=50.0, concurrency=16
+    ),
+    "an outage of eight seconds fails nobody": World(
+        fates="." * 120, concurrency=2, troubles=(Trouble(Kind.UNAVAILABLE, 2.0, 8.0),)
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_worlds_that_found_a_fault_end_well(name: str) -> None:
+    """What was wrong once stays right."""
+    assert violations(play(FOUND[name])) == []
