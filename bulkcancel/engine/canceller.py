@@ -121,7 +121,8 @@ class Canceller:
         is_first = target.instance_id not in stats.open_ids
         stats.open_ids.add(target.instance_id)
         stats.requests += 1
-        stats.retries += retry is not None
+        again = retry is not None and (retry.requests > 0 or retry.fresh)
+        stats.retries += again
         if stats.requests == 1:
             self.monitor.on_first_request()
         stats.in_flight += 1
@@ -133,7 +134,7 @@ class Canceller:
                 stats.open_ids.discard(target.instance_id)
             if isinstance(fault, NotSentError):
                 stats.requests -= 1
-                stats.retries -= retry is not None
+                stats.retries -= again
             return fault
         finally:
             stats.in_flight -= 1

@@ -215,7 +215,7 @@ class RunMonitor:
         left_s, limit = self._limits.max_outage_s - trouble_s, "max_outage_s"
         if self._limits.deadline_s is not None and self._limits.deadline_s - run_s < left_s:
             left_s, limit = self._limits.deadline_s - run_s, "deadline_s"
-        if wait_s > left_s:
+        if wait_s > max(left_s, 0.0):  # else the outage is told as one
             asks = f"{self._host} asks to be left alone for {wait_s:.0f} s"
             left = f" ({max(left_s, 0):.0f} s; {self._last_trouble})"
             self._stop.request(LimitError(f"{asks}, longer than what is left of ", limit, left))
