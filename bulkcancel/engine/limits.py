@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from bulkcancel.engine.stop import Stop
     from bulkcancel.models import CancelResult
 
-_TICK_S = 0.1
+_TICK_S = 0.25
 _NEVER_ANSWERED_S = 29.0  # so that it is told within half a minute
 _STRANGERS_FROM_START_S = 30.0
 _FORBIDDEN_FROM_START = 25

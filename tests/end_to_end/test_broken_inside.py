@@ -52,11 +52,11 @@ place = import_module("bulkcancel." + module)
 for each in owner:
     place = getattr(place, each)
 real, calls = getattr(place, name), []
-def broken(*arguments):
+def broken(*arguments, **named):
     calls.append(1)
     if len(calls) > {calls}:
         raise ZeroDivisionError("a bug")
-    return real(*arguments)
+    return real(*arguments, **named)
 setattr(place, name, broken)
 """
 
