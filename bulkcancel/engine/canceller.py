@@ -72,7 +72,7 @@ class Canceller:
         """Wait for breaker and pace; return whether the request is the breaker's probe."""
         while True:
             probe = await self.breaker.admit()
-            await self.pacer.acquire()
+            await self.pacer.acquire(ahead=probe)
             if probe or not self.breaker.open:  # it may have opened during the wait
                 return probe
 
@@ -107,7 +107,7 @@ class Canceller:
             if probe:
                 self.breaker.on_abandoned()
             self.observer.bug(target, error)
-            result = self.results.bug(target, error)
+            result = self.results.bug(target, error, 1 if retry is None else retry.requests + 1)
             self.monitor.on_result(result)
             return result
 
@@ -159,17 +159,20 @@ class Canceller:
         else:
             verdict = judge_answer(answer, ambiguous_before=retry.ambiguous)
         step = verdict.next
-        retry.counted += self._record(verdict, answer, sent_at, retry, probe=probe)
+        costs = self._record(verdict, answer, sent_at, retry, probe=probe)
+        retry.see(self.breaker.outages)
+        retry.counted += costs
         retry.throttled += step is Next.RETRY_UNCOUNTED
         retry.unauthorized += step is Next.UNAUTHORIZED
         retry.requests += step is not Next.RETRY_FREE  # as far as can be told that was never heard
         retry.fresh = step is Next.RETRY_FREE
         retry.failed |= verdict.transient
         retry.ambiguous |= verdict.ambiguous
-        retry.failed_at, retry.outages = self.clock(), self.breaker.outages
+        retry.failed_at = self.clock()
         retry.exhausted = max(retry.counted, retry.unauthorized) >= self.attempts
         retry.result = None
-        if retry.exhausted or step in _HAS_A_ROW:
+        known = verdict.transient and retry.target.failed_before  # as it was, it is
+        if retry.exhausted or known or step in _HAS_A_ROW:
             retry.result = self.results.of(
                 retry.target, answer, verdict.outcome, error=verdict.error, requests=retry.requests
             )
@@ -208,8 +211,8 @@ class Canceller:
             return False
         costs = False
         if verdict.transient or (probe and verdict.throttled):
-            first = not (retry.failed or retry.target.failed_before)
-            costs = self.breaker.on_failure(
+            first = verdict.transient and not (retry.failed or retry.target.failed_before)
+            costs = verdict.transient & self.breaker.on_failure(
                 sent_at, first=first, probe=probe, open_at_once=unauthorized
             )
         elif answered and verdict.next is Next.DONE:

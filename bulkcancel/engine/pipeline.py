@@ -103,7 +103,7 @@ class Pipeline:
                 if not self.canceller.may_go(turn):
                     with self.stop.waiting() as wait:
                         probe = await self.canceller.admit()
-                    if wait.cancelled_caught:
+                    if wait.cancelled_caught or self.stop.requested:
                         if isinstance(turn, Retry):  # its row may be known
                             self.queue.put_back(turn)
                         return

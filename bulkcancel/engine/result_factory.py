@@ -60,13 +60,13 @@ class ResultFactory:
             None, self._wall_clock(), self._host, row.source,
         )  # fmt: skip
 
-    def bug(self, target: Target, fault: Exception) -> CancelResult:
+    def bug(self, target: Target, fault: Exception, requests: int) -> CancelResult:
         """Return the result of an ID whose handling broke in bulkcancel itself."""
         error = (
             f"{ErrorCode.BAD_RESPONSE}: bulkcancel itself failed on this ID "
             f"({type(fault).__name__}): please report it"
         )
         return CancelResult(
-            target.instance_id, Outcome.FAILED, *_UNNAMED, None, 1, error,
+            target.instance_id, Outcome.FAILED, *_UNNAMED, None, requests, error,
             None, self._wall_clock(), self._host, target.source,
         )  # fmt: skip

@@ -59,6 +59,14 @@ class Retry:
     result: CancelResult | None = None
     """Its row if nothing is sent for it any more; `None` as long as it has no such word."""
 
+    def see(self, outages: int) -> None:
+        """Begin the attempts anew if there has been an outage since it was last seen."""
+        if self.outages != outages:
+            self.outages = outages
+            self.counted = self.unauthorized = 0
+            if self.exhausted:
+                self.exhausted, self.result = False, None
+
 
 Turn = Target | Retry
 
@@ -111,9 +119,9 @@ class WorkQueue:
 
         So a retry that was taken before an outage began is no probe.
         """
-        in_doubt = self._breaker.open or self._breaker.streak
-        if in_doubt and self._new and isinstance(turn, Retry):
+        if isinstance(turn, Retry) and self._new and self._is_told_by_new_ones():
             self.put_back(turn)
+            self._new_in_a_row += 1
             return self._pop_new()
         return turn
 
@@ -180,11 +188,13 @@ class WorkQueue:
                 yield retry.result
 
     def _is_new_ones_turn(self) -> bool:
-        if self._breaker.open:
-            return True
-        if self._breaker.streak:
-            return self._new_in_a_row < _MOST_NEW_IN_A_ROW
-        return self._due_in_a_row >= _MOST_DUE_IN_A_ROW
+        return self._is_told_by_new_ones() or self._due_in_a_row >= _MOST_DUE_IN_A_ROW
+
+    def _is_told_by_new_ones(self) -> bool:
+        """Return whether there is doubt about the server, and the next new target can tell."""
+        if not (self._breaker.open or self._breaker.streak) or self._new[0].failed_before:
+            return False
+        return self._breaker.open or self._new_in_a_row < _MOST_NEW_IN_A_ROW
 
     def _pop_new(self) -> Target:
         if len(self._new) <= self._bound // 2:
@@ -195,16 +205,9 @@ class WorkQueue:
         now = self._clock()
         while self._waiting and self._waiting[0][0] <= now:
             retry = heapq.heappop(self._waiting)[2]
-            if retry.outages != self._breaker.outages:
-                retry.outages = self._breaker.outages
-                retry.counted = retry.unauthorized = 0
-                if retry.exhausted:
-                    retry.exhausted, retry.result = False, None
-            if (
-                not retry.exhausted
-                or not self._untried
-                or self._breaker.well_since(retry.failed_at)
-            ):
+            retry.see(self._breaker.outages)
+            told = not self._untried or self._breaker.well_since(retry.failed_at)
+            if told or not retry.exhausted:
                 return retry
             retry.due = now + _IN_DOUBT_S
             self.put_back(retry)

@@ -47,6 +47,8 @@ class Breaker:
         self._rng = rng
         self._on_change = on_change
         self._clock = clock
+        self._for_the_token = False
+        """Whether a 401 alone has opened it."""
         self._failed_probes = 0
         self._changed_at = -math.inf
         self._well_at = -math.inf
@@ -89,10 +91,14 @@ class Breaker:
         """Record a transient failure; return whether it costs its ID an attempt.
 
         The `first` attempt of an ID counts towards the threshold, a later one does not. With
-        `open_at_once` (a 401) a single one opens it: sending waits for what a probe shows.
+        `open_at_once` (a 401) a single one opens it, until a probe is answered otherwise.
         Requests that were under way when the breaker opened or closed say nothing about the time
         after that, so they change nothing, and cost nothing: nor does any failure while it is open.
         """
+        if self.open and self._for_the_token and probe and not open_at_once:
+            self.streak = int(first)  # trouble of another kind: it is counted like any other
+            self._change(opened=False)
+            return True
         if self.open:
             if probe:
                 self.token_in_doubt |= open_at_once
@@ -104,7 +110,7 @@ class Breaker:
         self.streak += first or open_at_once
         if not open_at_once and self.streak < THRESHOLD:
             return True
-        self.token_in_doubt = open_at_once
+        self.token_in_doubt = self._for_the_token = open_at_once
         self.outages += not open_at_once
         self._failed_probes = 0
         self._change(opened=True)

@@ -298,6 +298,23 @@ async def test_what_fails_while_the_breaker_is_open_costs_nothing() -> None:
 
 
 @on_virtual_time
+async def test_what_was_under_way_when_the_breaker_opened_begins_anew() -> None:
+    """The failure before the outage no longer counts when the next one comes after it."""
+    bench = Bench(
+        answers.problem(500), delayed(answers.problem(500), 3.0), answers.ok(IDS[1]),
+        answers.problem(500), attempts=2,
+    )  # fmt: skip
+    retry = await bench.retry()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(bench.retry, retry)
+        await anyio.sleep(0.5)
+        bench.open_breaker()
+        await bench.result(TARGETS[1])
+    await bench.retry(retry)
+    assert (retry.counted, retry.exhausted, retry.requests) == (1, False, 3)
+
+
+@on_virtual_time
 async def test_a_probe_that_shows_nothing_makes_room_for_the_next() -> None:
     """It met this machine's own trouble, or a fault in bulkcancel: the next one goes at once."""
     for nothing in (NoDescriptorsError("no more"), IdleConnectionClosedError("gone")):

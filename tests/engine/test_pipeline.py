@@ -29,7 +29,7 @@ RESULTS = ResultFactory("acme.domo.com", lambda: datetime(2026, 11, 28, tzinfo=U
 
 
 def row(target: Target) -> CancelResult:
-    return RESULTS.bug(target, LookupError())._replace(outcome=Outcome.ACCEPTED)
+    return RESULTS.bug(target, LookupError(), 1)._replace(outcome=Outcome.ACCEPTED)
 
 
 class Bench:

@@ -321,6 +321,61 @@ def test_ids_that_an_earlier_run_has_failed_are_no_outage(count: int) -> None:
     assert run.seconds < 60
 
 
+def test_one_that_was_never_tried_among_them_makes_no_outage_of_them() -> None:
+    """It fails as they do; they have their attempts all the same, and their rows."""
+    ids = make_ids(61)
+    server = VirtualServer(lambda _i, _n: answers.problem(500))
+    known = [Target(each, "", failed_before=True) for each in ids[1:]]
+    policy = Policy(limits=Limits(max_outage_s=60))
+    run = server.run([ids[0], *known], policy)
+    assert run.stop.reason is None
+    assert run.outcomes() == {Outcome.FAILED: 61}
+    assert run.observed.breaker == []
+
+
+def test_what_had_failed_before_and_fails_again_has_its_row_when_the_run_stops() -> None:
+    """The next run must know it as failed, or it would look like an outage there."""
+    ids = make_ids(25)
+    server = VirtualServer(lambda _i, _n: answers.problem(500))
+
+    async def stop(run: VirtualRun) -> None:
+        await anyio.sleep(4)
+        run.stop.request(StoppedError("enough"))
+
+    known = [Target(each, "", failed_before=True) for each in ids]
+    run = server.run(known, Policy(), during=stop)
+    assert run.outcomes() == {Outcome.FAILED: 25}
+    assert run.stats.unanswered == 0
+
+
+def test_a_passing_401_among_ids_that_always_fail_holds_nobody_up() -> None:
+    """The next answer is another one: the token is not in doubt, and failures count again."""
+    ids = make_ids(100)
+    bad = set(ids[94:])
+
+    def plan(instance_id: str, _nth: int) -> Answer:
+        if instance_id in bad:
+            return answers.problem(401 if len(server.requests) == 97 else 500)
+        return answers.ok(instance_id)
+
+    server = VirtualServer(plan)
+    run = _run(server, ids, Policy(rate_per_s=50, limits=Limits(max_outage_s=70)))
+    assert run.stop.reason is None
+    assert run.outcomes() == {Outcome.ACCEPTED: 94, Outcome.FAILED: 6}
+    assert run.seconds < 60
+
+
+def test_the_probe_goes_ahead_of_those_that_wait_for_the_pace() -> None:
+    """However many they are, it is sent a second or two after the breaker has opened."""
+    server = VirtualServer()
+    _down(server, 5.0, 30.0, answers.problem(503))
+    run = _run(server, make_ids(100), Policy(rate_per_s=1, concurrency=16))
+    assert run.outcomes() == {Outcome.ACCEPTED: 100}
+    times = [seen.at for seen in server.requests if 5 < seen.at < 30]
+    assert 11 <= len(times) <= 14
+    assert all(times[n + 1] - times[n] < 3 for n in range(10))
+
+
 @pytest.mark.parametrize("concurrency", [1, 2, 16])
 def test_bad_ones_do_not_hold_up_good_ones(concurrency: int) -> None:
     """Every other one of 120 always fails, at 50 a second: the good ones are through in seconds."""

@@ -187,6 +187,25 @@ def test_one_failure_to_hold_opens_it_and_the_first_probe_decides() -> None:
     assert run(main) == [True, True, True, False, True]
 
 
+def test_trouble_of_another_kind_ends_the_doubt_about_the_token() -> None:
+    """It counts as a first failure, and the next 401 begins the doubt anew."""
+
+    async def main() -> None:
+        for first in (True, False):
+            breaker = _make()
+            await anyio.sleep(1)
+            breaker.on_failure(now(), first=True, open_at_once=True)
+            assert await breaker.admit()
+            assert breaker.on_failure(now(), first=first, probe=True)
+            assert not breaker.open
+            assert breaker.streak == first
+            await anyio.sleep(1)
+            breaker.on_failure(now(), first=True, open_at_once=True)
+            assert (breaker.open, breaker.token_in_doubt, breaker.outages) == (True, True, 0)
+
+    run(main)
+
+
 def test_a_probe_given_up_is_followed_at_once() -> None:
     """A probe that was never sent makes room for the next waiter."""
 
