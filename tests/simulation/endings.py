@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from bulkcancel.domo.answers import Answer
 from bulkcancel.errors import InterruptedRunError, LimitError, ResultsError, TokenRefusedError
 from bulkcancel.models import SUCCESSES, Outcome
-from tests.simulation.requests import OPENS, UNTRIED
+from tests.simulation.breaker import JITTER
+from tests.simulation.requests import LONGEST_PROBE_S, OPENS, ROUNDING_S, UNTRIED
 from tests.simulation.world import Fate
 
 if TYPE_CHECKING:
@@ -24,8 +25,6 @@ STOPPED_WITHIN_S = 1.0
 FULL_WITHIN_S = 2.0
 _CLOCK_S = 0.6
 """What limits of time may be early by: some are looked for in steps."""
-_LONGEST_PROBE_S = 30.0
-_JITTER = 1.25
 _FORBIDDEN_FROM_START = 25
 
 
@@ -51,22 +50,6 @@ def no_good_id_fails_by_an_outage(story: Story) -> Iterator[str]:
                     f"run {run.number}: {row.instance_id} failed in the outage from "
                     f"{outage[0]:.1f} to {outage[1]:.1f} s, with {story.untried(run, at)} untried"
                 )
-
-
-def breaker_opens_only_for_ten_ids(story: Story) -> Iterator[str]:
-    """Ten first attempts of different IDs in a row, or a 401, and nothing else.
-
-    Neither retries nor IDs that an earlier run has had as `failed` tell of an outage.
-    """
-    for run in story.runs:
-        for at in [at for at, opened in run.breaker if opened]:
-            refused = any(e.unauthorized for e in story.by_run[run.number] if e.answered_at == at)
-            first = [e for e in story.first_attempts(run) if (e.answered_at or math.inf) <= at]
-            row = 0
-            for each in sorted(first, key=lambda e: e.answered_at or 0.0):
-                row = row + 1 if each.failed else 0
-            if row < OPENS and not refused:
-                yield f"run {run.number}: the breaker opened at {at:.3f} s for {row} failures"
 
 
 def _the_one_outage(story: Story, failed: list[Exchange]) -> tuple[float, float] | None:
@@ -125,7 +108,7 @@ def _looks_like_outages_s(story: Story, run: Run) -> float:
     for each in sorted(first, key=lambda e: e.answered_at or 0.0):
         row = row + 1 if each.failed else 0
         if row >= OPENS:
-            total_s += _JITTER * min(2.0 ** (row - OPENS), _LONGEST_PROBE_S) + story.world.timeout_s
+            total_s += JITTER * min(2.0 ** (row - OPENS), LONGEST_PROBE_S) + story.world.timeout_s
     return total_s
 
 
@@ -256,3 +239,15 @@ def stops_at_once(story: Story) -> Iterator[str]:
         end_s += story.stalled_s(stopped_at, run.ended_at) + 2 * world.write_s
         if run.ended_at > end_s:
             yield f"run {run.number}: ended at {run.ended_at:.3f} s, stopped at {stopped_at:.3f}"
+
+
+def in_flight_get_the_grace(story: Story) -> Iterator[str]:
+    """A stop abandons no request before the grace has passed, unless it is asked for twice."""
+    for run in story.runs:
+        ends = (run.killed_at, run.full_at, run.cut_at)
+        if run.stopped_at is None or any(at is not None for at in ends) or run.hung:
+            continue
+        grace_s = run.ended_at - run.stopped_at
+        abandoned = [e for e in story.by_run[run.number] if e.answered_at is None]
+        if abandoned and grace_s < story.world.grace_s - ROUNDING_S:
+            yield f"run {run.number}: {len(abandoned)} requests abandoned after {grace_s:.3f} s"

@@ -50,7 +50,7 @@ class Process:
         self._ending = ending
         self._clock = domo.clock
         self._client = SimulatedClient(domo, story, run.number)
-        self._stop = _TimedStop(self._on_stop)
+        self._stop = _TimedStop(run, domo.clock)
         self._life = anyio.CancelScope()
 
     async def live(self, path: Path, inputs: Inputs) -> None:
@@ -141,26 +141,24 @@ class Process:
         self._stop.request(InterruptedRunError("SIGTERM", 15))
         if ending.second_after_s is not None:
             await anyio.sleep(ending.second_after_s)
-            run.cut_at = self._clock()
             self._stop.request(InterruptedRunError("SIGTERM", 15), cut=True)
 
     def _on_full(self) -> None:
         self._run.full_at = self._clock()
 
-    def _on_stop(self) -> None:
-        self._run.stopped_at = self._clock()
-
 
 class _TimedStop(Stop):
-    """A stop that keeps the time when it was first asked for."""
+    """A stop that keeps the times when it was first asked for, and when at once."""
 
-    def __init__(self, on_first: Callable[[], None]) -> None:
+    def __init__(self, run: Run, clock: Callable[[], float]) -> None:
         super().__init__()
-        self._on_first = on_first
+        self._run, self._clock = run, clock
 
     def request(self, reason: Exception, *, cut: bool = False) -> None:
-        if self.reason is None:
-            self._on_first()
+        run, now = self._run, self._clock()
+        run.stopped_at = now if run.stopped_at is None else run.stopped_at
+        if cut and run.cut_at is None:
+            run.cut_at = now
         super().request(reason, cut=cut)
 
 

@@ -20,10 +20,10 @@ RETRIES_WHILE_OPENING = 4
 SHARE_IN_FLIGHT = 1.1
 UNTRIED = 10
 """With fewer left, an outage cannot be told from IDs that fail: the breaker may not open."""
-_SOONEST = 0.75
+SOONEST = 0.75
 """Of a probe's wait, by its jitter."""
-_LONGEST_PROBE_S = 30.0
-_ROUNDING_S = 1e-6
+LONGEST_PROBE_S = 30.0
+ROUNDING_S = 1e-6
 
 
 def within_the_rate(story: Story) -> Iterator[str]:
@@ -40,7 +40,7 @@ def within_the_rate(story: Story) -> Iterator[str]:
     sent = sorted((e.sent_at, e.run) for e in story.exchanges)
     first = 0
     for last, (at, run) in enumerate(sent):
-        while at - sent[first][0] >= 1 - _ROUNDING_S:
+        while at - sent[first][0] >= 1 - ROUNDING_S:
             first += 1
         allowed = most + (run - sent[first][1]) * world.burst
         if last - first + 1 > allowed:
@@ -107,11 +107,11 @@ def _in_flight(story: Story, run: Run, at: float) -> int:
 
 def _most_probes(for_s: float) -> int:
     """Return how many probes can have been sent within some time, each as soon as it may be."""
-    probes, at, wait_s = 0, _SOONEST, 1.0
+    probes, at, wait_s = 0, SOONEST, 1.0
     while at <= for_s:
         probes += 1
-        wait_s = min(2 * wait_s, _LONGEST_PROBE_S)
-        at += wait_s * _SOONEST
+        wait_s = min(2 * wait_s, LONGEST_PROBE_S)
+        at += wait_s * SOONEST
     return probes
 
 
