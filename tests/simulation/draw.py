@@ -125,14 +125,15 @@ def _limit(rng: random.Random, pace: float, length_s: float) -> Limit:
 def _troubles(
     rng: random.Random, chosen: set[str], length_s: float, max_outage_s: float
 ) -> list[Trouble]:
-    found = []
+    found: list[Trouble] = []
     if "outage" in chosen:
         at = rng.choice((0.0, rng.uniform(0, length_s), rng.uniform(0, length_s)))
         for _ in range(rng.choice((1, 1, 2))):
             for_s = rng.choice(
                 (rng.uniform(1, 5), rng.uniform(4, 12), rng.uniform(0.3, 1.5) * max_outage_s)
             )
-            found.append(_trouble(rng, rng.choice(_OUTAGES), at, for_s, 1.0))
+            kind = Kind.THROTTLED if found and rng.random() < 0.3 else rng.choice(_OUTAGES)
+            found.append(_trouble(rng, kind, at, for_s, 1.0))
             at += for_s + rng.choice((0.0, rng.uniform(0, 10)))
     if "brownout" in chosen:
         at, for_s = rng.uniform(0, length_s), rng.uniform(2, 30)

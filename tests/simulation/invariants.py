@@ -19,6 +19,7 @@ CHECKS: tuple[tuple[int, Check], ...] = (
     (2, rows.said_by_domo),
     (2, rows.what_was_written_stays),
     (2, rows.attempts_used_up_are_told),
+    (2, rows.failed_only_after_its_attempts),
     (3, requests.within_the_rate),
     (4, endings.no_good_id_fails_by_an_outage),
     (4, breaker.breaker_opens_only_for_ten_ids),

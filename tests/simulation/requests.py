@@ -126,12 +126,7 @@ def few_for_one_id(story: Story) -> Iterator[str]:
         openings = sum(opened for _, opened in run.breaker)
         for each in run.targets:
             cost = sum(
-                e.failed and not _open_at(run, e.sent_at) for e in story.by_id[run.number, each]
+                e.failed and not run.is_open(e.sent_at) for e in story.by_id[run.number, each]
             )
             if cost > attempts * (1 + openings) + openings:
                 yield f"run {run.number}: {cost} failures of {each}, {openings} openings"
-
-
-def _open_at(run: Run, at: float) -> bool:
-    before = [opened for when, opened in run.breaker if when <= at]
-    return bool(before) and before[-1]

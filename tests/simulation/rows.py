@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
     from bulkcancel.models import CancelResult
     from tests.simulation.story import Exchange, Run, Story
+    from tests.simulation.world import World
 
 WRITTEN_WITHIN_S = 0.1
 """From an answer to its row in the file; a slow disk adds its own time."""
@@ -129,23 +131,61 @@ def what_was_written_stays(story: Story) -> Iterator[str]:
 def attempts_used_up_are_told(story: Story) -> Iterator[str]:
     """Also where a run stops: an ID that has had all its attempts has a row.
 
-    What was in flight when it stopped may be sent again instead. After an opening of the breaker
-    attempts begin anew, so such runs tell nothing here.
+    So has one whose last answer was a 401. What was in flight when it stopped may be sent again
+    instead. After an opening of the breaker attempts begin anew, so such runs tell less here.
     """
     for run in story.runs:
-        if run.through or run.breaker or _rows_may_be_lost(run):
+        if run.through or _rows_may_be_lost(run):
             continue
         rows = {row.instance_id for row in run.rows}
         for each in run.targets:
             exchanges = story.by_id[run.number, each]
+            if exchanges and each not in rows and _was_refused(story.world, exchanges):
+                yield f"run {run.number}: {each} was answered 401 and has no row"
+            if run.breaker:
+                continue
             failed = sum(e.failed and _before(e, run.stopped_at) for e in exchanges)
             if failed >= story.world.attempts and each not in rows:
                 yield f"run {run.number}: {each} failed {failed} times and has no row"
 
 
+def _was_refused(world: World, exchanges: list[Exchange]) -> bool:
+    refused = sum(e.unauthorized for e in exchanges)
+    return exchanges[-1].unauthorized and refused < world.attempts
+
+
 def _before(exchange: Exchange, stopped_at: float | None) -> bool:
     answered_at = exchange.answered_at
     return answered_at is not None and (stopped_at is None or answered_at < stopped_at)
+
+
+def failed_only_after_its_attempts(story: Story) -> Iterator[str]:
+    """An ID is `failed` when it has had all its attempts, or was answered 401 last.
+
+    What failed while the breaker was open was none, nor what was under way when it opened or
+    closed. After an outage attempts begin anew.
+    """
+    for run in story.runs:
+        for row in run.new_rows:
+            exchanges = story.by_id[run.number, row.instance_id]
+            if row.outcome is not Outcome.FAILED or not exchanges or exchanges[-1].unauthorized:
+                continue
+            used = _attempts_used(story, run, exchanges)
+            if used < story.world.attempts:
+                yield f"run {run.number}: {row.instance_id} failed after {used} attempts"
+
+
+def _attempts_used(story: Story, run: Run, exchanges: list[Exchange]) -> int:
+    refused = {e.answered_at for e in story.by_run[run.number] if e.unauthorized}
+    outages = [at for at, opened in run.breaker if opened and at not in refused]
+    used, waited_from = 0, math.inf
+    for each in exchanges:
+        if any(waited_from < at < each.called_at for at in outages):
+            used = 0
+        waited_from = each.answered_at or math.inf
+        changed = any(each.called_at < at < waited_from for at, _ in run.breaker)
+        used += each.failed and not changed and not run.is_open(each.called_at)
+    return used
 
 
 def sent_twice_only_if_unanswered(story: Story) -> Iterator[str]:

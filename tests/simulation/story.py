@@ -143,6 +143,11 @@ class Run:
             if self.before.get(row.instance_id) != line
         ]
 
+    def is_open(self, at: float) -> bool:
+        """Whether the breaker was open at a time."""
+        before = [opened for when, opened in self.breaker if when <= at]
+        return bool(before) and before[-1]
+
 
 class Story:
     """All that happened in a world."""
