@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.simulation import breaker, endings, requests, rows
+from tests.simulation import breaker, endings, requests, rows, turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,6 +24,8 @@ CHECKS: tuple[tuple[int, Check], ...] = (
     (4, endings.no_good_id_fails_by_an_outage),
     (4, breaker.breaker_opens_only_for_ten_ids),
     (4, endings.good_ids_are_not_held_up),
+    (4, turns.retries_do_not_starve),
+    (4, turns.new_ones_do_not_starve),
     (4, endings.runs_stop_only_for_what_happened),
     (5, requests.few_in_an_outage),
     (5, requests.few_for_one_id),

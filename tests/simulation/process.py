@@ -169,6 +169,7 @@ class _Watcher:
         self._story, self._run, self._clock = story, run, clock
 
     def retry_scheduled(self, target: Target, error: str, attempt: int, wait_s: float) -> None:
+        self._run.due[target.instance_id, self._clock()] = self._clock() + wait_s
         self._tell(f"{target.instance_id[:8]} again in {wait_s:.3f} s, attempt {attempt}: {error}")
 
     def out_of_descriptors(self) -> None:

@@ -126,6 +126,8 @@ class Run:
     """When it was first asked to end, by whomever."""
     full_at: float | None = None
     """When the disk was found full."""
+    due: dict[tuple[str, float], float] = field(default_factory=dict)
+    """When an ID was to be sent again, by ID and the time of the attempt that failed."""
     breaker: list[tuple[float, bool]] = field(default_factory=list)
     bugs: list[str] = field(default_factory=list)
 
