@@ -70,7 +70,7 @@ def probes_are_few(story: Story) -> Iterator[str]:
                 if each.called_at < free_at + soonest_s - ROUNDING_S:
                     yield f"run {run.number}: a probe at {each.called_at:.3f} s is too soon"
                     return
-                if not each.idle:
+                if not each.free:
                     failed += 1
                     free_at = each.answered_at or math.inf
 
@@ -99,4 +99,6 @@ def _delay_s(story: Story, run: Run, last: float, this: float) -> float:
     delay_s += min(world.concurrency, len(run.targets)) / rate
     if not story.untried(run, last):
         delay_s += _LONGEST_BACK_OFF_S
+    if world.pause is not None:  # there may be nothing to send
+        delay_s += world.pause[1]
     return delay_s + story.stalled_s(last, this) + 2 * world.write_s

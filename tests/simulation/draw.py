@@ -27,6 +27,7 @@ def draw(seed: int) -> World:
     fates, failed_before = _fates(rng, count, bad="bad" in chosen)
     return World(
         fates=fates,
+        pause=(rng.randint(0, count), rng.uniform(1, 90)) if "pause" in chosen else None,
         failed_before=failed_before,
         rate_per_s=rate,
         burst=rng.choice((1, 1, 1, 2, 5)),
@@ -37,11 +38,13 @@ def draw(seed: int) -> World:
         max_outage_s=max_outage_s,
         deadline_s=rng.uniform(1, 60) if "limits" in chosen and rng.random() < 0.5 else None,
         max_failures=rng.randint(1, 10) if "limits" in chosen and rng.random() < 0.5 else None,
+        max_failure_share=rng.uniform(0.01, 0.3) if "limits" in chosen else None,
         latency_s=rng.choice((0.005, 0.02, 0.05, 0.2, 0.5)),
         connect_s=rng.uniform(0.05, 2) if rng.random() < 0.2 else 0.0,
         slow_share=rng.uniform(0.01, 0.2) if "slow" in chosen else 0.0,
         slow_s=rng.uniform(0.5, 12.0),
         idle_share=rng.uniform(0.02, 0.5) if "idle" in chosen else 0.0,
+        shortage_share=rng.uniform(0.02, 0.3) if "shortage" in chosen else 0.0,
         again_status=rng.choice((200, 200, 404, 409)),
         limit=_limit(rng, pace, length_s) if "limit" in chosen else None,
         troubles=tuple(_troubles(rng, chosen, length_s, max_outage_s)),
@@ -59,7 +62,7 @@ def draw(seed: int) -> World:
 
 _THINGS = (
     "bad", "bad", "bad", "outage", "outage", "outage", "brownout", "noise", "limit", "endings",
-    "endings", "slow", "idle", "stall", "disk", "token", "limits",
+    "endings", "slow", "idle", "stall", "disk", "token", "limits", "shortage", "pause",
 )  # fmt: skip
 
 
@@ -144,7 +147,8 @@ def _troubles(
         found += [_trouble(rng, kind, 0.0, 1e9, share / len(kinds)) for kind in kinds]
     if "token" in chosen:
         for_s = rng.choice((0.1, 0.5, 1e9, rng.uniform(0.1, 20)))
-        found.append(Trouble(Kind.UNAUTHORIZED, rng.uniform(0, length_s), for_s))
+        at = rng.choice((rng.uniform(0, length_s), rng.uniform(0.9, 1) * length_s))
+        found.append(Trouble(Kind.UNAUTHORIZED, at, for_s))
     return found
 
 

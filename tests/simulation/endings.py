@@ -26,6 +26,8 @@ FULL_WITHIN_S = 2.0
 _CLOCK_S = 0.6
 """What limits of time may be early by: some are looked for in steps."""
 _FORBIDDEN_FROM_START = 25
+_SHARE_FROM = 100
+"""IDs that are finished before a share of failures is looked for."""
 
 
 def no_good_id_fails_by_an_outage(story: Story) -> Iterator[str]:
@@ -96,9 +98,11 @@ def good_ids_are_not_held_up(story: Story) -> Iterator[str]:
 
 
 def _only_ids_fail(world: World) -> bool:
-    limits = world.deadline_s is not None or world.max_failures is not None
+    limits = (world.deadline_s, world.max_failures, world.max_failure_share) != (None, None, None)
     other = world.troubles or world.limit or world.stalls or world.endings or limits
-    return not other and not (world.write_s or world.slow_share or world.idle_share)
+    return not other and not (
+        world.write_s or world.pause or world.slow_share or world.idle_share or world.shortage_share
+    )
 
 
 def _looks_like_outages_s(story: Story, run: Run) -> float:
@@ -139,6 +143,9 @@ def _is_true(story: Story, run: Run, seen: list[Exchange], reason: BaseException
         if reason.limit == "max_failures":
             failed = sum(row.outcome not in SUCCESSES for row in run.rows)
             return world.max_failures is not None and failed >= world.max_failures
+        if reason.limit == "max_failure_share":
+            failed = sum(row.outcome not in SUCCESSES for row in run.new_rows)
+            return failed >= (world.max_failure_share or math.inf) * _SHARE_FROM
         asked_s = max(
             (e.reply.retry_after_s or 0.0 for e in seen if isinstance(e.reply, Answer)), default=0.0
         )
@@ -176,7 +183,7 @@ def _trouble_s(story: Story, run: Run, seen: list[Exchange], until: float) -> fl
         and run.breaker[-1][1]
         and (_failed_in_a_row(story, run, run.began_at, until) >= OPENS)
     )
-    if all(e.bad or e.idle for e in after) and not looks_like_one:
+    if all(e.bad or e.free for e in after) and not looks_like_one:
         too_short = story.world.max_outage_s < _attempts_take_s(story, run)
         return math.inf if too_short else 0.0  # it cannot tell a few IDs from an outage
     began = min((e.called_at for e in after), default=until)
@@ -213,6 +220,7 @@ def longest_run_s(world: World) -> float:
         + disk_s
         + 2 * world.max_outage_s
         + world.connect_s
+        + (0.0 if world.pause is None else world.pause[1])
         + sum(for_s for _, for_s in world.stalls)
         + count * takes_s / world.concurrency * world.attempts
     )

@@ -63,7 +63,7 @@ def few_in_an_outage(story: Story) -> Iterator[str]:
                 continue
             seen_at, opened_at = _seen_and_opened(story, run, start, end)
             sent = [
-                e for e in story.by_run[run.number] if seen_at <= e.sent_at < end and not e.idle
+                e for e in story.by_run[run.number] if seen_at <= e.sent_at < end and not e.free
             ]
             in_flight = max(_in_flight(story, run, seen_at), _in_flight(story, run, opened_at))
             probes = _most_probes(end - opened_at)

@@ -98,7 +98,7 @@ def _wrong(row: CancelResult, exchanges: list[Exchange]) -> str:
     """Return what of a row does not follow from what was exchanged about its ID."""
     last, made = exchanges[-1], len(exchanges)
     if row.outcome is Outcome.FAILED:
-        if not (last.failed or last.unauthorized or last.idle):
+        if not (last.failed or last.unauthorized):
             return f"though its last attempt did not fail: {last.reply}"
     elif not (last.final and isinstance(last.reply, Answer)):
         return "without a word of Domo's"
@@ -108,7 +108,7 @@ def _wrong(row: CancelResult, exchanges: list[Exchange]) -> str:
         may_have = any(e.ambiguous for e in exchanges[:-1])
         if may_have is not (_MAY_HAVE in row.error):
             return f"ambiguous before: {may_have}, but it says {row.error!r}"
-    if not made - sum(e.idle for e in exchanges) <= row.attempts <= made:
+    if not made - sum(e.free for e in exchanges) <= row.attempts <= made:
         return f"after {row.attempts} attempts, but there were {made}"
     return ""
 

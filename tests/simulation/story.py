@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from bulkcancel.domo.answers import Answer
-from bulkcancel.domo.faults import IdleConnectionClosedError
+from bulkcancel.domo.faults import IdleConnectionClosedError, NoDescriptorsError
 from bulkcancel.engine import Stats
 from bulkcancel.models import CancelResult
 from tests.simulation.world import BAD, NO_FAILURE, Fate, Kind, Trouble, World
@@ -44,9 +44,12 @@ class Exchange:
         return isinstance(self.reply, Answer) and self.reply.instance is not None
 
     @property
-    def idle(self) -> bool:
-        """Whether it met a connection that had been closed while idle."""
-        return isinstance(self.reply, IdleConnectionClosedError)
+    def free(self) -> bool:
+        """Whether it costs nothing and tells nothing of Domo.
+
+        It met a connection that had been closed while idle, or there was no descriptor for one.
+        """
+        return isinstance(self.reply, IdleConnectionClosedError | NoDescriptorsError)
 
     @property
     def throttled(self) -> bool:
@@ -63,13 +66,13 @@ class Exchange:
     @property
     def final(self) -> bool:
         """Whether the run was given Domo's own word on this ID."""
-        other = self.failed or self.throttled or self.idle or self.unauthorized
+        other = self.failed or self.throttled or self.free or self.unauthorized
         return self.reply is not None and not other
 
     @property
     def failed(self) -> bool:
         """Whether it failed in a way that may cost its ID an attempt."""
-        if self.reply is None or self.idle:
+        if self.reply is None or self.free:
             return False
         if self.bad or isinstance(self.reply, Exception):  # such as an answer after the timeout
             return True
@@ -104,6 +107,8 @@ class Run:
     """IDs that had a row and are not to be sent again."""
     targets: list[str] = field(default_factory=list)
     """The IDs it was given, in order."""
+    read_at: dict[str, float] = field(default_factory=dict)
+    """When the engine took each of them from the input."""
     lines: list[bytes] = field(default_factory=list)
     """The whole rows in the file when it had ended."""
     rows: list[CancelResult] = field(default_factory=list)
@@ -209,6 +214,9 @@ class Story:
         return sum(max(0.0, min(to_s, end) - max(from_s, at)) for at, end in spans)
 
     def untried(self, run: Run, at: float) -> int:
-        """How many IDs of a run that have not failed before were not sent by then."""
+        """How many IDs of a run that have not failed before were read by then, but not sent."""
         tried = {e.instance_id for e in self.by_run[run.number] if e.sent_at <= at}
-        return sum(each not in tried and each not in run.failed_before for each in run.targets)
+        read = [each for each, read_at in run.read_at.items() if read_at <= at]
+        if self.world.pause is None:  # the input is a file: there is always more of it
+            read = run.targets
+        return sum(each not in tried and each not in run.failed_before for each in read)

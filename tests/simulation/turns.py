@@ -35,7 +35,9 @@ def retries_do_not_starve(story: Story) -> Iterator[str]:
             for one, two in pairwise(exchanges):
                 at = one.answered_at or 0.0
                 due = run.due.get((each, at))
-                if due is None or any(at <= when <= two.called_at for when, _ in run.breaker):
+                if due is None or due > two.called_at:  # another failure at the same time
+                    continue
+                if any(at <= when <= two.called_at for when, _ in run.breaker):
                     continue
                 start, end = bisect_left(times, due), bisect_left(times, two.called_at)
                 new = new_before[end] - new_before[start]
@@ -45,7 +47,12 @@ def retries_do_not_starve(story: Story) -> Iterator[str]:
 
 
 def new_ones_do_not_starve(story: Story) -> Iterator[str]:
-    """As long as there are new targets, every fifth request is one, but for those in hand."""
+    """As long as there are new targets, every fifth request is one, but for those in hand.
+
+    Where the input pauses there may be none.
+    """
+    if story.world.pause is not None:
+        return
     most = MOST_DUE_IN_A_ROW + story.world.concurrency
     for run in story.runs:
         in_hand = 2 * story.world.concurrency
