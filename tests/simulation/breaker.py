@@ -75,6 +75,40 @@ def probes_are_few(story: Story) -> Iterator[str]:
                     free_at = each.answered_at or math.inf
 
 
+def probes_are_of_new_ids(story: Story) -> Iterator[str]:
+    """A probe is a new target's, if there is one: an ID that has failed may be why it fails."""
+    if story.world.pause is not None:  # then there may be none
+        return
+    for run in story.runs:
+        times = list(_times_open(run))
+        seen: set[str] = set()
+        for each in sorted(story.by_run[run.number], key=lambda e: e.called_at):
+            is_probe = any(start < each.called_at < end for start, end in times)
+            left = len(run.targets) - len(seen)
+            if is_probe and each.instance_id in seen and left > story.world.concurrency:
+                yield f"run {run.number}: the probe at {each.called_at:.3f} s is a retry"
+            seen.add(each.instance_id)
+
+
+def two_refusals_stop(story: Story) -> Iterator[str]:
+    """A 401 to a probe stops the run if that of another ID had put the token in doubt.
+
+    It was what opened the breaker, or the answer to the probe before.
+    """
+    for run in story.runs:
+        refused = sorted(
+            (e.answered_at, n, e)
+            for n, e in enumerate(story.by_run[run.number])
+            if e.answered_at is not None and e.unauthorized
+        )
+        for opened_at, until in _times_open(run):
+            for (before, _, one), (at, _, two) in pairwise(refused):
+                in_doubt = before == opened_at or one.called_at > opened_at
+                is_probe = before < two.called_at and at < until
+                if in_doubt and is_probe and one.instance_id != two.instance_id:
+                    yield f"run {run.number}: it goes on after the 401 at {at:.3f} s"
+
+
 def _times_open(run: Run) -> Iterator[tuple[float, float]]:
     """Yield from when until when the breaker was open and the run at work."""
     ends = (run.stopped_at, run.killed_at, run.full_at, run.ended_at)

@@ -163,7 +163,14 @@ def _endings(rng: random.Random, length_s: float) -> tuple[Ending, ...]:
     endings = []
     for _ in range(rng.randint(1, 3)):
         how = rng.choice((How.TERM, How.TERM, How.KILL, How.KILL, How.FULL))
-        at_s = rng.choice((rng.uniform(0, length_s), rng.uniform(0, length_s), rng.uniform(0, 30)))
+        at_s = rng.choice(
+            (
+                rng.uniform(0, 2),
+                rng.uniform(0, length_s),
+                rng.uniform(0, length_s),
+                rng.uniform(0, 30),
+            )
+        )
         second = rng.choice((0.0, rng.uniform(0, 2))) if rng.random() < 0.4 else None
         torn = rng.random() if rng.random() < 0.7 else 0.0
         room = rng.randrange(20_000) if how is How.FULL else 0

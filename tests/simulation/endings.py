@@ -235,7 +235,14 @@ def stops_at_once(story: Story) -> Iterator[str]:
         )
         if stopped_at is None or run.killed_at is not None:
             continue
-        late = [e.called_at for e in story.by_run[run.number] if e.called_at > stopped_at]
+        exchanges = story.by_run[run.number]
+        # Later on a request that is called leaves at once: there are connections.
+        heard_at = min((e.answered_at or math.inf for e in exchanges), default=math.inf)
+        late = [
+            e.called_at
+            for e in exchanges
+            if (e.sent_at if e.called_at < heard_at else e.called_at) > stopped_at
+        ]
         if late:
             yield f"run {run.number}: sent at {late[0]:.3f} s, stopped at {stopped_at:.3f}"
         if run.full_at is not None:

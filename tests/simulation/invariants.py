@@ -31,6 +31,8 @@ CHECKS: tuple[tuple[int, Check], ...] = (
     (5, requests.few_for_one_id),
     (5, breaker.probes_are_few),
     (5, breaker.probes_go_on),
+    (5, breaker.probes_are_of_new_ids),
+    (5, breaker.two_refusals_stop),
     (6, rows.sent_twice_only_if_unanswered),
     (7, endings.ends_in_time),
     (7, endings.stops_at_once),
