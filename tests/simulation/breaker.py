@@ -82,12 +82,17 @@ def probes_are_of_new_ids(story: Story) -> Iterator[str]:
     for run in story.runs:
         times = list(_times_open(run))
         seen: set[str] = set()
+        free_at: float | None = None
         for each in sorted(story.by_run[run.number], key=lambda e: e.called_at):
             is_probe = any(start < each.called_at < end for start, end in times)
             left = len(run.targets) - len(seen)
-            if is_probe and each.instance_id in seen and left > story.world.concurrency:
+            at_once = each.called_at == free_at  # the input had no time to give the next one
+            is_retry = each.instance_id in seen and not at_once
+            if is_probe and is_retry and left > story.world.concurrency:
                 yield f"run {run.number}: the probe at {each.called_at:.3f} s is a retry"
             seen.add(each.instance_id)
+            if each.free:
+                free_at = each.answered_at
 
 
 def two_refusals_stop(story: Story) -> Iterator[str]:
@@ -124,7 +129,7 @@ def _delay_s(story: Story, run: Run, last: float, this: float) -> float:
     world = story.world
     rate = world.rate_per_s or _SLOWEST_PER_S
     before = [e for e in story.by_run[run.number] if (e.answered_at or math.inf) <= this]
-    if any(e.throttled for e in before):
+    if any(e.asks_for_less for e in before):
         rate = _SLOWEST_PER_S
     asked_s = max(
         (e.reply.retry_after_s or 0.0 for e in before if isinstance(e.reply, Answer)), default=0.0

@@ -251,7 +251,8 @@ def stops_at_once(story: Story) -> Iterator[str]:
             end_s = min(run.cut_at, stopped_at + world.grace_s) + STOPPED_WITHIN_S
         else:
             end_s = stopped_at + world.grace_s + STOPPED_WITHIN_S
-        end_s += story.stalled_s(stopped_at, run.ended_at) + 2 * world.write_s
+        end_s += story.stalled_s(stopped_at, run.ended_at)
+        end_s += world.write_s * (2 + world.concurrency / world.results_buffer)
         if run.ended_at > end_s:
             yield f"run {run.number}: ended at {run.ended_at:.3f} s, stopped at {stopped_at:.3f}"
 

@@ -58,7 +58,7 @@ def figures_add_up(story: Story) -> Iterator[str]:
         expected = {
             "outcomes": (stats.outcomes, Counter(row.outcome for row in run.new_rows)),
             "requests": (stats.requests, len(called)),
-            "throttled": (stats.throttled, sum(_asks_for_less(e) for e in exchanges)),
+            "throttled": (stats.throttled, sum(e.asks_for_less for e in exchanges)),
             "in flight": (stats.in_flight, 0),
             "unanswered": (stats.unanswered, len(may_have_arrived - rows)),
         }
@@ -72,14 +72,6 @@ def figures_add_up(story: Story) -> Iterator[str]:
         left = set(run.targets) - rows
         if run.through and left:
             yield f"run {run.number}: it says that it is through, {len(left)} IDs have no row"
-
-
-def _asks_for_less(exchange: Exchange) -> bool:
-    """Whether an answer says that there are too many requests: 429, or 503 with a time."""
-    reply = exchange.reply
-    return isinstance(reply, Answer) and (
-        reply.http_status == 429 or (reply.http_status == 503 and reply.retry_after_s is not None)
-    )
 
 
 def said_by_domo(story: Story) -> Iterator[str]:
@@ -163,7 +155,7 @@ def failed_only_after_its_attempts(story: Story) -> Iterator[str]:
     """An ID is `failed` when it has had all its attempts, or was answered 401 last.
 
     What failed while the breaker was open was none, nor what was under way when it opened or
-    closed. After an outage attempts begin anew.
+    closed. After an outage attempts begin anew, but for what a consumer may have had in hand.
     """
     for run in story.runs:
         for row in run.new_rows:
@@ -180,7 +172,8 @@ def _attempts_used(story: Story, run: Run, exchanges: list[Exchange]) -> int:
     outages = [at for at, opened in run.breaker if opened and at not in refused]
     used, waited_from = 0, math.inf
     for each in exchanges:
-        if any(waited_from < at < each.called_at for at in outages):
+        due = run.due.get((each.instance_id, waited_from), each.called_at)
+        if any(waited_from < at < due for at in outages):
             used = 0
         waited_from = each.answered_at or math.inf
         changed = any(each.called_at < at < waited_from for at, _ in run.breaker)

@@ -59,6 +59,15 @@ class Exchange:
         )
 
     @property
+    def asks_for_less(self) -> bool:
+        """Whether the answer says that there are too many requests: 429, or 503 with a time."""
+        reply = self.reply
+        if not isinstance(reply, Answer):
+            return False
+        status, pause_s = reply.http_status, reply.retry_after_s
+        return status == 429 or (status == 503 and pause_s is not None)
+
+    @property
     def unauthorized(self) -> bool:
         """Whether it was told that the token is refused."""
         return isinstance(self.reply, Answer) and self.reply.http_status == 401
