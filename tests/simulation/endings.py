@@ -190,6 +190,21 @@ def _trouble_s(story: Story, run: Run, seen: list[Exchange], until: float) -> fl
     return until - began - story.stalled_s(began, until)
 
 
+def limits_are_kept(story: Story) -> Iterator[str]:
+    """A run stops at its deadline, and is not through with as many failures as it may have."""
+    world = story.world
+    for run in story.runs:
+        if story.healed_at is not None and run.began_at >= story.healed_at:
+            continue
+        until = run.ended_at if run.stopped_at is None else run.stopped_at
+        took_s = until - run.began_at - story.stalled_s(run.began_at, until)
+        failed = sum(row.outcome not in SUCCESSES for row in run.new_rows)
+        if took_s > (world.deadline_s or math.inf) + _CLOCK_S + 2 * world.write_s:
+            yield f"run {run.number} goes on for {took_s:.1f} s, not {world.deadline_s:.1f}"
+        if run.through and failed >= (world.max_failures or math.inf):
+            yield f"run {run.number} is through with {failed} failures"
+
+
 def ends_in_time(story: Story) -> Iterator[str]:
     """Every run ends within the time that its work and its troubles explain, every world too."""
     if story.unfinished:

@@ -34,6 +34,7 @@ CHECKS: tuple[tuple[int, Check], ...] = (
     (5, breaker.probes_are_of_new_ids),
     (5, breaker.two_refusals_stop),
     (6, rows.sent_twice_only_if_unanswered),
+    (7, endings.limits_are_kept),
     (7, endings.ends_in_time),
     (7, endings.stops_at_once),
     (7, endings.in_flight_get_the_grace),
