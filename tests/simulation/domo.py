@@ -16,6 +16,7 @@ from bulkcancel.domo.faults import (
     ConnectFailedError,
     DisconnectedError,
     IdleConnectionClosedError,
+    NoDescriptorsError,
     UnreadableAnswerError,
 )
 from tests.simulation.story import Exchange, Story
@@ -170,7 +171,10 @@ class SimulatedClient(DomoClient):
         if self.dead:
             await anyio.sleep_forever()
         self._story.exchanges.append(exchange)
-        if not fresh and self._rng.random() < world.idle_share and self._story.healed_at is None:
+        well = self._story.healed_at is not None
+        if not well and self._rng.random() < world.shortage_share:
+            exchange.reply = NoDescriptorsError("no file descriptor is left")
+        elif not (fresh or well) and self._rng.random() < world.idle_share:
             exchange.reply = IdleConnectionClosedError("the server had closed an idle connection")
         else:
             exchange.reply = await self._exchange(exchange)

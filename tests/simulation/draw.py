@@ -27,6 +27,7 @@ def draw(seed: int) -> World:
     fates, failed_before = _fates(rng, count, bad="bad" in chosen)
     return World(
         fates=fates,
+        pause=(rng.randint(0, count), rng.uniform(1, 90)) if "pause" in chosen else None,
         failed_before=failed_before,
         rate_per_s=rate,
         burst=rng.choice((1, 1, 1, 2, 5)),
@@ -37,11 +38,13 @@ def draw(seed: int) -> World:
         max_outage_s=max_outage_s,
         deadline_s=rng.uniform(1, 60) if "limits" in chosen and rng.random() < 0.5 else None,
         max_failures=rng.randint(1, 10) if "limits" in chosen and rng.random() < 0.5 else None,
+        max_failure_share=rng.uniform(0.01, 0.3) if "limits" in chosen else None,
         latency_s=rng.choice((0.005, 0.02, 0.05, 0.2, 0.5)),
         connect_s=rng.uniform(0.05, 2) if rng.random() < 0.2 else 0.0,
         slow_share=rng.uniform(0.01, 0.2) if "slow" in chosen else 0.0,
         slow_s=rng.uniform(0.5, 12.0),
         idle_share=rng.uniform(0.02, 0.5) if "idle" in chosen else 0.0,
+        shortage_share=rng.uniform(0.02, 0.3) if "shortage" in chosen else 0.0,
         again_status=rng.choice((200, 200, 404, 409)),
         limit=_limit(rng, pace, length_s) if "limit" in chosen else None,
         troubles=tuple(_troubles(rng, chosen, length_s, max_outage_s)),
@@ -59,7 +62,7 @@ def draw(seed: int) -> World:
 
 _THINGS = (
     "bad", "bad", "bad", "outage", "outage", "outage", "brownout", "noise", "limit", "endings",
-    "endings", "slow", "idle", "stall", "disk", "token", "limits",
+    "endings", "slow", "idle", "stall", "disk", "token", "limits", "shortage", "pause",
 )  # fmt: skip
 
 
@@ -125,14 +128,15 @@ def _limit(rng: random.Random, pace: float, length_s: float) -> Limit:
 def _troubles(
     rng: random.Random, chosen: set[str], length_s: float, max_outage_s: float
 ) -> list[Trouble]:
-    found = []
+    found: list[Trouble] = []
     if "outage" in chosen:
         at = rng.choice((0.0, rng.uniform(0, length_s), rng.uniform(0, length_s)))
         for _ in range(rng.choice((1, 1, 2))):
             for_s = rng.choice(
                 (rng.uniform(1, 5), rng.uniform(4, 12), rng.uniform(0.3, 1.5) * max_outage_s)
             )
-            found.append(_trouble(rng, rng.choice(_OUTAGES), at, for_s, 1.0))
+            kind = Kind.THROTTLED if found and rng.random() < 0.3 else rng.choice(_OUTAGES)
+            found.append(_trouble(rng, kind, at, for_s, 1.0))
             at += for_s + rng.choice((0.0, rng.uniform(0, 10)))
     if "brownout" in chosen:
         at, for_s = rng.uniform(0, length_s), rng.uniform(2, 30)
@@ -143,7 +147,8 @@ def _troubles(
         found += [_trouble(rng, kind, 0.0, 1e9, share / len(kinds)) for kind in kinds]
     if "token" in chosen:
         for_s = rng.choice((0.1, 0.5, 1e9, rng.uniform(0.1, 20)))
-        found.append(Trouble(Kind.UNAUTHORIZED, rng.uniform(0, length_s), for_s))
+        at = rng.choice((rng.uniform(0, length_s), rng.uniform(0.9, 1) * length_s))
+        found.append(Trouble(Kind.UNAUTHORIZED, at, for_s))
     return found
 
 
@@ -158,7 +163,14 @@ def _endings(rng: random.Random, length_s: float) -> tuple[Ending, ...]:
     endings = []
     for _ in range(rng.randint(1, 3)):
         how = rng.choice((How.TERM, How.TERM, How.KILL, How.KILL, How.FULL))
-        at_s = rng.choice((rng.uniform(0, length_s), rng.uniform(0, length_s), rng.uniform(0, 30)))
+        at_s = rng.choice(
+            (
+                rng.uniform(0, 2),
+                rng.uniform(0, length_s),
+                rng.uniform(0, length_s),
+                rng.uniform(0, 30),
+            )
+        )
         second = rng.choice((0.0, rng.uniform(0, 2))) if rng.random() < 0.4 else None
         torn = rng.random() if rng.random() < 0.7 else 0.0
         room = rng.randrange(20_000) if how is How.FULL else 0

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from bulkcancel.domo.answers import Answer
 from bulkcancel.errors import InterruptedRunError, LimitError, ResultsError, TokenRefusedError
 from bulkcancel.models import SUCCESSES, Outcome
-from tests.simulation.requests import OPENS, UNTRIED
+from tests.simulation.breaker import JITTER
+from tests.simulation.requests import LONGEST_PROBE_S, OPENS, ROUNDING_S, UNTRIED
 from tests.simulation.world import Fate
 
 if TYPE_CHECKING:
@@ -24,9 +25,9 @@ STOPPED_WITHIN_S = 1.0
 FULL_WITHIN_S = 2.0
 _CLOCK_S = 0.6
 """What limits of time may be early by: some are looked for in steps."""
-_LONGEST_PROBE_S = 30.0
-_JITTER = 1.25
 _FORBIDDEN_FROM_START = 25
+_SHARE_FROM = 100
+"""IDs that are finished before a share of failures is looked for."""
 
 
 def no_good_id_fails_by_an_outage(story: Story) -> Iterator[str]:
@@ -51,22 +52,6 @@ def no_good_id_fails_by_an_outage(story: Story) -> Iterator[str]:
                     f"run {run.number}: {row.instance_id} failed in the outage from "
                     f"{outage[0]:.1f} to {outage[1]:.1f} s, with {story.untried(run, at)} untried"
                 )
-
-
-def breaker_opens_only_for_ten_ids(story: Story) -> Iterator[str]:
-    """Ten first attempts of different IDs in a row, or a 401, and nothing else.
-
-    Neither retries nor IDs that an earlier run has had as `failed` tell of an outage.
-    """
-    for run in story.runs:
-        for at in [at for at, opened in run.breaker if opened]:
-            refused = any(e.unauthorized for e in story.by_run[run.number] if e.answered_at == at)
-            first = [e for e in story.first_attempts(run) if (e.answered_at or math.inf) <= at]
-            row = 0
-            for each in sorted(first, key=lambda e: e.answered_at or 0.0):
-                row = row + 1 if each.failed else 0
-            if row < OPENS and not refused:
-                yield f"run {run.number}: the breaker opened at {at:.3f} s for {row} failures"
 
 
 def _the_one_outage(story: Story, failed: list[Exchange]) -> tuple[float, float] | None:
@@ -113,9 +98,11 @@ def good_ids_are_not_held_up(story: Story) -> Iterator[str]:
 
 
 def _only_ids_fail(world: World) -> bool:
-    limits = world.deadline_s is not None or world.max_failures is not None
+    limits = (world.deadline_s, world.max_failures, world.max_failure_share) != (None, None, None)
     other = world.troubles or world.limit or world.stalls or world.endings or limits
-    return not other and not (world.write_s or world.slow_share or world.idle_share)
+    return not other and not (
+        world.write_s or world.pause or world.slow_share or world.idle_share or world.shortage_share
+    )
 
 
 def _looks_like_outages_s(story: Story, run: Run) -> float:
@@ -125,7 +112,7 @@ def _looks_like_outages_s(story: Story, run: Run) -> float:
     for each in sorted(first, key=lambda e: e.answered_at or 0.0):
         row = row + 1 if each.failed else 0
         if row >= OPENS:
-            total_s += _JITTER * min(2.0 ** (row - OPENS), _LONGEST_PROBE_S) + story.world.timeout_s
+            total_s += JITTER * min(2.0 ** (row - OPENS), LONGEST_PROBE_S) + story.world.timeout_s
     return total_s
 
 
@@ -156,6 +143,9 @@ def _is_true(story: Story, run: Run, seen: list[Exchange], reason: BaseException
         if reason.limit == "max_failures":
             failed = sum(row.outcome not in SUCCESSES for row in run.rows)
             return world.max_failures is not None and failed >= world.max_failures
+        if reason.limit == "max_failure_share":
+            failed = sum(row.outcome not in SUCCESSES for row in run.new_rows)
+            return failed >= (world.max_failure_share or math.inf) * _SHARE_FROM
         asked_s = max(
             (e.reply.retry_after_s or 0.0 for e in seen if isinstance(e.reply, Answer)), default=0.0
         )
@@ -193,11 +183,26 @@ def _trouble_s(story: Story, run: Run, seen: list[Exchange], until: float) -> fl
         and run.breaker[-1][1]
         and (_failed_in_a_row(story, run, run.began_at, until) >= OPENS)
     )
-    if all(e.bad or e.idle for e in after) and not looks_like_one:
+    if all(e.bad or e.free for e in after) and not looks_like_one:
         too_short = story.world.max_outage_s < _attempts_take_s(story, run)
         return math.inf if too_short else 0.0  # it cannot tell a few IDs from an outage
     began = min((e.called_at for e in after), default=until)
     return until - began - story.stalled_s(began, until)
+
+
+def limits_are_kept(story: Story) -> Iterator[str]:
+    """A run stops at its deadline, and is not through with as many failures as it may have."""
+    world = story.world
+    for run in story.runs:
+        if story.healed_at is not None and run.began_at >= story.healed_at:
+            continue
+        until = run.ended_at if run.stopped_at is None else run.stopped_at
+        took_s = until - run.began_at - story.stalled_s(run.began_at, until)
+        failed = sum(row.outcome not in SUCCESSES for row in run.new_rows)
+        if took_s > (world.deadline_s or math.inf) + _CLOCK_S + 2 * world.write_s:
+            yield f"run {run.number} goes on for {took_s:.1f} s, not {world.deadline_s:.1f}"
+        if run.through and failed >= (world.max_failures or math.inf):
+            yield f"run {run.number} is through with {failed} failures"
 
 
 def ends_in_time(story: Story) -> Iterator[str]:
@@ -230,6 +235,7 @@ def longest_run_s(world: World) -> float:
         + disk_s
         + 2 * world.max_outage_s
         + world.connect_s
+        + (0.0 if world.pause is None else world.pause[1])
         + sum(for_s for _, for_s in world.stalls)
         + count * takes_s / world.concurrency * world.attempts
     )
@@ -244,7 +250,14 @@ def stops_at_once(story: Story) -> Iterator[str]:
         )
         if stopped_at is None or run.killed_at is not None:
             continue
-        late = [e.called_at for e in story.by_run[run.number] if e.called_at > stopped_at]
+        exchanges = story.by_run[run.number]
+        # Later on a request that is called leaves at once: there are connections.
+        heard_at = min((e.answered_at or math.inf for e in exchanges), default=math.inf)
+        late = [
+            e.called_at
+            for e in exchanges
+            if (e.sent_at if e.called_at < heard_at else e.called_at) > stopped_at
+        ]
         if late:
             yield f"run {run.number}: sent at {late[0]:.3f} s, stopped at {stopped_at:.3f}"
         if run.full_at is not None:
@@ -253,6 +266,19 @@ def stops_at_once(story: Story) -> Iterator[str]:
             end_s = min(run.cut_at, stopped_at + world.grace_s) + STOPPED_WITHIN_S
         else:
             end_s = stopped_at + world.grace_s + STOPPED_WITHIN_S
-        end_s += story.stalled_s(stopped_at, run.ended_at) + 2 * world.write_s
+        end_s += story.stalled_s(stopped_at, run.ended_at)
+        end_s += world.write_s * (2 + world.concurrency / world.results_buffer)
         if run.ended_at > end_s:
             yield f"run {run.number}: ended at {run.ended_at:.3f} s, stopped at {stopped_at:.3f}"
+
+
+def in_flight_get_the_grace(story: Story) -> Iterator[str]:
+    """A stop abandons no request before the grace has passed, unless it is asked for twice."""
+    for run in story.runs:
+        ends = (run.killed_at, run.full_at, run.cut_at)
+        if run.stopped_at is None or any(at is not None for at in ends) or run.hung:
+            continue
+        grace_s = run.ended_at - run.stopped_at
+        abandoned = [e for e in story.by_run[run.number] if e.answered_at is None]
+        if abandoned and grace_s < story.world.grace_s - ROUNDING_S:
+            yield f"run {run.number}: {len(abandoned)} requests abandoned after {grace_s:.3f} s"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.simulation import endings, requests, rows
+from tests.simulation import breaker, endings, requests, rows, turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -19,16 +19,25 @@ CHECKS: tuple[tuple[int, Check], ...] = (
     (2, rows.said_by_domo),
     (2, rows.what_was_written_stays),
     (2, rows.attempts_used_up_are_told),
+    (2, rows.failed_only_after_its_attempts),
     (3, requests.within_the_rate),
     (4, endings.no_good_id_fails_by_an_outage),
-    (4, endings.breaker_opens_only_for_ten_ids),
+    (4, breaker.breaker_opens_only_for_ten_ids),
     (4, endings.good_ids_are_not_held_up),
+    (4, turns.retries_do_not_starve),
+    (4, turns.new_ones_do_not_starve),
     (4, endings.runs_stop_only_for_what_happened),
     (5, requests.few_in_an_outage),
     (5, requests.few_for_one_id),
+    (5, breaker.probes_are_few),
+    (5, breaker.probes_go_on),
+    (5, breaker.probes_are_of_new_ids),
+    (5, breaker.two_refusals_stop),
     (6, rows.sent_twice_only_if_unanswered),
+    (7, endings.limits_are_kept),
     (7, endings.ends_in_time),
     (7, endings.stops_at_once),
+    (7, endings.in_flight_get_the_grace),
 )
 """With the number of the invariant that each is a part of."""
 

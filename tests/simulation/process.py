@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bulkcancel.cli.sources import Inputs
+    from bulkcancel.engine import Items
     from bulkcancel.models import Target
     from tests.simulation.story import Run, Story
 
@@ -50,7 +51,7 @@ class Process:
         self._ending = ending
         self._clock = domo.clock
         self._client = SimulatedClient(domo, story, run.number)
-        self._stop = _TimedStop(self._on_stop)
+        self._stop = _TimedStop(run, domo.clock)
         self._life = anyio.CancelScope()
 
     async def live(self, path: Path, inputs: Inputs) -> None:
@@ -95,7 +96,7 @@ class Process:
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(self._end)
                     with anyio.move_on_after(LONGEST_RUN_S) as patience:
-                        await engine.run(items, writer.collect)
+                        await engine.run(self._input(items), writer.collect)
                     run.hung = patience.cancelled_caught
                     tasks.cancel_scope.cancel()
         except ExceptionGroup as group:
@@ -107,6 +108,10 @@ class Process:
             except ResultsError as error:
                 run.reason = error
         run.reason = results.failure or run.reason
+
+    def _input(self, items: list[Target]) -> Items:
+        pause = self._world.pause
+        return items if pause is None else _Pipe(items, pause, self._run, self._clock)
 
     def _policy(self) -> Policy:
         world = self._world
@@ -121,6 +126,7 @@ class Process:
                 max_outage_s=world.max_outage_s,
                 deadline_s=None if well else world.deadline_s,
                 max_failures=None if well else world.max_failures,
+                max_failure_share=None if well else world.max_failure_share,
             ),
             succeeded_before=len(self._run.done_before),
         )
@@ -141,26 +147,46 @@ class Process:
         self._stop.request(InterruptedRunError("SIGTERM", 15))
         if ending.second_after_s is not None:
             await anyio.sleep(ending.second_after_s)
-            run.cut_at = self._clock()
             self._stop.request(InterruptedRunError("SIGTERM", 15), cut=True)
 
     def _on_full(self) -> None:
         self._run.full_at = self._clock()
 
-    def _on_stop(self) -> None:
-        self._run.stopped_at = self._clock()
+
+class _Pipe:
+    """An input that is silent for a while."""
+
+    def __init__(
+        self, items: list[Target], pause: tuple[int, float], run: Run, clock: Callable[[], float]
+    ) -> None:
+        self._items = iter(items)
+        self._pause_after, self._pause_s = pause
+        self._run, self._clock = run, clock
+
+    def __aiter__(self) -> _Pipe:
+        return self
+
+    async def __anext__(self) -> Target:
+        if len(self._run.read_at) == self._pause_after:
+            await anyio.sleep(self._pause_s)
+        for item in self._items:
+            self._run.read_at[item.instance_id] = self._clock()
+            return item
+        raise StopAsyncIteration
 
 
 class _TimedStop(Stop):
-    """A stop that keeps the time when it was first asked for."""
+    """A stop that keeps the times when it was first asked for, and when at once."""
 
-    def __init__(self, on_first: Callable[[], None]) -> None:
+    def __init__(self, run: Run, clock: Callable[[], float]) -> None:
         super().__init__()
-        self._on_first = on_first
+        self._run, self._clock = run, clock
 
     def request(self, reason: Exception, *, cut: bool = False) -> None:
-        if self.reason is None:
-            self._on_first()
+        run, now = self._run, self._clock()
+        run.stopped_at = now if run.stopped_at is None else run.stopped_at
+        if cut and run.cut_at is None:
+            run.cut_at = now
         super().request(reason, cut=cut)
 
 
@@ -171,6 +197,7 @@ class _Watcher:
         self._story, self._run, self._clock = story, run, clock
 
     def retry_scheduled(self, target: Target, error: str, attempt: int, wait_s: float) -> None:
+        self._run.due[target.instance_id, self._clock()] = self._clock() + wait_s
         self._tell(f"{target.instance_id[:8]} again in {wait_s:.3f} s, attempt {attempt}: {error}")
 
     def out_of_descriptors(self) -> None:

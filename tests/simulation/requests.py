@@ -20,10 +20,10 @@ RETRIES_WHILE_OPENING = 4
 SHARE_IN_FLIGHT = 1.1
 UNTRIED = 10
 """With fewer left, an outage cannot be told from IDs that fail: the breaker may not open."""
-_SOONEST = 0.75
+SOONEST = 0.75
 """Of a probe's wait, by its jitter."""
-_LONGEST_PROBE_S = 30.0
-_ROUNDING_S = 1e-6
+LONGEST_PROBE_S = 30.0
+ROUNDING_S = 1e-6
 
 
 def within_the_rate(story: Story) -> Iterator[str]:
@@ -40,7 +40,7 @@ def within_the_rate(story: Story) -> Iterator[str]:
     sent = sorted((e.sent_at, e.run) for e in story.exchanges)
     first = 0
     for last, (at, run) in enumerate(sent):
-        while at - sent[first][0] >= 1 - _ROUNDING_S:
+        while at - sent[first][0] >= 1 - ROUNDING_S:
             first += 1
         allowed = most + (run - sent[first][1]) * world.burst
         if last - first + 1 > allowed:
@@ -51,35 +51,51 @@ def within_the_rate(story: Story) -> Iterator[str]:
 def few_in_an_outage(story: Story) -> Iterator[str]:
     """While nothing gets through and ten untried IDs are left, little is sent.
 
-    Not more than 1.1 for each ID in flight when it began, or when the breaker opened, those that
-    open it, and the probes.
+    From the moment on when it can be seen: not more than 1.1 for each ID in flight then, or when
+    the breaker opened, those that open it, and the probes. It cannot be seen before the last word
+    of Domo's on a request from before the outage: such a word ends a row of failures. It has to,
+    as it may as well be that half of all IDs are bad.
     """
     for run in story.runs:
         for start, end in story.world.outages:
             end = min(end, run.ended_at, story.healed_at or math.inf)  # noqa: PLW2901
             if end <= max(start, run.began_at) or story.untried(run, end) < UNTRIED:
                 continue
-            sent = [e for e in story.by_run[run.number] if start <= e.sent_at < end and not e.idle]
-            opened_at = _opened_at(story, run, start, end)
-            in_flight = max(_in_flight(story, run, start), _in_flight(story, run, opened_at))
+            seen_at, opened_at = _seen_and_opened(story, run, start, end)
+            sent = [
+                e for e in story.by_run[run.number] if seen_at <= e.sent_at < end and not e.free
+            ]
+            in_flight = max(_in_flight(story, run, seen_at), _in_flight(story, run, opened_at))
             probes = _most_probes(end - opened_at)
             most = SHARE_IN_FLIGHT * in_flight + OPENS + RETRIES_WHILE_OPENING + probes
             if len(sent) > most:
                 yield (
-                    f"run {run.number}: {len(sent)} requests from {start:.1f} to {end:.1f} s, "
+                    f"run {run.number}: {len(sent)} requests from {seen_at:.1f} to {end:.1f} s, "
                     f"with {in_flight} in flight and {probes} probes"
                 )
 
 
-def _opened_at(story: Story, run: Run, start: float, end: float) -> float:
-    """Return when the breaker opened, at the latest when the tenth first attempt had failed."""
-    failed = sorted(
-        e.answered_at
-        for e in story.first_attempts(run)
-        if e.in_outage and e.answered_at is not None and start <= e.answered_at < end
+def _seen_and_opened(story: Story, run: Run, start: float, end: float) -> tuple[float, float]:
+    """Return from when on an outage can be seen, and when the breaker opened, at the latest.
+
+    That is when ten first attempts have failed since Domo's last word.
+    """
+    said = min((at for at, opened in run.breaker if opened and start <= at < end), default=end)
+    first = {e.instance_id: e for e in story.first_attempts(run)}
+    answered = sorted(
+        (e.answered_at, n, e)
+        for n, e in enumerate(story.by_run[run.number])
+        if e.answered_at is not None and start <= e.answered_at < said
     )
-    said = [at for at, opened in run.breaker if opened and start <= at < end]
-    return min([*failed[OPENS - 1 : OPENS], *said[:1], end])
+    seen_at, failed = start, 0
+    for at, _, each in answered:
+        if each.final:
+            seen_at, failed = at, 0
+        elif each.in_outage and each is first.get(each.instance_id):
+            failed += 1
+            if failed == OPENS:
+                return seen_at, at
+    return seen_at, said
 
 
 def _in_flight(story: Story, run: Run, at: float) -> int:
@@ -91,11 +107,11 @@ def _in_flight(story: Story, run: Run, at: float) -> int:
 
 def _most_probes(for_s: float) -> int:
     """Return how many probes can have been sent within some time, each as soon as it may be."""
-    probes, at, wait_s = 0, _SOONEST, 1.0
+    probes, at, wait_s = 0, SOONEST, 1.0
     while at <= for_s:
         probes += 1
-        wait_s = min(2 * wait_s, _LONGEST_PROBE_S)
-        at += wait_s * _SOONEST
+        wait_s = min(2 * wait_s, LONGEST_PROBE_S)
+        at += wait_s * SOONEST
     return probes
 
 
@@ -110,12 +126,7 @@ def few_for_one_id(story: Story) -> Iterator[str]:
         openings = sum(opened for _, opened in run.breaker)
         for each in run.targets:
             cost = sum(
-                e.failed and not _open_at(run, e.sent_at) for e in story.by_id[run.number, each]
+                e.failed and not run.is_open(e.sent_at) for e in story.by_id[run.number, each]
             )
             if cost > attempts * (1 + openings) + openings:
                 yield f"run {run.number}: {cost} failures of {each}, {openings} openings"
-
-
-def _open_at(run: Run, at: float) -> bool:
-    before = [opened for when, opened in run.breaker if when <= at]
-    return bool(before) and before[-1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
     from bulkcancel.models import CancelResult
     from tests.simulation.story import Exchange, Run, Story
+    from tests.simulation.world import World
 
 WRITTEN_WITHIN_S = 0.1
 """From an answer to its row in the file; a slow disk adds its own time."""
@@ -56,7 +58,7 @@ def figures_add_up(story: Story) -> Iterator[str]:
         expected = {
             "outcomes": (stats.outcomes, Counter(row.outcome for row in run.new_rows)),
             "requests": (stats.requests, len(called)),
-            "throttled": (stats.throttled, sum(_asks_for_less(e) for e in exchanges)),
+            "throttled": (stats.throttled, sum(e.asks_for_less for e in exchanges)),
             "in flight": (stats.in_flight, 0),
             "unanswered": (stats.unanswered, len(may_have_arrived - rows)),
         }
@@ -70,14 +72,6 @@ def figures_add_up(story: Story) -> Iterator[str]:
         left = set(run.targets) - rows
         if run.through and left:
             yield f"run {run.number}: it says that it is through, {len(left)} IDs have no row"
-
-
-def _asks_for_less(exchange: Exchange) -> bool:
-    """Whether an answer says that there are too many requests: 429, or 503 with a time."""
-    reply = exchange.reply
-    return isinstance(reply, Answer) and (
-        reply.http_status == 429 or (reply.http_status == 503 and reply.retry_after_s is not None)
-    )
 
 
 def said_by_domo(story: Story) -> Iterator[str]:
@@ -96,7 +90,7 @@ def _wrong(row: CancelResult, exchanges: list[Exchange]) -> str:
     """Return what of a row does not follow from what was exchanged about its ID."""
     last, made = exchanges[-1], len(exchanges)
     if row.outcome is Outcome.FAILED:
-        if not (last.failed or last.unauthorized or last.idle):
+        if not (last.failed or last.unauthorized):
             return f"though its last attempt did not fail: {last.reply}"
     elif not (last.final and isinstance(last.reply, Answer)):
         return "without a word of Domo's"
@@ -106,7 +100,7 @@ def _wrong(row: CancelResult, exchanges: list[Exchange]) -> str:
         may_have = any(e.ambiguous for e in exchanges[:-1])
         if may_have is not (_MAY_HAVE in row.error):
             return f"ambiguous before: {may_have}, but it says {row.error!r}"
-    if not made - sum(e.idle for e in exchanges) <= row.attempts <= made:
+    if not made - sum(e.free for e in exchanges) <= row.attempts <= made:
         return f"after {row.attempts} attempts, but there were {made}"
     return ""
 
@@ -129,23 +123,62 @@ def what_was_written_stays(story: Story) -> Iterator[str]:
 def attempts_used_up_are_told(story: Story) -> Iterator[str]:
     """Also where a run stops: an ID that has had all its attempts has a row.
 
-    What was in flight when it stopped may be sent again instead. After an opening of the breaker
-    attempts begin anew, so such runs tell nothing here.
+    So has one whose last answer was a 401. What was in flight when it stopped may be sent again
+    instead. After an opening of the breaker attempts begin anew, so such runs tell less here.
     """
     for run in story.runs:
-        if run.through or run.breaker or _rows_may_be_lost(run):
+        if run.through or _rows_may_be_lost(run):
             continue
         rows = {row.instance_id for row in run.rows}
         for each in run.targets:
             exchanges = story.by_id[run.number, each]
+            if exchanges and each not in rows and _was_refused(story.world, exchanges):
+                yield f"run {run.number}: {each} was answered 401 and has no row"
+            if run.breaker:
+                continue
             failed = sum(e.failed and _before(e, run.stopped_at) for e in exchanges)
             if failed >= story.world.attempts and each not in rows:
                 yield f"run {run.number}: {each} failed {failed} times and has no row"
 
 
+def _was_refused(world: World, exchanges: list[Exchange]) -> bool:
+    refused = sum(e.unauthorized for e in exchanges)
+    return exchanges[-1].unauthorized and refused < world.attempts
+
+
 def _before(exchange: Exchange, stopped_at: float | None) -> bool:
     answered_at = exchange.answered_at
     return answered_at is not None and (stopped_at is None or answered_at < stopped_at)
+
+
+def failed_only_after_its_attempts(story: Story) -> Iterator[str]:
+    """An ID is `failed` when it has had all its attempts, or was answered 401 last.
+
+    What failed while the breaker was open was none, nor what was under way when it opened or
+    closed. After an outage attempts begin anew, but for what a consumer may have had in hand.
+    """
+    for run in story.runs:
+        for row in run.new_rows:
+            exchanges = story.by_id[run.number, row.instance_id]
+            if row.outcome is not Outcome.FAILED or not exchanges or exchanges[-1].unauthorized:
+                continue
+            used = _attempts_used(story, run, exchanges)
+            if used < story.world.attempts:
+                yield f"run {run.number}: {row.instance_id} failed after {used} attempts"
+
+
+def _attempts_used(story: Story, run: Run, exchanges: list[Exchange]) -> int:
+    refused = {e.answered_at for e in story.by_run[run.number] if e.unauthorized}
+    outages = [at for at, opened in run.breaker if opened and at not in refused]
+    used, waited_from = 0, math.inf
+    for each in exchanges:
+        due = run.due.get((each.instance_id, waited_from), each.called_at)
+        if any(waited_from < at < due for at in outages):
+            used = 0
+        waited_from = each.answered_at or math.inf
+        changed = any(each.called_at < at < waited_from for at, _ in run.breaker)
+        used += each.failed and not changed and not run.is_open(each.called_at)
+    return used
 
 
 def sent_twice_only_if_unanswered(story: Story) -> Iterator[str]:

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from bulkcancel.domo.answers import Answer
-from bulkcancel.domo.faults import IdleConnectionClosedError
+from bulkcancel.domo.faults import IdleConnectionClosedError, NoDescriptorsError
 from bulkcancel.engine import Stats
 from bulkcancel.models import CancelResult
 from tests.simulation.world import BAD, NO_FAILURE, Fate, Kind, Trouble, World
@@ -44,9 +44,12 @@ class Exchange:
         return isinstance(self.reply, Answer) and self.reply.instance is not None
 
     @property
-    def idle(self) -> bool:
-        """Whether it met a connection that had been closed while idle."""
-        return isinstance(self.reply, IdleConnectionClosedError)
+    def free(self) -> bool:
+        """Whether it costs nothing and tells nothing of Domo.
+
+        It met a connection that had been closed while idle, or there was no descriptor for one.
+        """
+        return isinstance(self.reply, IdleConnectionClosedError | NoDescriptorsError)
 
     @property
     def throttled(self) -> bool:
@@ -56,6 +59,15 @@ class Exchange:
         )
 
     @property
+    def asks_for_less(self) -> bool:
+        """Whether the answer says that there are too many requests: 429, or 503 with a time."""
+        reply = self.reply
+        if not isinstance(reply, Answer):
+            return False
+        status, pause_s = reply.http_status, reply.retry_after_s
+        return status == 429 or (status == 503 and pause_s is not None)
+
+    @property
     def unauthorized(self) -> bool:
         """Whether it was told that the token is refused."""
         return isinstance(self.reply, Answer) and self.reply.http_status == 401
@@ -63,13 +75,13 @@ class Exchange:
     @property
     def final(self) -> bool:
         """Whether the run was given Domo's own word on this ID."""
-        other = self.failed or self.throttled or self.idle or self.unauthorized
+        other = self.failed or self.throttled or self.free or self.unauthorized
         return self.reply is not None and not other
 
     @property
     def failed(self) -> bool:
         """Whether it failed in a way that may cost its ID an attempt."""
-        if self.reply is None or self.idle:
+        if self.reply is None or self.free:
             return False
         if self.bad or isinstance(self.reply, Exception):  # such as an answer after the timeout
             return True
@@ -104,6 +116,8 @@ class Run:
     """IDs that had a row and are not to be sent again."""
     targets: list[str] = field(default_factory=list)
     """The IDs it was given, in order."""
+    read_at: dict[str, float] = field(default_factory=dict)
+    """When the engine took each of them from the input."""
     lines: list[bytes] = field(default_factory=list)
     """The whole rows in the file when it had ended."""
     rows: list[CancelResult] = field(default_factory=list)
@@ -126,6 +140,8 @@ class Run:
     """When it was first asked to end, by whomever."""
     full_at: float | None = None
     """When the disk was found full."""
+    due: dict[tuple[str, float], float] = field(default_factory=dict)
+    """When an ID was to be sent again, by ID and the time of the attempt that failed."""
     breaker: list[tuple[float, bool]] = field(default_factory=list)
     bugs: list[str] = field(default_factory=list)
 
@@ -142,6 +158,11 @@ class Run:
             for row, line in zip(self.rows, self.lines, strict=True)
             if self.before.get(row.instance_id) != line
         ]
+
+    def is_open(self, at: float) -> bool:
+        """Whether the breaker was open at a time."""
+        before = [opened for when, opened in self.breaker if when <= at]
+        return bool(before) and before[-1]
 
 
 class Story:
@@ -202,6 +223,9 @@ class Story:
         return sum(max(0.0, min(to_s, end) - max(from_s, at)) for at, end in spans)
 
     def untried(self, run: Run, at: float) -> int:
-        """How many IDs of a run that have not failed before were not sent by then."""
+        """How many IDs of a run that have not failed before were read by then, but not sent."""
         tried = {e.instance_id for e in self.by_run[run.number] if e.sent_at <= at}
-        return sum(each not in tried and each not in run.failed_before for each in run.targets)
+        read = [each for each, read_at in run.read_at.items() if read_at <= at]
+        if self.world.pause is None:  # the input is a file: there is always more of it
+            read = run.targets
+        return sum(each not in tried and each not in run.failed_before for each in read)

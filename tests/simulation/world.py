@@ -119,6 +119,8 @@ class World:
 
     fates: str
     """One letter for each ID, in their order."""
+    pause: tuple[int, float] | None = None
+    """After how many IDs the input is silent, and for how long, as a pipe may be."""
     failed_before: int = 0
     """So many IDs at the end of the input have a `failed` row of an earlier day."""
     rate_per_s: float | None = 20.0
@@ -130,6 +132,7 @@ class World:
     max_outage_s: float = 60.0
     deadline_s: float | None = None
     max_failures: int | None = None
+    max_failure_share: float | None = None
     latency_s: float = 0.05
     connect_s: float = 0.0
     """How long the first connections of a run take."""
@@ -137,6 +140,8 @@ class World:
     slow_s: float = 0.0
     idle_share: float = 0.0
     """Requests that meet a connection which was closed while idle."""
+    shortage_share: float = 0.0
+    """Requests for which there is no file descriptor."""
     again_status: int = 200
     """What a second cancel of the same instance gets."""
     limit: Limit | None = None

@@ -1,0 +1,143 @@
+"""Invariants of the circuit breaker: when it opens, and that it goes on asking."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from bulkcancel.domo.answers import Answer
+from tests.simulation.requests import LONGEST_PROBE_S, OPENS, ROUNDING_S, SOONEST
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.simulation.story import Run, Story
+
+JITTER = 1.25
+_LONGEST_BACK_OFF_S = 30.0
+_SLOWEST_PER_S = 0.5
+"""What many 429s can bring the pace down to."""
+_SLACK_S = 1.0
+
+
+def breaker_opens_only_for_ten_ids(story: Story) -> Iterator[str]:
+    """Ten first attempts of different IDs in a row, or a 401, and nothing else.
+
+    Neither retries nor IDs that an earlier run has had as `failed` tell of an outage.
+    """
+    for run in story.runs:
+        for at in [at for at, opened in run.breaker if opened]:
+            refused = any(e.unauthorized for e in story.by_run[run.number] if e.answered_at == at)
+            first = [e for e in story.first_attempts(run) if (e.answered_at or math.inf) <= at]
+            row = 0
+            for each in sorted(first, key=lambda e: e.answered_at or 0.0):
+                row = row + 1 if each.failed else 0
+            if row < OPENS and not refused:
+                yield f"run {run.number}: the breaker opened at {at:.3f} s for {row} failures"
+
+
+def probes_go_on(story: Story) -> Iterator[str]:
+    """While the breaker is open a probe is sent when it is time, until it closes or the run ends.
+
+    Where only IDs are left that have failed, it may have to wait until one of them is due.
+    """
+    for run in story.runs:
+        for opened_at, until in _times_open(run):
+            sent = [e for e in story.by_run[run.number] if opened_at < e.called_at < until]
+            times = [opened_at, *(e.called_at for e in sent), until]
+            for n, (last, this) in enumerate(pairwise(times)):
+                wait_s = JITTER * min(2.0**n, LONGEST_PROBE_S) + _delay_s(story, run, last, this)
+                if this - last > wait_s:
+                    yield (
+                        f"run {run.number}: no probe from {last:.1f} to {this:.1f} s, "
+                        f"though {wait_s:.1f} s are the most"
+                    )
+
+
+def probes_are_few(story: Story) -> Iterator[str]:
+    """While the breaker is open, one request goes at a time, each after twice the wait.
+
+    A connection closed while idle is no probe: the next one goes at once.
+    """
+    for run in story.runs:
+        for opened_at, until in _times_open(run):
+            free_at, failed = opened_at, 0
+            for each in story.by_run[run.number]:
+                if not opened_at < each.called_at < until:
+                    continue
+                soonest_s = SOONEST * min(2.0**failed, LONGEST_PROBE_S)
+                if each.called_at < free_at + soonest_s - ROUNDING_S:
+                    yield f"run {run.number}: a probe at {each.called_at:.3f} s is too soon"
+                    return
+                if not each.free:
+                    failed += 1
+                    free_at = each.answered_at or math.inf
+
+
+def probes_are_of_new_ids(story: Story) -> Iterator[str]:
+    """A probe is a new target's, if there is one: an ID that has failed may be why it fails."""
+    if story.world.pause is not None:  # then there may be none
+        return
+    for run in story.runs:
+        times = list(_times_open(run))
+        seen: set[str] = set()
+        free_at: float | None = None
+        for each in sorted(story.by_run[run.number], key=lambda e: e.called_at):
+            is_probe = any(start < each.called_at < end for start, end in times)
+            left = len(run.targets) - len(seen)
+            at_once = each.called_at == free_at  # the input had no time to give the next one
+            is_retry = each.instance_id in seen and not at_once
+            if is_probe and is_retry and left > story.world.concurrency:
+                yield f"run {run.number}: the probe at {each.called_at:.3f} s is a retry"
+            seen.add(each.instance_id)
+            if each.free:
+                free_at = each.answered_at
+
+
+def two_refusals_stop(story: Story) -> Iterator[str]:
+    """A 401 to a probe stops the run if that of another ID had put the token in doubt.
+
+    It was what opened the breaker, or the answer to the probe before.
+    """
+    for run in story.runs:
+        refused = sorted(
+            (e.answered_at, n, e)
+            for n, e in enumerate(story.by_run[run.number])
+            if e.answered_at is not None and e.unauthorized
+        )
+        for opened_at, until in _times_open(run):
+            for (before, _, one), (at, _, two) in pairwise(refused):
+                in_doubt = before == opened_at or one.called_at > opened_at
+                is_probe = before < two.called_at and at < until
+                if in_doubt and is_probe and one.instance_id != two.instance_id:
+                    yield f"run {run.number}: it goes on after the 401 at {at:.3f} s"
+
+
+def _times_open(run: Run) -> Iterator[tuple[float, float]]:
+    """Yield from when until when the breaker was open and the run at work."""
+    ends = (run.stopped_at, run.killed_at, run.full_at, run.ended_at)
+    end = min(at for at in ends if at is not None)
+    changes = [*run.breaker, (end, False)]
+    for (at, opened), (until, _) in pairwise(changes):
+        if opened and at < end:
+            yield at, min(until, end)
+
+
+def _delay_s(story: Story, run: Run, last: float, this: float) -> float:
+    """Return for how long a probe may be late: those under way, a pause, the pace, a stall."""
+    world = story.world
+    rate = world.rate_per_s or _SLOWEST_PER_S
+    before = [e for e in story.by_run[run.number] if (e.answered_at or math.inf) <= this]
+    if any(e.asks_for_less for e in before):
+        rate = _SLOWEST_PER_S
+    asked_s = max(
+        (e.reply.retry_after_s or 0.0 for e in before if isinstance(e.reply, Answer)), default=0.0
+    )
+    delay_s = _SLACK_S + world.timeout_s + world.connect_s + asked_s
+    delay_s += min(world.concurrency, len(run.targets)) / rate
+    if not story.untried(run, last):
+        delay_s += _LONGEST_BACK_OFF_S
+    if world.pause is not None:  # there may be nothing to send
+        delay_s += world.pause[1]
+    return delay_s + story.stalled_s(last, this) + 2 * world.write_s

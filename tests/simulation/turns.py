@@ -1,0 +1,76 @@
+"""Invariants of whose turn it is: neither new targets nor retries wait for all the others."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from itertools import accumulate, pairwise
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.simulation.story import Exchange, Run, Story
+
+MOST_DUE_IN_A_ROW = 4
+"""Retries before it is a new target's turn."""
+MOST_NEW_IN_A_ROW = 10
+"""New targets before it is the turn of a retry that is due, while first attempts fail."""
+
+IN_HAND = 3
+"""So often all consumers may have a new target in hand before one retry."""
+
+
+def retries_do_not_starve(story: Story) -> Iterator[str]:
+    """A retry that is due is sent soon, however many new targets there are.
+
+    Not more than ten new ones for each retry go first, besides those that consumers have in hand:
+    once, and twice more if the retry gave way to a new one when first attempts were failing.
+    """
+    for run in story.runs:
+        sent = _in_order(story, run)
+        times = [e.called_at for e in sent]
+        new_before = [0, *accumulate(_is_new(sent))]
+        for each in run.targets:
+            exchanges = story.by_id[run.number, each]
+            for one, two in pairwise(exchanges):
+                at = one.answered_at or 0.0
+                due = run.due.get((each, at))
+                if due is None or due > two.called_at:  # another failure at the same time
+                    continue
+                if any(at <= when <= two.called_at for when, _ in run.breaker):
+                    continue
+                start, end = bisect_left(times, due), bisect_left(times, two.called_at)
+                new = new_before[end] - new_before[start]
+                retries = end - start - new
+                if new > MOST_NEW_IN_A_ROW * (retries + 2) + IN_HAND * story.world.concurrency:
+                    yield f"run {run.number}: {new} new ones came before {each}, due at {due:.3f} s"
+
+
+def new_ones_do_not_starve(story: Story) -> Iterator[str]:
+    """As long as there are new targets, every fifth request is one, but for those in hand.
+
+    Where the input pauses there may be none.
+    """
+    if story.world.pause is not None:
+        return
+    most = MOST_DUE_IN_A_ROW + story.world.concurrency
+    for run in story.runs:
+        in_hand = 2 * story.world.concurrency
+        left, in_a_row = len(run.targets), 0
+        sent = _in_order(story, run)
+        for each, is_new in zip(sent, _is_new(sent), strict=True):
+            left -= is_new
+            in_a_row = 0 if is_new else in_a_row + 1
+            if in_a_row > most and left > in_hand:
+                yield f"run {run.number}: {in_a_row} retries in a row by {each.called_at:.3f} s"
+                break
+
+
+def _in_order(story: Story, run: Run) -> list[Exchange]:
+    return sorted(story.by_run[run.number], key=lambda e: e.called_at)
+
+
+def _is_new(sent: list[Exchange]) -> list[bool]:
+    """Return of each request whether it is the first one of its ID."""
+    first = {e.instance_id: n for n, e in reversed(list(enumerate(sent)))}
+    return [first[e.instance_id] == n for n, e in enumerate(sent)]
