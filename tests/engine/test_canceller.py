@@ -247,6 +247,58 @@ async def test_a_client_that_is_not_open_is_raised() -> None:
     assert bench.stats.in_flight == 0
 
 
+# ------------------------------------------------------------------ breaker and pace
+
+
+@on_virtual_time
+async def test_an_attempt_may_go_at_once_if_breaker_and_pace_allow_it() -> None:
+    """It takes its slot; while the breaker is open none is taken."""
+    bench = Bench(rate_per_s=1.0)
+    assert bench.canceller.may_go(TARGETS[0])
+    assert not bench.canceller.may_go(TARGETS[0])
+    assert not bench.canceller.may_go(Retry(TARGETS[0]))
+    bench.open_breaker()
+    await anyio.sleep(1.1)
+    assert not bench.canceller.may_go(TARGETS[0])
+    assert bench.pacer.try_acquire()
+
+
+@on_virtual_time
+async def test_one_that_is_exhausted_is_told_without_breaker_or_pace() -> None:
+    """Nothing is sent for it: it takes no slot from the others."""
+    bench = Bench(rate_per_s=1.0)
+    exhausted = Retry(TARGETS[0], exhausted=True)
+    bench.open_breaker()
+    assert bench.canceller.may_go(exhausted)
+    assert bench.pacer.try_acquire()
+    assert bench.canceller.may_go(exhausted)
+
+
+@on_virtual_time
+async def test_the_breaker_is_asked_again_after_the_wait_for_the_pace() -> None:
+    """It opened meanwhile: one of those who waited is the probe, the others go when it closes."""
+    bench = Bench(rate_per_s=0.5)
+    assert bench.pacer.try_acquire()
+    admitted: list[tuple[bool, float]] = []
+    began = now()
+
+    async def wait() -> None:
+        probe = await bench.canceller.admit()
+        admitted.append((probe, now() - began))
+        if probe:
+            await anyio.sleep(20)
+            bench.breaker.on_success(now())
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(3):
+            tasks.start_soon(wait)
+        await anyio.sleep(1)
+        bench.open_breaker()
+    assert [probe for probe, _ in admitted] == [True, False, False]
+    assert admitted[0][1] >= 2
+    assert admitted[1][1] >= admitted[0][1] + 20
+
+
 # ------------------------------------------------------------------ what it does to the breaker
 
 
