@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from datetime import UTC, datetime
 
@@ -318,6 +319,19 @@ async def test_an_outage_gives_attempts_back() -> None:
 
 
 @on_virtual_time
+async def test_an_outage_takes_no_word_of_its_own_from_an_id() -> None:
+    """A 401 before it is still the last that was heard; it counts no more."""
+    bench = Bench()
+    await anyio.sleep(1)
+    refused = bench.put_back(101)
+    refused.result, refused.unauthorized = _row(refused.target), 2
+    bench.fail(THRESHOLD)
+    assert bench.take() == -101
+    assert refused.result is not None
+    assert (refused.unauthorized, refused.exhausted, refused.outages) == (0, False, 1)
+
+
+@on_virtual_time
 async def test_after_an_outage_they_come_back_spread_out() -> None:
     """Over three seconds, each at a time of its own; what is due later stays as it was."""
     bench = Bench()
@@ -494,6 +508,23 @@ async def test_a_consumer_that_is_stopped_while_it_waits_takes_nothing_with_it()
         await bench.put(7)
     assert taken == [7]
     assert bench.take() is None
+
+
+@on_virtual_time
+async def test_a_consumer_that_is_stopped_and_has_not_run_since_is_not_woken() -> None:
+    """The one behind it is, and nothing of the first is kept."""
+    bench = Bench()
+    stopped, waiting = (asyncio.create_task(bench.queue.take()) for _ in range(2))
+    await anyio.sleep(1)
+    stopped.cancel()
+    await bench.put(7)
+    assert _number(await waiting) == 7
+    assert stopped.cancelled()
+    late = asyncio.create_task(bench.queue.take())
+    await anyio.sleep(1)
+    late.cancel()
+    await anyio.sleep(1)
+    assert not bench.queue._idle
 
 
 @on_virtual_time
