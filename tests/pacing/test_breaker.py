@@ -43,14 +43,16 @@ def test_it_opens_at_the_threshold() -> None:
 
 
 def test_a_success_breaks_the_streak() -> None:
-    """Failures among successes do not open it."""
+    """Failures among successes do not open it, and nothing has changed by them."""
 
     async def main() -> bool:
-        breaker = _make()
+        changes: list[bool] = []
+        breaker = _make(changes)
         for _ in range(100):
             _fail(breaker, THRESHOLD - 1)
             assert not breaker.open
             breaker.on_success(now())
+        assert changes == []
         return not breaker.open
 
     assert run(main)
@@ -269,6 +271,22 @@ def test_one_failure_to_hold_opens_it_and_the_first_probe_decides() -> None:
         return [*told, breaker.token_in_doubt]
 
     assert run(main) == [True, True, True, False, True]
+
+
+def test_a_401_to_a_later_attempt_opens_it_too() -> None:
+    """Whichever attempt it was; a success closes it as ever."""
+
+    async def main() -> list[bool]:
+        changes: list[bool] = []
+        breaker = _make(changes)
+        await anyio.sleep(1)
+        breaker.on_failure(now(), first=False, open_at_once=True)
+        assert await breaker.admit()
+        breaker.on_success(now())
+        assert not breaker.open
+        return changes
+
+    assert run(main) == [True, False]
 
 
 def test_a_probe_given_up_is_followed_at_once() -> None:
