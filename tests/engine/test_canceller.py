@@ -40,7 +40,10 @@ FINISHED_AT = datetime(2026, 11, 28, 3, 0, tzinfo=UTC)
 class Bench:
     """A canceller among its parts; `answers` are given one after the other, then all is well."""
 
-    def __init__(self, *said: Said, attempts: int = 3, rate_per_s: float = 1000.0) -> None:
+    def __init__(
+        self, *said: Said, attempts: int = 3, rate_per_s: float = 1000.0,
+        limits: Limits | None = None,
+    ) -> None:  # fmt: skip
         self.said = list(said)
         self.server = VirtualServer(self._plan)
         self.server.began = now()
@@ -50,7 +53,7 @@ class Bench:
         self.pacer = Pacer(rate_per_s, clock=now)
         self.breaker = Breaker(rng=rng, on_change=lambda _: None, clock=now)
         self.monitor = RunMonitor(
-            self.stop, Limits(), host="acme.domo.com", timeout_s=30.0, ok=frozenset(),
+            self.stop, limits or Limits(), host="acme.domo.com", timeout_s=30.0, ok=frozenset(),
             succeeded_before=0, clock=now,
         )  # fmt: skip
         self.canceller = Canceller(
@@ -135,6 +138,8 @@ async def test_a_failure_is_put_back_and_counts() -> None:
     assert bench.observed.retries == ["server_error: HTTP 500: oh"] * 2
     assert await bench.retry(retry) is retry
     assert (retry.exhausted, retry.due) == (True, now())
+    assert bench.stats.throttled == 0
+    assert bench.pacer.rate_per_s == pytest.approx(1000)
     assert bench.stats.retries == 2
     assert bench.stats.requests == 3
     result = await bench.result(retry)
@@ -247,6 +252,34 @@ async def test_a_client_that_is_not_open_is_raised() -> None:
     assert bench.stats.in_flight == 0
 
 
+@on_virtual_time
+async def test_requests_in_flight_are_counted() -> None:
+    """As many as there are, whatever comes of them."""
+    bench = Bench(delayed(answers.ok(IDS[0]), 1.0), delayed(answers.problem(500), 2.0), refused())
+    seen: list[int] = []
+    async with anyio.create_task_group() as tasks:
+        for target in TARGETS[:2]:
+            tasks.start_soon(bench.attempt, target)
+        for _ in range(3):
+            await anyio.sleep(0.9)
+            seen.append(bench.stats.in_flight)
+    await bench.attempt(TARGETS[2])
+    assert seen == [2, 1, 0]
+    assert bench.stats.in_flight == 0
+
+
+@on_virtual_time
+async def test_the_first_request_starts_the_clock_of_a_host_that_never_answers() -> None:
+    """It is still unanswered when the run is stopped for it."""
+    bench = Bench(answers.silence())
+    bench.client.timeout_s = 300.0
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(bench.attempt)
+        await bench.monitor.watch()
+        tasks.cancel_scope.cancel()
+    assert "the first request is still unanswered" in str(bench.stop.reason)
+
+
 # ------------------------------------------------------------------ breaker and pace
 
 
@@ -318,6 +351,16 @@ async def test_only_the_first_attempt_of_an_id_counts_towards_an_outage() -> Non
     assert old.counted == 2
     await bench.retry(TARGETS[6])
     assert bench.breaker.streak == 2
+
+
+@on_virtual_time
+async def test_an_id_that_has_failed_is_never_a_first_attempt_again() -> None:
+    """Whatever was answered in between."""
+    bench = Bench(answers.problem(500), answers.limited(None), answers.problem(500))
+    retry = await bench.retry()
+    await bench.retry(retry)
+    await bench.retry(retry)
+    assert (retry.counted, bench.breaker.streak) == (2, 1)
 
 
 @on_virtual_time
@@ -430,6 +473,20 @@ async def test_a_401_later_on_holds_all_and_another_id_decides() -> None:
 
 
 @on_virtual_time
+async def test_a_probe_decides_if_it_was_not_refused_before() -> None:
+    """That it met other trouble meanwhile does not matter."""
+    bench = Bench(
+        answers.ok(IDS[0]), answers.problem(401), answers.problem(500), answers.problem(401)
+    )
+    await bench.result()
+    await bench.retry(TARGETS[1])
+    other = await bench.retry(TARGETS[2])
+    assert bench.stop.reason is None
+    await bench.retry(other)
+    assert isinstance(bench.stop.reason, TokenRefusedError)
+
+
+@on_virtual_time
 async def test_an_id_that_is_always_refused_fails_alone() -> None:
     """After as many 401s as it has attempts, while others succeed."""
     bench = Bench()
@@ -454,6 +511,27 @@ async def test_a_row_for_a_401_goes_when_it_was_not_the_last_word() -> None:
     assert retry.result is not None
     await bench.retry(retry)
     assert retry.result is None
+
+
+# ------------------------------------------------------------------ limits
+
+
+@pytest.mark.parametrize("failure", ["refused", "exhausted", "bug"])
+@on_virtual_time
+async def test_each_failed_id_counts_towards_the_limit(failure: str) -> None:
+    """Once, when its row is known to be its last."""
+    bench = Bench(attempts=2, limits=Limits(max_failures=2))
+    said = answers.problem(404 if failure == "refused" else 500)
+    bench.server.plan = lambda _i, _n: said
+    if failure == "bug":
+        bench.server.plan = lambda _i, _n: None  # type: ignore[assignment,return-value]
+    for target in TARGETS[:2]:
+        assert bench.stop.reason is None
+        turn: Turn = target
+        while isinstance(came := await bench.attempt(turn), Retry):
+            turn = came
+    assert str(bench.stop.reason) == "2 failed, the limit of max_failures"
+    assert len(bench.observed.bugs) == (2 if failure == "bug" else 0)
 
 
 # ------------------------------------------------------------------ stops
@@ -557,7 +635,7 @@ async def test_a_short_wait_for_the_connection_takes_no_second_slot() -> None:
         raise refused()
 
     bench.client.cancel = slow  # type: ignore[method-assign,assignment]
-    await bench.retry()
+    assert (await bench.retry()).requests == 1
 
 
 @on_virtual_time

@@ -273,6 +273,48 @@ def test_one_failure_to_hold_opens_it_and_the_first_probe_decides() -> None:
     assert run(main) == [True, True, True, False, True]
 
 
+def test_the_token_stays_in_doubt_until_it_closes() -> None:
+    """A probe that fails for another reason has not shown that the token holds."""
+
+    async def main() -> None:
+        breaker = _make()
+        await anyio.sleep(1)
+        breaker.on_failure(now(), first=True, open_at_once=True)
+        breaker.on_failure(now(), first=True, probe=await breaker.admit())
+        assert breaker.token_in_doubt
+
+    run(main)
+
+
+class _Always(random.Random):
+    """Draws the same number again and again."""
+
+    def __init__(self, number: float) -> None:
+        super().__init__()
+        self._number = number
+
+    def random(self) -> float:
+        return self._number
+
+
+@pytest.mark.parametrize(("number", "factor"), [(0.0, 0.75), (0.5, 1.0), (1 - 2**-53, 1.25)])
+def test_waits_for_a_probe_differ_by_a_quarter(number: float, factor: float) -> None:
+    """Down or up: 1, 2, 4, 8, 16, 30 and 30 seconds, so that many runs do not probe in step."""
+
+    async def main() -> list[float]:
+        breaker = Breaker(rng=_Always(number), on_change=lambda _: None, clock=now)
+        _fail(breaker)
+        waits_s: list[float] = []
+        for _ in range(7):
+            began = now()
+            assert await breaker.admit()
+            waits_s.append(now() - began)
+            breaker.on_failure(now(), first=True, probe=True)
+        return waits_s
+
+    assert run(main) == pytest.approx([factor * wait_s for wait_s in (1, 2, 4, 8, 16, 30, 30)])
+
+
 def test_a_401_to_a_later_attempt_opens_it_too() -> None:
     """Whichever attempt it was; a success closes it as ever."""
 
