@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 import anyio
 import pytest
@@ -120,6 +120,7 @@ async def test_a_refusal_is_a_result() -> None:
     assert (result.outcome, result.http_status, result.attempts) == (Outcome.NOT_FOUND, 404, 1)
     assert result.error == "not_found: HTTP 404: no such run"
     assert bench.breaker.well_since(-1)
+    assert bench.monitor.answered
 
 
 @on_virtual_time
@@ -136,7 +137,9 @@ async def test_a_failure_is_put_back_and_counts() -> None:
     assert (retry.requests, retry.counted, retry.failed_at) == (2, 2, now())
     assert bench.stats.retries == 1
     assert bench.observed.retries == ["server_error: HTTP 500: oh"] * 2
+    assert bench.observed.scheduled[-1] == (TARGETS[0], 2, pytest.approx(retry.due - now()))
     assert await bench.retry(retry) is retry
+    assert len(bench.observed.retries) == 2
     assert (retry.exhausted, retry.due) == (True, now())
     assert bench.stats.throttled == 0
     assert bench.observed.paces == []
@@ -196,6 +199,7 @@ async def test_a_stale_connection_costs_nothing() -> None:
     assert bench.breaker.streak == 0
     result = await bench.result(retry)
     assert [seen.fresh for seen in bench.server.requests] == [False, True]
+    assert (bench.stats.requests, bench.stats.retries) == (2, 1)
     assert result.attempts == 1
     assert "an earlier attempt may have cancelled it" in result.error
 
@@ -278,6 +282,25 @@ async def test_the_first_request_starts_the_clock_of_a_host_that_never_answers()
         await bench.monitor.watch()
         tasks.cancel_scope.cancel()
     assert "the first request is still unanswered" in str(bench.stop.reason)
+
+
+@on_virtual_time
+async def test_a_fault_in_bulkcancel_is_told_with_its_id() -> None:
+    """And the row says what kind it is; nothing is in flight any more."""
+    bench = Bench()
+    fault = LookupError("no")
+    told: list[object] = []
+
+    async def broken(*_: object, **__: object) -> None:
+        raise fault
+
+    bench.client.cancel = broken  # type: ignore[method-assign,assignment]
+    bench.observed.bug = lambda *said: told.extend(said)  # type: ignore[method-assign]
+    result = await bench.result()
+    assert told == [TARGETS[0], fault]
+    assert (result.instance_id, result.outcome) == (IDS[0], Outcome.FAILED)
+    assert "(LookupError)" in result.error
+    assert bench.stats.in_flight == 0
 
 
 # ------------------------------------------------------------------ breaker and pace
@@ -372,6 +395,73 @@ async def test_the_first_failure_after_a_429_counts() -> None:
 
 
 @on_virtual_time
+async def test_what_says_nothing_of_the_server_leaves_the_breaker_as_it_is() -> None:
+    """It is no failure, and no sign that the server is well."""
+    bench = Bench(
+        answers.problem(500), answers.limited(None), IdleConnectionClosedError("gone"),
+        NoDescriptorsError("no more"), NotSentError("no"), TlsFailedError("self-signed"),
+    )  # fmt: skip
+    for target in TARGETS[:6]:
+        await bench.attempt(target)
+        assert bench.breaker.streak == 1
+    assert not bench.breaker.well_since(-1)
+
+
+class _Pace:
+    """Keeps what is said to the adaptive pace."""
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[object, ...]] = []
+
+    def on_success(self, sent_at: float, now: float) -> None:
+        self.heard.append(("well", sent_at, now))
+
+    def on_throttled(
+        self, sent_at: float, now: float, pause_s: float | None, *, outage: bool
+    ) -> None:
+        self.heard.append(("throttled", sent_at, now, pause_s, outage))
+
+
+@on_virtual_time
+async def test_the_pace_hears_when_requests_were_sent_and_answered() -> None:
+    """And of a 429 what pause it asks for, and whether there is an outage."""
+    bench = Bench(
+        *(delayed(each, 1.0) for each in (answers.ok(IDS[0]), answers.problem(404))),
+        *(delayed(answers.limited("7"), 1.0) for _ in range(2)),
+    )
+    pace = _Pace()
+    bench.canceller.adaptive = cast("AdaptiveRate", pace)
+    sent: list[float] = []
+    for n in range(4):
+        if n == 3:
+            bench.open_breaker()
+        await bench.attempt(TARGETS[n])
+        sent.append(now() - 1.002)
+    assert pace.heard == [
+        ("well", pytest.approx(sent[0]), pytest.approx(sent[0] + 1.002)),
+        ("well", pytest.approx(sent[1]), pytest.approx(sent[1] + 1.002)),
+        ("throttled", pytest.approx(sent[2]), pytest.approx(sent[2] + 1.002), 7, False),
+        ("throttled", pytest.approx(sent[3]), pytest.approx(sent[3] + 1.002), 7, True),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("said", "rate_per_s"),
+    [(answers.ok(IDS[0]), 800), (answers.problem(404), 800), (refused(), 400)],
+)
+@on_virtual_time
+async def test_the_pace_hears_of_every_answer_that_was_not_throttled(
+    said: Said, rate_per_s: float
+) -> None:
+    """Eight of them end the first stage of its warm-up; what had no answer counts for nothing."""
+    bench = Bench(*[said] * 8)
+    bench.monitor.on_success()
+    for _ in range(8):
+        await bench.attempt()
+    assert bench.pacer.rate_per_s == pytest.approx(rate_per_s)
+
+
+@on_virtual_time
 async def test_what_fails_while_the_breaker_is_open_costs_nothing() -> None:
     """The probe itself, and what was under way when it opened."""
     bench = Bench(delayed(answers.problem(500), 3.0), answers.problem(500), attempts=1)
@@ -454,6 +544,7 @@ async def test_a_401_as_the_first_word_ends_the_run_with_its_row() -> None:
     assert isinstance(bench.stop.reason, TokenRefusedError)
     assert retry.result is not None
     assert retry.result.error == "unauthorized: HTTP 401: no"
+    assert (retry.counted, retry.unauthorized) == (0, 1)
     assert not bench.breaker.open
     assert bench.stats.retries == 0
 
@@ -470,6 +561,31 @@ async def test_a_401_later_on_holds_all_and_another_id_decides() -> None:
     assert bench.stop.reason is None
     await bench.retry(TARGETS[2])
     assert isinstance(bench.stop.reason, TokenRefusedError)
+
+
+@on_virtual_time
+async def test_a_401_to_a_probe_in_an_outage_is_not_the_last_word() -> None:
+    """It puts the token in doubt; the next probe decides."""
+    bench = Bench(answers.ok(IDS[0]), answers.problem(401), answers.problem(401))
+    await bench.result()
+    await anyio.sleep(1)
+    bench.open_breaker()
+    await bench.retry(TARGETS[1])
+    assert bench.stop.reason is None
+    await bench.retry(TARGETS[2])
+    assert isinstance(bench.stop.reason, TokenRefusedError)
+
+
+@on_virtual_time
+async def test_a_401_that_was_under_way_decides_nothing() -> None:
+    """It was sent before the token was in doubt: only a probe tells how it is now."""
+    bench = Bench(answers.ok(IDS[0]), *(delayed(answers.problem(401), s) for s in (0.1, 0.2)))
+    await bench.result()
+    async with anyio.create_task_group() as tasks:
+        for target in TARGETS[1:3]:
+            tasks.start_soon(bench.attempt, target)
+    assert bench.breaker.token_in_doubt
+    assert bench.stop.reason is None
 
 
 @on_virtual_time
@@ -532,6 +648,20 @@ async def test_each_failed_id_counts_towards_the_limit(failure: str) -> None:
             turn = came
     assert str(bench.stop.reason) == "2 failed, the limit of max_failures"
     assert len(bench.observed.bugs) == (2 if failure == "bug" else 0)
+
+
+@on_virtual_time
+async def test_each_success_counts_towards_the_share() -> None:
+    """Three of a hundred and two are more than a fiftieth."""
+    bench = Bench(limits=Limits(max_failure_share=0.02))
+    for _ in range(99):
+        await bench.result()
+    bench.said = [answers.problem(404)] * 3
+    for target in TARGETS[:2]:
+        await bench.result(target)
+    assert bench.stop.reason is None
+    await bench.result(TARGETS[2])
+    assert str(bench.stop.reason) == "3 failed, the limit of max_failure_share"
 
 
 # ------------------------------------------------------------------ stops
@@ -672,8 +802,11 @@ async def test_an_id_that_never_reached_the_server_is_not_open() -> None:
 async def test_a_request_that_was_not_sent_is_no_request() -> None:
     """The stop came while it waited with its connection."""
     bench = Bench(NotSentError("the run was stopped"))
-    assert (await bench.retry()).requests == 0
-    assert bench.stats.requests == 0
+    retry = await bench.retry()
+    assert retry.requests == bench.stats.requests == 0
+    await bench.result(retry)
+    assert (bench.stats.requests, bench.stats.retries) == (1, 0)
+    bench = Bench()
     bench.said = [answers.problem(500), NotSentError("the run was stopped")]
     retry = await bench.retry()
     assert await bench.retry(retry) is retry
