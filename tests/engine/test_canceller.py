@@ -769,6 +769,33 @@ async def test_a_short_wait_for_the_connection_takes_no_second_slot() -> None:
 
 
 @on_virtual_time
+async def test_what_waits_with_its_connection_goes_ahead_of_others() -> None:
+    """It was let go once before."""
+    bench = Bench(rate_per_s=2.0)
+    order: list[str] = []
+
+    async def slow(
+        instance_id: str, *, fresh: bool, pace: Callable[[float], Coroutine[Any, Any, None]]
+    ) -> Answer:
+        await anyio.sleep(0.1)
+        await pace(3.0)
+        order.append("connected")
+        raise refused()
+
+    async def wait() -> None:
+        await bench.pacer.acquire()
+        order.append("other")
+
+    bench.client.cancel = slow  # type: ignore[method-assign,assignment]
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(bench.attempt)
+        await anyio.sleep(0.05)
+        for _ in range(2):
+            tasks.start_soon(wait)
+    assert order == ["connected", "other", "other"]
+
+
+@on_virtual_time
 async def test_once_a_server_has_answered_nothing_waits_with_its_connection() -> None:
     """Connections are there then: the slot of a request is its own."""
     bench = Bench()
