@@ -170,6 +170,18 @@ async def test_while_first_attempts_fail_new_targets_come_first() -> None:
 
 
 @on_virtual_time
+async def test_new_targets_are_counted_only_against_a_retry_that_is_due() -> None:
+    """Those that went before it was due were not in its way."""
+    bench = Bench()
+    bench.fail(1)
+    await bench.put(*range(1, 30))
+    bench.put_back(101, after_s=1.0)
+    assert [bench.take() for _ in range(9)] == [*range(1, 10)]
+    await anyio.sleep(1.1)
+    assert bench.take_all()[:11] == [*range(10, 20), -101]
+
+
+@on_virtual_time
 async def test_while_the_breaker_is_open_untried_ids_are_the_probes() -> None:
     """Each probe is another ID as long as there is one, and only then one that has failed."""
     bench = Bench()
