@@ -213,6 +213,32 @@ async def test_time_in_which_nothing_ran_is_no_trouble() -> None:
 
 
 @on_virtual_time
+async def test_a_stall_without_trouble_is_nothing() -> None:
+    """The run goes on being watched: the deadline holds for it."""
+    bench = Bench(Limits(deadline_s=100))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(bench.monitor.watch)
+        await anyio.sleep(20)
+        stall(50)
+        await anyio.sleep(5)
+        assert bench.reason == ""
+        await anyio.sleep(30)
+    assert bench.reason == "the deadline of 100 s has passed"
+
+
+@on_virtual_time
+async def test_a_run_without_limits_goes_on() -> None:
+    """Failures do not end it, and no time does."""
+    bench = Bench(Limits())
+    for _ in range(200):
+        bench.result(Outcome.FAILED)
+    assert await bench.stopped_after(700) == float("inf")
+    assert Limits() == Limits(
+        max_outage_s=600, deadline_s=None, max_failures=None, max_failure_share=None
+    )
+
+
+@on_virtual_time
 async def test_a_short_stall_counts() -> None:
     """A busy loop is late by up to a second and still runs."""
     bench = Bench()
