@@ -381,6 +381,29 @@ async def test_what_is_left_grows_less_with_the_trouble_and_the_run() -> None:
 
 
 @on_virtual_time
+async def test_the_lesser_of_what_is_left_counts() -> None:
+    """The deadline came nearer with the run, and an outage has not begun."""
+    bench = Bench(Limits(max_outage_s=60, deadline_s=70))
+    await bench.stopped_after(20)
+    bench.trouble(_longer(THROTTLED, 55))
+    assert "(50 s;" in bench.reason
+    assert isinstance(bench.stop.reason, LimitError)
+    assert bench.stop.reason.limit == "deadline_s"
+
+
+@on_virtual_time
+async def test_when_nothing_is_left_any_pause_is_too_long() -> None:
+    """Except none."""
+    bench = Bench(Limits(max_outage_s=60))
+    bench.trouble()
+    await anyio.sleep(61)
+    bench.trouble(_longer(THROTTLED, 0))
+    assert bench.reason == ""
+    bench.trouble(_longer(THROTTLED, 0.5))
+    assert "longer than what is left of max_outage_s (0 s;" in bench.reason
+
+
+@on_virtual_time
 async def test_too_many_failures_end_it() -> None:
     """At the number given; what counts as success and invalid rows do not count."""
     bench = Bench(Limits(max_failures=3), ok=frozenset({Outcome.NOT_FOUND}))
