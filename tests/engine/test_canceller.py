@@ -379,6 +379,20 @@ async def test_only_the_first_attempt_of_an_id_counts_towards_an_outage() -> Non
 
 
 @on_virtual_time
+async def test_any_trouble_on_the_way_counts_towards_an_outage() -> None:
+    """No HTTP, no answer of the API, none in time, none at all: each costs its ID an attempt."""
+    said: list[Said] = [
+        answers.gone(sent=answers.GARBAGE_STATUS_LINE), answers.page(404), answers.page(),
+        answers.silence(), answers.gone(), refused(), answers.problem(500),
+    ]  # fmt: skip
+    bench = Bench(answers.ok(IDS[0]), *said)
+    await bench.result()
+    for n in range(1, len(said) + 1):
+        retry = await bench.retry(TARGETS[n])
+        assert (retry.counted, bench.breaker.streak) == (1, n)
+
+
+@on_virtual_time
 async def test_an_id_that_has_failed_is_never_a_first_attempt_again() -> None:
     """Whatever was answered in between."""
     bench = Bench(answers.problem(500), answers.limited(None), answers.problem(500))

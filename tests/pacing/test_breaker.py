@@ -253,6 +253,24 @@ def test_late_successes_do_not_close_it() -> None:
     run(main)
 
 
+def test_a_late_success_breaks_the_streak_while_it_is_closed() -> None:
+    """It was sent before the breaker last closed; the server answers all the same."""
+
+    async def main() -> None:
+        breaker = _make()
+        _fail(breaker)
+        assert await breaker.admit()
+        sent_at = now()
+        await anyio.sleep(1)
+        breaker.on_success(now())
+        await anyio.sleep(1)
+        _fail(breaker, 9)
+        breaker.on_success(sent_at)
+        assert breaker.streak == 0
+
+    run(main)
+
+
 def test_one_failure_to_hold_opens_it_and_the_first_probe_decides() -> None:
     """It waits as for any outage; `token_in_doubt` tells what the probe is for."""
 
