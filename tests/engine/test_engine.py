@@ -34,7 +34,7 @@ class Bench:
 
     def __init__(
         self, policy: Policy = FAST, said: Said | None = None, *, timeout_s: float = 30.0,
-        **more: Any,
+        seed: int | None = 7, **more: Any,
     ) -> None:  # fmt: skip
         self.server = VirtualServer(lambda i, _n: answers.ok(i) if said is None else said)
         self.server.began = now()
@@ -42,7 +42,8 @@ class Bench:
         self.rows: list[CancelResult] = []
         self.engine = Engine(
             VirtualClient(self.server, timeout_s=timeout_s), policy, stats=self.stats,
-            stop=self.stop, observer=self.observed, clock=now, rng=random.Random(7), **more,
+            stop=self.stop, observer=self.observed, clock=now,
+            rng=None if seed is None else random.Random(seed), **more,
         )  # fmt: skip
 
     async def collect(self, results: MemoryObjectReceiveStream[CancelResult]) -> None:
@@ -229,6 +230,18 @@ async def test_the_observer_hears_of_outages_and_all_come_back_spread_out() -> N
     ]
     assert len(again) >= 10
     assert max(again) - min(again) > 1.5
+
+
+@on_virtual_time
+async def test_chance_is_what_is_given() -> None:
+    """The same seed is the same run, request by request; without one no two runs are alike."""
+    runs: list[list[float]] = []
+    for seed in (7, 7, 8, None, None):
+        bench = Bench(said=answers.problem(500), seed=seed)
+        await bench.run(3)
+        runs.append([round(seen.at, 6) for seen in bench.server.requests])
+    assert runs[0] == runs[1]
+    assert len({tuple(times) for times in runs}) == 4
 
 
 @on_virtual_time
