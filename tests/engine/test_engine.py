@@ -17,7 +17,7 @@ from bulkcancel.engine.limits import Limits
 from bulkcancel.engine.stats import Stats
 from bulkcancel.engine.stop import Stop
 from bulkcancel.errors import LimitError, StoppedError, TokenRefusedError, UsageError
-from bulkcancel.models import CancelResult, Outcome, Target
+from bulkcancel.models import CancelResult, InvalidRow, Outcome, Target
 from tests.support import faulty_answers as answers
 from tests.support.runs import Observed, make_ids
 from tests.support.virtual_server import Said, VirtualClient, VirtualServer, delayed
@@ -94,8 +94,11 @@ def _with(name: str, value: int) -> Policy:
 async def test_rows_are_dated_and_named_as_is_said() -> None:
     """The host is the client's, unless there is a better name for it."""
     bench = Bench(host="acme.domo.com", wall_clock=lambda: FINISHED_AT)
-    (row,) = await bench.run(1)
-    assert (row.host, row.finished_at) == ("acme.domo.com", FINISHED_AT)
+    invalid = InvalidRow("abc", "ids.txt:1", "not a UUID")
+    await bench.engine.run([invalid, TARGETS[0]], bench.collect)
+    assert [row.outcome for row in bench.rows] == [Outcome.INVALID, Outcome.ACCEPTED]
+    for row in bench.rows:
+        assert (row.host, row.finished_at) == ("acme.domo.com", FINISHED_AT)
     before = datetime.now(UTC)
     (row,) = await Bench().run(1)
     assert row.host == "127.0.0.1:1"
