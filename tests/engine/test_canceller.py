@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 import anyio
 import pytest
@@ -40,7 +40,10 @@ FINISHED_AT = datetime(2026, 11, 28, 3, 0, tzinfo=UTC)
 class Bench:
     """A canceller among its parts; `answers` are given one after the other, then all is well."""
 
-    def __init__(self, *said: Said, attempts: int = 3, rate_per_s: float = 1000.0) -> None:
+    def __init__(
+        self, *said: Said, attempts: int = 3, rate_per_s: float = 1000.0,
+        limits: Limits | None = None,
+    ) -> None:  # fmt: skip
         self.said = list(said)
         self.server = VirtualServer(self._plan)
         self.server.began = now()
@@ -50,7 +53,7 @@ class Bench:
         self.pacer = Pacer(rate_per_s, clock=now)
         self.breaker = Breaker(rng=rng, on_change=lambda _: None, clock=now)
         self.monitor = RunMonitor(
-            self.stop, Limits(), host="acme.domo.com", timeout_s=30.0, ok=frozenset(),
+            self.stop, limits or Limits(), host="acme.domo.com", timeout_s=30.0, ok=frozenset(),
             succeeded_before=0, clock=now,
         )  # fmt: skip
         self.canceller = Canceller(
@@ -117,6 +120,7 @@ async def test_a_refusal_is_a_result() -> None:
     assert (result.outcome, result.http_status, result.attempts) == (Outcome.NOT_FOUND, 404, 1)
     assert result.error == "not_found: HTTP 404: no such run"
     assert bench.breaker.well_since(-1)
+    assert bench.monitor.answered
 
 
 @on_virtual_time
@@ -133,8 +137,14 @@ async def test_a_failure_is_put_back_and_counts() -> None:
     assert (retry.requests, retry.counted, retry.failed_at) == (2, 2, now())
     assert bench.stats.retries == 1
     assert bench.observed.retries == ["server_error: HTTP 500: oh"] * 2
+    target, request, wait_s = bench.observed.scheduled[-1]
+    assert (target, request) == (TARGETS[0], 2)
+    assert wait_s == pytest.approx(retry.due - now())
     assert await bench.retry(retry) is retry
+    assert len(bench.observed.retries) == 2
     assert (retry.exhausted, retry.due) == (True, now())
+    assert bench.stats.throttled == 0
+    assert bench.observed.paces == []
     assert bench.stats.retries == 2
     assert bench.stats.requests == 3
     result = await bench.result(retry)
@@ -191,6 +201,7 @@ async def test_a_stale_connection_costs_nothing() -> None:
     assert bench.breaker.streak == 0
     result = await bench.result(retry)
     assert [seen.fresh for seen in bench.server.requests] == [False, True]
+    assert (bench.stats.requests, bench.stats.retries) == (2, 1)
     assert result.attempts == 1
     assert "an earlier attempt may have cancelled it" in result.error
 
@@ -247,6 +258,105 @@ async def test_a_client_that_is_not_open_is_raised() -> None:
     assert bench.stats.in_flight == 0
 
 
+@on_virtual_time
+async def test_requests_in_flight_are_counted() -> None:
+    """As many as there are, whatever comes of them."""
+    bench = Bench(delayed(answers.ok(IDS[0]), 1.0), delayed(answers.problem(500), 2.0), refused())
+    seen: list[int] = []
+    async with anyio.create_task_group() as tasks:
+        for target in TARGETS[:2]:
+            tasks.start_soon(bench.attempt, target)
+        for _ in range(3):
+            await anyio.sleep(0.9)
+            seen.append(bench.stats.in_flight)
+    await bench.attempt(TARGETS[2])
+    assert seen == [2, 1, 0]
+    assert bench.stats.in_flight == 0
+
+
+@on_virtual_time
+async def test_the_first_request_starts_the_clock_of_a_host_that_never_answers() -> None:
+    """It is still unanswered when the run is stopped for it."""
+    bench = Bench(answers.silence())
+    bench.client.timeout_s = 300.0
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(bench.attempt)
+        await bench.monitor.watch()
+        tasks.cancel_scope.cancel()
+    assert "the first request is still unanswered" in str(bench.stop.reason)
+
+
+@on_virtual_time
+async def test_a_fault_in_bulkcancel_is_told_with_its_id() -> None:
+    """And the row says what kind it is; nothing is in flight any more."""
+    bench = Bench()
+    fault = LookupError("no")
+    told: list[object] = []
+
+    async def broken(*_: object, **__: object) -> None:
+        raise fault
+
+    bench.client.cancel = broken  # type: ignore[method-assign,assignment]
+    bench.observed.bug = lambda *said: told.extend(said)  # type: ignore[method-assign]
+    result = await bench.result()
+    assert told == [TARGETS[0], fault]
+    assert (result.instance_id, result.outcome) == (IDS[0], Outcome.FAILED)
+    assert "(LookupError)" in result.error
+    assert bench.stats.in_flight == 0
+
+
+# ------------------------------------------------------------------ breaker and pace
+
+
+@on_virtual_time
+async def test_an_attempt_may_go_at_once_if_breaker_and_pace_allow_it() -> None:
+    """It takes its slot; while the breaker is open none is taken."""
+    bench = Bench(rate_per_s=1.0)
+    assert bench.canceller.may_go(TARGETS[0])
+    assert not bench.canceller.may_go(TARGETS[0])
+    assert not bench.canceller.may_go(Retry(TARGETS[0]))
+    bench.open_breaker()
+    await anyio.sleep(1.1)
+    assert not bench.canceller.may_go(TARGETS[0])
+    assert bench.pacer.try_acquire()
+
+
+@on_virtual_time
+async def test_one_that_is_exhausted_is_told_without_breaker_or_pace() -> None:
+    """Nothing is sent for it: it takes no slot from the others."""
+    bench = Bench(rate_per_s=1.0)
+    exhausted = Retry(TARGETS[0], exhausted=True)
+    bench.open_breaker()
+    assert bench.canceller.may_go(exhausted)
+    assert bench.pacer.try_acquire()
+    assert bench.canceller.may_go(exhausted)
+
+
+@on_virtual_time
+async def test_the_breaker_is_asked_again_after_the_wait_for_the_pace() -> None:
+    """It opened meanwhile: one of those who waited is the probe, the others go when it closes."""
+    bench = Bench(rate_per_s=0.5)
+    assert bench.pacer.try_acquire()
+    admitted: list[tuple[bool, float]] = []
+    began = now()
+
+    async def wait() -> None:
+        probe = await bench.canceller.admit()
+        admitted.append((probe, now() - began))
+        if probe:
+            await anyio.sleep(20)
+            bench.breaker.on_success(now())
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(3):
+            tasks.start_soon(wait)
+        await anyio.sleep(1)
+        bench.open_breaker()
+    assert [probe for probe, _ in admitted] == [True, False, False]
+    assert admitted[0][1] >= 2
+    assert admitted[1][1] >= admitted[0][1] + 20
+
+
 # ------------------------------------------------------------------ what it does to the breaker
 
 
@@ -269,11 +379,102 @@ async def test_only_the_first_attempt_of_an_id_counts_towards_an_outage() -> Non
 
 
 @on_virtual_time
+async def test_any_trouble_on_the_way_counts_towards_an_outage() -> None:
+    """No HTTP, no answer of the API, none in time, none at all: each costs its ID an attempt."""
+    said: list[Said] = [
+        answers.gone(sent=answers.GARBAGE_STATUS_LINE), answers.page(404), answers.page(),
+        answers.silence(), answers.gone(), refused(), answers.problem(500),
+    ]  # fmt: skip
+    bench = Bench(answers.ok(IDS[0]), *said)
+    await bench.result()
+    for n in range(1, len(said) + 1):
+        retry = await bench.retry(TARGETS[n])
+        assert (retry.counted, bench.breaker.streak) == (1, n)
+
+
+@on_virtual_time
+async def test_an_id_that_has_failed_is_never_a_first_attempt_again() -> None:
+    """Whatever was answered in between."""
+    bench = Bench(answers.problem(500), answers.limited(None), answers.problem(500))
+    retry = await bench.retry()
+    await bench.retry(retry)
+    await bench.retry(retry)
+    assert (retry.counted, bench.breaker.streak) == (2, 1)
+
+
+@on_virtual_time
 async def test_the_first_failure_after_a_429_counts() -> None:
     """That it was throttled before told nothing of the server's health."""
     bench = Bench(answers.limited(None), answers.problem(500))
     await bench.retry(await bench.retry())
     assert bench.breaker.streak == 1
+
+
+@on_virtual_time
+async def test_what_says_nothing_of_the_server_leaves_the_breaker_as_it_is() -> None:
+    """It is no failure, and no sign that the server is well."""
+    bench = Bench(
+        answers.problem(500), answers.limited(None), IdleConnectionClosedError("gone"),
+        NoDescriptorsError("no more"), NotSentError("no"), TlsFailedError("self-signed"),
+    )  # fmt: skip
+    for target in TARGETS[:6]:
+        await bench.attempt(target)
+        assert bench.breaker.streak == 1
+    assert not bench.breaker.well_since(-1)
+
+
+class _Pace:
+    """Keeps what is said to the adaptive pace."""
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[object, ...]] = []
+
+    def on_success(self, sent_at: float, now: float) -> None:
+        self.heard.append(("well", sent_at, now))
+
+    def on_throttled(
+        self, sent_at: float, now: float, pause_s: float | None, *, outage: bool
+    ) -> None:
+        self.heard.append(("throttled", sent_at, now, pause_s, outage))
+
+
+@on_virtual_time
+async def test_the_pace_hears_when_requests_were_sent_and_answered() -> None:
+    """And of a 429 what pause it asks for, and whether there is an outage."""
+    bench = Bench(
+        *(delayed(each, 1.0) for each in (answers.ok(IDS[0]), answers.problem(404))),
+        *(delayed(answers.limited("7"), 1.0) for _ in range(2)),
+    )
+    pace = _Pace()
+    bench.canceller.adaptive = cast("AdaptiveRate", pace)
+    sent: list[float] = []
+    for n in range(4):
+        if n == 3:
+            bench.open_breaker()
+        await bench.attempt(TARGETS[n])
+        sent.append(now() - 1.002)
+    assert pace.heard == [
+        ("well", pytest.approx(sent[0]), pytest.approx(sent[0] + 1.002)),
+        ("well", pytest.approx(sent[1]), pytest.approx(sent[1] + 1.002)),
+        ("throttled", pytest.approx(sent[2]), pytest.approx(sent[2] + 1.002), 7, False),
+        ("throttled", pytest.approx(sent[3]), pytest.approx(sent[3] + 1.002), 7, True),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("said", "rate_per_s"),
+    [(answers.ok(IDS[0]), 800), (answers.problem(404), 800), (refused(), 400)],
+)
+@on_virtual_time
+async def test_the_pace_hears_of_every_answer_that_was_not_throttled(
+    said: Said, rate_per_s: float
+) -> None:
+    """Eight of them end the first stage of its warm-up; what had no answer counts for nothing."""
+    bench = Bench(*[said] * 8)
+    bench.monitor.on_success()
+    for _ in range(8):
+        await bench.attempt()
+    assert bench.pacer.rate_per_s == pytest.approx(rate_per_s)
 
 
 @on_virtual_time
@@ -376,6 +577,7 @@ async def test_a_401_as_the_first_word_ends_the_run_with_its_row() -> None:
     assert isinstance(bench.stop.reason, TokenRefusedError)
     assert retry.result is not None
     assert retry.result.error == "unauthorized: HTTP 401: no"
+    assert (retry.counted, retry.unauthorized) == (0, 1)
     assert not bench.breaker.open
     assert bench.stats.retries == 0
 
@@ -391,6 +593,47 @@ async def test_a_401_later_on_holds_all_and_another_id_decides() -> None:
     await bench.retry(retry)
     assert bench.stop.reason is None
     await bench.retry(TARGETS[2])
+    assert isinstance(bench.stop.reason, TokenRefusedError)
+
+
+@on_virtual_time
+async def test_a_401_to_a_probe_in_an_outage_is_not_the_last_word() -> None:
+    """It puts the token in doubt; the next probe decides."""
+    bench = Bench(answers.ok(IDS[0]), answers.problem(401), answers.problem(401))
+    await bench.result()
+    await anyio.sleep(1)
+    bench.open_breaker()
+    await bench.retry(TARGETS[1])
+    assert bench.stop.reason is None
+    await bench.retry(TARGETS[2])
+    assert isinstance(bench.stop.reason, TokenRefusedError)
+
+
+@on_virtual_time
+async def test_a_401_that_was_under_way_decides_nothing() -> None:
+    """It was sent before the token was in doubt: only a probe tells how it is now."""
+    bench = Bench(answers.ok(IDS[0]), *(delayed(answers.problem(401), s) for s in (0.1, 0.2)))
+    await bench.result()
+    async with anyio.create_task_group() as tasks:
+        for target in TARGETS[1:3]:
+            tasks.start_soon(bench.attempt, target)
+    assert bench.breaker.token_in_doubt
+    assert bench.stop.reason is None
+
+
+@on_virtual_time
+async def test_other_trouble_of_a_probe_ends_the_doubt() -> None:
+    """It is a failure like others; two refusals after it are needed to stop the run."""
+    bench = Bench(
+        answers.ok(IDS[0]), answers.problem(401), answers.problem(500), *[answers.problem(401)] * 2
+    )
+    await bench.result()
+    await bench.retry(TARGETS[1])
+    other = await bench.retry(TARGETS[2])
+    assert (bench.breaker.open, bench.breaker.streak, other.counted) == (False, 1, 1)
+    await bench.retry(other)
+    assert bench.stop.reason is None
+    await bench.retry(TARGETS[3])
     assert isinstance(bench.stop.reason, TokenRefusedError)
 
 
@@ -419,6 +662,41 @@ async def test_a_row_for_a_401_goes_when_it_was_not_the_last_word() -> None:
     assert retry.result is not None
     await bench.retry(retry)
     assert retry.result is None
+
+
+# ------------------------------------------------------------------ limits
+
+
+@pytest.mark.parametrize("failure", ["refused", "exhausted", "bug"])
+@on_virtual_time
+async def test_each_failed_id_counts_towards_the_limit(failure: str) -> None:
+    """Once, when its row is known to be its last."""
+    bench = Bench(attempts=2, limits=Limits(max_failures=2))
+    said = answers.problem(404 if failure == "refused" else 500)
+    bench.server.plan = lambda _i, _n: said
+    if failure == "bug":
+        bench.server.plan = lambda _i, _n: None  # type: ignore[assignment,return-value]
+    for target in TARGETS[:2]:
+        assert bench.stop.reason is None
+        turn: Turn = target
+        while isinstance(came := await bench.attempt(turn), Retry):
+            turn = came
+    assert str(bench.stop.reason) == "2 failed, the limit of max_failures"
+    assert len(bench.observed.bugs) == (2 if failure == "bug" else 0)
+
+
+@on_virtual_time
+async def test_each_success_counts_towards_the_share() -> None:
+    """Three of a hundred and two are more than a fiftieth."""
+    bench = Bench(limits=Limits(max_failure_share=0.02))
+    for _ in range(99):
+        await bench.result()
+    bench.said = [answers.problem(404)] * 3
+    for target in TARGETS[:2]:
+        await bench.result(target)
+    assert bench.stop.reason is None
+    await bench.result(TARGETS[2])
+    assert str(bench.stop.reason) == "3 failed, the limit of max_failure_share"
 
 
 # ------------------------------------------------------------------ stops
@@ -522,7 +800,34 @@ async def test_a_short_wait_for_the_connection_takes_no_second_slot() -> None:
         raise refused()
 
     bench.client.cancel = slow  # type: ignore[method-assign,assignment]
-    await bench.retry()
+    assert (await bench.retry()).requests == 1
+
+
+@on_virtual_time
+async def test_what_waits_with_its_connection_goes_ahead_of_others() -> None:
+    """It was let go once before."""
+    bench = Bench(rate_per_s=2.0)
+    order: list[str] = []
+
+    async def slow(
+        instance_id: str, *, fresh: bool, pace: Callable[[float], Coroutine[Any, Any, None]]
+    ) -> Answer:
+        await anyio.sleep(0.1)
+        await pace(3.0)
+        order.append("connected")
+        raise refused()
+
+    async def wait() -> None:
+        await bench.pacer.acquire()
+        order.append("other")
+
+    bench.client.cancel = slow  # type: ignore[method-assign,assignment]
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(bench.attempt)
+        await anyio.sleep(0.05)
+        for _ in range(2):
+            tasks.start_soon(wait)
+    assert order == ["connected", "other", "other"]
 
 
 @on_virtual_time
@@ -559,8 +864,11 @@ async def test_an_id_that_never_reached_the_server_is_not_open() -> None:
 async def test_a_request_that_was_not_sent_is_no_request() -> None:
     """The stop came while it waited with its connection."""
     bench = Bench(NotSentError("the run was stopped"))
-    assert (await bench.retry()).requests == 0
-    assert bench.stats.requests == 0
+    retry = await bench.retry()
+    assert retry.requests == bench.stats.requests == 0
+    await bench.result(retry)
+    assert (bench.stats.requests, bench.stats.retries) == (1, 0)
+    bench = Bench()
     bench.said = [answers.problem(500), NotSentError("the run was stopped")]
     retry = await bench.retry()
     assert await bench.retry(retry) is retry

@@ -213,6 +213,32 @@ async def test_time_in_which_nothing_ran_is_no_trouble() -> None:
 
 
 @on_virtual_time
+async def test_a_stall_without_trouble_is_nothing() -> None:
+    """The run goes on being watched: the deadline holds for it."""
+    bench = Bench(Limits(deadline_s=100))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(bench.monitor.watch)
+        await anyio.sleep(20)
+        stall(50)
+        await anyio.sleep(5)
+        assert bench.reason == ""
+        await anyio.sleep(30)
+    assert bench.reason == "the deadline of 100 s has passed"
+
+
+@on_virtual_time
+async def test_a_run_without_limits_goes_on() -> None:
+    """Failures do not end it, and no time does."""
+    bench = Bench(Limits())
+    for _ in range(200):
+        bench.result(Outcome.FAILED)
+    assert await bench.stopped_after(700) == float("inf")
+    assert Limits() == Limits(
+        max_outage_s=600, deadline_s=None, max_failures=None, max_failure_share=None
+    )
+
+
+@on_virtual_time
 async def test_a_short_stall_counts() -> None:
     """A busy loop is late by up to a second and still runs."""
     bench = Bench()
@@ -352,6 +378,29 @@ async def test_what_is_left_grows_less_with_the_trouble_and_the_run() -> None:
         assert bench.reason == ""
         bench.trouble(_longer(THROTTLED, 41))
         assert "(40 s;" in bench.reason
+
+
+@on_virtual_time
+async def test_the_lesser_of_what_is_left_counts() -> None:
+    """The deadline came nearer with the run, and an outage has not begun."""
+    bench = Bench(Limits(max_outage_s=60, deadline_s=70))
+    await bench.stopped_after(20)
+    bench.trouble(_longer(THROTTLED, 55))
+    assert "(50 s;" in bench.reason
+    assert isinstance(bench.stop.reason, LimitError)
+    assert bench.stop.reason.limit == "deadline_s"
+
+
+@on_virtual_time
+async def test_when_nothing_is_left_any_pause_is_too_long() -> None:
+    """Except none."""
+    bench = Bench(Limits(max_outage_s=60))
+    bench.trouble()
+    await anyio.sleep(61)
+    bench.trouble(_longer(THROTTLED, 0))
+    assert bench.reason == ""
+    bench.trouble(_longer(THROTTLED, 0.5))
+    assert "longer than what is left of max_outage_s (0 s;" in bench.reason
 
 
 @on_virtual_time

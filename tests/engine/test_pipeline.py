@@ -46,20 +46,29 @@ class Bench:
         )  # fmt: skip
         self.gate_s: float | None = None
         """How long breaker and pace hold each turn."""
+        self.is_probe = False
+        self.asked: list[Turn] = []
+        """Those of which it was asked whether they may go."""
+        self.admitted = 0
+        self.probes: list[bool] = []
+        """For each of `attempts`, whether it was the probe."""
         self.attempts: list[Turn] = []
         self.in_flight = self.peak = 0
         self.collected: list[CancelResult] = []
         self.does: Callable[[Turn], Coroutine[Any, Any, CancelResult | Retry]] = self.well
 
     def may_go(self, turn: Turn) -> bool:
+        self.asked.append(turn)
         return self.gate_s is None
 
     async def admit(self) -> bool:
+        self.admitted += 1
         await anyio.sleep(self.gate_s or 0.0)
-        return False
+        return self.is_probe
 
     async def attempt(self, turn: Turn, *, probe: bool) -> CancelResult | Retry:
         self.attempts.append(turn)
+        self.probes.append(probe)
         self.in_flight += 1
         self.peak = max(self.peak, self.in_flight)
         try:
@@ -208,6 +217,59 @@ async def test_while_there_is_doubt_a_retry_in_hand_makes_room_for_a_new_target(
         tasks.start_soon(doubt)
         await bench.run(TARGETS[1:4])
     assert [each.instance_id for each in bench.collected] == [*IDS[1:4], IDS[0]]
+
+
+@on_virtual_time
+async def test_what_may_go_at_once_is_not_held() -> None:
+    """Each turn is asked for; none of them is a probe."""
+    bench = Bench()
+    await bench.run(TARGETS[:5])
+    assert bench.asked == bench.attempts
+    assert bench.admitted == 0
+    assert [probe is False for probe in bench.probes] == [True] * 5
+
+
+@pytest.mark.parametrize("is_probe", [True, False])
+@on_virtual_time
+async def test_who_waited_knows_whether_it_is_the_probe(is_probe: bool) -> None:
+    """As the breaker said."""
+    bench = Bench()
+    bench.gate_s, bench.is_probe = 1.0, is_probe
+    await bench.run(TARGETS[:5])
+    assert bench.admitted == 5
+    assert bench.probes == [is_probe] * 5
+
+
+@on_virtual_time
+async def test_one_that_is_exhausted_is_told_once_all_others_had_their_attempt() -> None:
+    """The queue is told of each attempt: nobody is left that could show the server to be well."""
+    bench = Bench(concurrency=2)
+
+    async def does(turn: Turn) -> CancelResult | Retry:
+        await anyio.sleep(1)
+        if isinstance(turn, Retry):
+            return row(turn.target)
+        return Retry(turn, now(), exhausted=True, failed_at=now(), result=row(turn))
+
+    bench.does = does
+    assert await bench.run(TARGETS[:6], stop_after_s=60) < 10
+    assert bench.stop.reason is None
+    assert bench.ids() == IDS[:6]
+    assert [isinstance(turn, Retry) for turn in bench.attempts] == [False] * 6 + [True] * 6
+
+
+@on_virtual_time
+async def test_a_row_without_an_id_may_come_from_a_pipe() -> None:
+    """In its place among the others."""
+    bench = Bench()
+
+    async def pipe() -> AsyncIterator[Target | InvalidRow]:
+        yield InvalidRow("abc", "-:1", "not a UUID")
+        yield TARGETS[0]
+
+    await bench.run(pipe())
+    assert [each.outcome for each in bench.collected] == [Outcome.INVALID, Outcome.ACCEPTED]
+    assert bench.stop.reason is None
 
 
 # ------------------------------------------------------------------ stops

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from datetime import UTC, datetime
 
@@ -101,6 +102,15 @@ async def test_a_full_queue_holds_its_producer_until_half_of_it_is_taken() -> No
         assert taken == [4, 5, 6, 7, 8, 9, 10]
 
 
+def test_an_id_begins_without_a_history() -> None:
+    """Due at once, on whatever connection there is, with all its attempts before it."""
+    target = Target(IDS[0], "1")
+    assert Retry(target) == Retry(
+        target, due=0.0, fresh=False, requests=0, failed=False, counted=0, throttled=0,
+        unauthorized=0, ambiguous=False, failed_at=0.0, outages=0, exhausted=False, result=None,
+    )  # fmt: skip
+
+
 @on_virtual_time
 async def test_a_retry_comes_when_it_is_due() -> None:
     """Not a moment before; the one that is due first comes first, whenever it was put back."""
@@ -160,6 +170,18 @@ async def test_while_first_attempts_fail_new_targets_come_first() -> None:
 
 
 @on_virtual_time
+async def test_new_targets_are_counted_only_against_a_retry_that_is_due() -> None:
+    """Those that went before it was due were not in its way."""
+    bench = Bench()
+    bench.fail(1)
+    await bench.put(*range(1, 30))
+    bench.put_back(101, after_s=1.0)
+    assert [bench.take() for _ in range(9)] == [*range(1, 10)]
+    await anyio.sleep(1.1)
+    assert bench.take_all()[:11] == [*range(10, 20), -101]
+
+
+@on_virtual_time
 async def test_while_the_breaker_is_open_untried_ids_are_the_probes() -> None:
     """Each probe is another ID as long as there is one, and only then one that has failed."""
     bench = Bench()
@@ -170,6 +192,35 @@ async def test_while_the_breaker_is_open_untried_ids_are_the_probes() -> None:
     for n in range(101, 104):
         bench.put_back(n)
     assert bench.take_all() == [*range(1, 25), -101, -102, -103]
+
+
+@on_virtual_time
+async def test_in_doubt_a_retry_in_hand_gives_its_turn_to_a_new_target() -> None:
+    """After a wait for breaker and pace: it comes again. Without doubt or new ones it goes."""
+    bench = Bench()
+    await anyio.sleep(1)
+    retry, new = Retry(Target(IDS[101], "101")), Target(IDS[100], "100")
+    await bench.put(1, 2, 3)
+    assert bench.queue.instead_of(retry) is retry
+    bench.fail(1)
+    assert bench.queue.instead_of(new) is new
+    assert _number(bench.queue.instead_of(retry)) == 1
+    assert bench.take_all() == [2, 3, -101]
+    assert bench.queue.instead_of(retry) is retry
+    bench.fail(THRESHOLD - 1)
+    await bench.put(4)
+    assert _number(bench.queue.instead_of(retry)) == 4
+    assert bench.take_all() == [-101]
+
+
+@on_virtual_time
+async def test_when_the_breaker_is_open_a_401_is_doubt_enough() -> None:
+    """Whatever opened it: untried IDs are the probes."""
+    bench = Bench()
+    await anyio.sleep(1)
+    bench.breaker.on_failure(now(), first=False, open_at_once=True)
+    await bench.put(1)
+    assert _number(bench.queue.instead_of(Retry(Target(IDS[101], "101")))) == 1
 
 
 @on_virtual_time
@@ -214,6 +265,36 @@ async def test_one_that_is_exhausted_is_told_when_nothing_untried_is_left() -> N
 
 
 @on_virtual_time
+async def test_one_that_is_exhausted_waits_for_each_that_is_untried() -> None:
+    """As many as were put in are to have their attempt first; it asks twice a second."""
+    bench = Bench()
+    await bench.put(1, 2, 3)
+    turns = [bench.queue.take_nowait() for _ in range(3)]
+    bench.put_back(101, exhausted=True)
+    for turn in turns:
+        assert turn is not None
+        assert bench.take() is None
+        bench.queue.done(turn)
+        assert bench.take() is None
+        await anyio.sleep(0.49)
+        assert bench.take() is None
+        await anyio.sleep(0.02)
+    assert bench.take() == -101
+
+
+@on_virtual_time
+async def test_one_that_cannot_be_told_yet_holds_up_none_that_is_due() -> None:
+    """Those behind it go first."""
+    bench = Bench()
+    await bench.put(1)
+    assert bench.take() == 1
+    for n in (101, 102):
+        bench.put_back(n, exhausted=True)
+    bench.put_back(103)
+    assert bench.take_all() == [-103]
+
+
+@on_virtual_time
 async def test_ids_that_an_earlier_run_has_failed_tell_nothing_of_the_server() -> None:
     """They do not keep the others from being told as failed."""
     bench = Bench()
@@ -247,6 +328,19 @@ async def test_an_outage_gives_attempts_back() -> None:
         else:
             assert (retry.counted, retry.exhausted, retry.result) == (0, False, None)
             assert retry.outages == 1
+
+
+@on_virtual_time
+async def test_an_outage_takes_no_word_of_its_own_from_an_id() -> None:
+    """A 401 before it is still the last that was heard; it counts no more."""
+    bench = Bench()
+    await anyio.sleep(1)
+    refused = bench.put_back(101)
+    refused.result, refused.unauthorized = _row(refused.target), 2
+    bench.fail(THRESHOLD)
+    assert bench.take() == -101
+    assert refused.result is not None
+    assert (refused.unauthorized, refused.exhausted, refused.outages) == (0, False, 1)
 
 
 @on_virtual_time
@@ -296,6 +390,96 @@ async def test_each_retry_that_is_due_wakes_a_consumer() -> None:
 
 
 @on_virtual_time
+async def test_what_is_put_back_wakes_one_who_waits_already() -> None:
+    """At its time, though nothing else happens; one that is put back later may be due sooner."""
+    bench = Bench()
+    taken: list[tuple[int | None, float]] = []
+
+    async def consume() -> None:
+        turn = await bench.queue.take()
+        taken.append((_number(turn), round(now() - bench.began, 2)))
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(3):
+            tasks.start_soon(consume)
+        await anyio.sleep(1)
+        bench.put_back(1, after_s=9)
+        bench.put_back(2, after_s=2)
+        await anyio.sleep(4)
+        bench.put_back(3, after_s=0)
+    assert taken == [(-2, 3.0), (-3, 5.0), (-1, 10.0)]
+
+
+@on_virtual_time
+async def test_nobody_is_woken_for_nothing() -> None:
+    """Many wait, and many are to come: each turn costs one look, or the second of who waited."""
+    bench = Bench()
+    looks = taken = 0
+    real = bench.queue.take_nowait
+
+    def look() -> Turn | None:
+        nonlocal looks
+        looks += 1
+        return real()
+
+    async def consume() -> None:
+        nonlocal taken
+        while await bench.queue.take() is not None:
+            taken += 1
+
+    bench.queue.take_nowait = look  # type: ignore[method-assign]
+    async with anyio.create_task_group() as tasks:
+        for _ in range(16):
+            tasks.start_soon(consume)
+        await anyio.sleep(1)
+        for n in range(50):
+            bench.put_back(n, after_s=60 - n)
+        bench.queue.spread()
+        await anyio.sleep(100)
+        for n in range(10):
+            await bench.put(n)
+        await anyio.sleep(1)
+        assert taken == 60
+        assert looks <= 16 + 2 * taken
+        bench.queue.close()
+
+
+@on_virtual_time
+async def test_after_an_outage_those_who_wait_are_woken_in_time() -> None:
+    """What would have come first may come later now, and the other way round."""
+    bench = Bench()
+    times: list[float] = []
+
+    async def consume() -> None:
+        while await bench.queue.take() is not None:
+            times.append(now() - bench.began)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(consume)
+        await anyio.sleep(1)
+        retries = [bench.put_back(n, after_s=2.9) for n in range(4)]
+        bench.queue.spread()
+        due = sorted(retry.due - bench.began for retry in retries)
+        await anyio.sleep(5)
+        bench.queue.close()
+    assert due[0] < 2
+    assert times == pytest.approx(due, abs=0.01)
+
+
+@on_virtual_time
+async def test_closing_with_nothing_left_ends_all_who_wait() -> None:
+    """The last target has had its attempt, and they wait for more."""
+    bench = Bench()
+    async with anyio.create_task_group() as tasks:
+        for _ in range(8):
+            tasks.start_soon(bench.queue.take)
+        await anyio.sleep(1)
+        bench.queue.close()
+        with anyio.fail_after(1):
+            assert await bench.queue.take() is None
+
+
+@on_virtual_time
 async def test_closing_ends_those_who_wait_once_nothing_is_left() -> None:
     """As long as one is to come again somebody waits for it; then all are told that it is over."""
     bench = Bench()
@@ -339,6 +523,23 @@ async def test_a_consumer_that_is_stopped_while_it_waits_takes_nothing_with_it()
 
 
 @on_virtual_time
+async def test_a_consumer_that_is_stopped_and_has_not_run_since_is_not_woken() -> None:
+    """The one behind it is, and nothing of the first is kept."""
+    bench = Bench()
+    stopped, waiting = (asyncio.create_task(bench.queue.take()) for _ in range(2))
+    await anyio.sleep(1)
+    stopped.cancel()
+    await bench.put(7)
+    assert _number(await waiting) == 7
+    assert stopped.cancelled()
+    late = asyncio.create_task(bench.queue.take())
+    await anyio.sleep(1)
+    late.cancel()
+    await anyio.sleep(1)
+    assert not bench.queue._idle
+
+
+@on_virtual_time
 async def test_what_is_known_of_those_that_wait_is_told_at_the_end() -> None:
     """Rows of IDs that have used up their attempts, or whose last answer is a word of its own."""
     bench = Bench()
@@ -346,4 +547,17 @@ async def test_what_is_known_of_those_that_wait_is_told_at_the_end() -> None:
     bench.put_back(2, after_s=9, exhausted=True)
     refused = bench.put_back(3, after_s=9)
     refused.result = _row(refused.target)
+    assert {row.instance_id for row in bench.queue.results()} == {IDS[2], IDS[3]}
+
+
+@on_virtual_time
+async def test_what_an_outage_has_exhausted_has_no_row_at_the_end() -> None:
+    """It would have begun anew; a word of its own is told all the same."""
+    bench = Bench()
+    await anyio.sleep(1)
+    bench.put_back(1, after_s=9, exhausted=True)
+    refused = bench.put_back(2, after_s=9)
+    refused.result = _row(refused.target)
+    bench.fail(THRESHOLD)
+    bench.put_back(3, after_s=9, exhausted=True)
     assert {row.instance_id for row in bench.queue.results()} == {IDS[2], IDS[3]}

@@ -76,7 +76,7 @@ def probes_are_few(story: Story) -> Iterator[str]:
 
 
 def probes_are_of_new_ids(story: Story) -> Iterator[str]:
-    """A probe is a new target's, if there is one: an ID that has failed may be why it fails."""
+    """A probe is an untried target's, if there is one: one that has failed may be why it fails."""
     if story.world.pause is not None:  # then there may be none
         return
     for run in story.runs:
@@ -85,7 +85,7 @@ def probes_are_of_new_ids(story: Story) -> Iterator[str]:
         free_at: float | None = None
         for each in sorted(story.by_run[run.number], key=lambda e: e.called_at):
             is_probe = any(start < each.called_at < end for start, end in times)
-            left = len(run.targets) - len(seen)
+            left = len(set(run.targets) - seen - run.failed_before)
             at_once = each.called_at == free_at  # the input had no time to give the next one
             is_retry = each.instance_id in seen and not at_once
             if is_probe and is_retry and left > story.world.concurrency:

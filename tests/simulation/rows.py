@@ -155,12 +155,16 @@ def failed_only_after_its_attempts(story: Story) -> Iterator[str]:
     """An ID is `failed` when it has had all its attempts, or was answered 401 last.
 
     What failed while the breaker was open was none, nor what was under way when it opened or
-    closed. After an outage attempts begin anew, but for what a consumer may have had in hand.
+    closed. After an outage attempts begin anew, but for what a consumer may have had in hand. One
+    that had failed before and failed again is known as failed when the run stops.
     """
     for run in story.runs:
         for row in run.new_rows:
             exchanges = story.by_id[run.number, row.instance_id]
             if row.outcome is not Outcome.FAILED or not exchanges or exchanges[-1].unauthorized:
+                continue
+            known = row.instance_id in run.failed_before and exchanges[-1].failed
+            if known and not run.through:
                 continue
             used = _attempts_used(story, run, exchanges)
             if used < story.world.attempts:

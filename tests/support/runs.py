@@ -23,6 +23,8 @@ class Observed:
     """Everything the engine told its observer."""
 
     retries: list[str] = field(default_factory=list)
+    scheduled: list[tuple[Target, int, float]] = field(default_factory=list)
+    """For each of `retries`, its ID, which request it was, and the wait."""
     paces: list[tuple[float, str]] = field(default_factory=list)
     breaker: list[bool] = field(default_factory=list)
     bugs: list[Exception] = field(default_factory=list)
@@ -30,6 +32,7 @@ class Observed:
 
     def retry_scheduled(self, target: Target, error: str, attempt: int, wait_s: float) -> None:
         self.retries.append(error)
+        self.scheduled.append((target, attempt, wait_s))
 
     def out_of_descriptors(self) -> None:
         self.descriptors += 1
