@@ -178,10 +178,9 @@ class Inputs:
 
     def _known(self, target: Target) -> Target:
         """Return the target with what the resumed results file says of it."""
-        failed = self._resumed.failed_ids if self._resumed is not None else ()
-        if failed and pack(target.instance_id) in failed:
-            return target._replace(failed_before=True)
-        return target
+        if self._resumed is None or not self._resumed.has_failed(pack(target.instance_id)):
+            return target
+        return target._replace(failed_before=True)
 
     def _note_if_all_are_left_out(self) -> None:
         if self.counts.filtered and self.counts.filtered == self.counts.rows:

@@ -41,14 +41,21 @@ class Resumed:
     """Rows kept."""
     again_ids: IdSet = field(default_factory=IdSet)
     """IDs that are sent again if they are in the input; their rows are then removed."""
-    failed_ids: IdSet = field(default_factory=IdSet)
-    """Those of them that have failed: that they fail once more tells nothing of the server."""
+    again_for_others: IdSet = field(default_factory=IdSet)
+    """Those of them whose outcome was not `failed`: few, as a rule."""
     notes: list[str] = field(default_factory=list)
 
     def kept_failures(self, ok: frozenset[Outcome]) -> int:
         """Return how many of the rows kept are failures; outcomes in `ok` are not."""
         fine = SUCCESSES | ok
         return sum(n for outcome, n in self.outcomes.items() if outcome not in fine)
+
+    def has_failed(self, packed: bytes) -> bool:
+        """Return whether an ID is sent again because it has failed.
+
+        That it fails once more tells nothing of the server.
+        """
+        return packed in self.again_ids and packed not in self.again_for_others
 
     def take_invalid(self, text: str) -> bool:
         """Return whether an invalid input row has a row already; each row counts for one.
@@ -172,8 +179,8 @@ def _keep(row: StoredRow, number: int, resumed: Resumed, again: frozenset[Outcom
     if row.outcome in again:
         if row.instance_id is not None:
             resumed.again_ids.add(row.instance_id)
-            if row.outcome is Outcome.FAILED:
-                resumed.failed_ids.add(row.instance_id)
+            if row.outcome is not Outcome.FAILED:
+                resumed.again_for_others.add(row.instance_id)
         return False
     if row.instance_id is None:
         resumed.invalid[row.text] += 1

@@ -25,7 +25,7 @@ def _resumed() -> Resumed:
     resumed.done.add(pack(IDS[0]))
     for each in IDS[1:3]:
         resumed.again_ids.add(pack(each))
-    resumed.failed_ids.add(pack(IDS[2]))
+    resumed.again_for_others.add(pack(IDS[1]))
     return resumed
 
 

@@ -462,9 +462,9 @@ def test_nothing_is_printed_and_no_logging_is_configured(
     tmp_path: Path, server: FaultyServer, loop: str
 ) -> None:
     """In a process of its own, in debug mode, with failures, early ends and a refused token."""
-    last = IDS[-1]
+    last = IDS[-2:]
     server.plan = lambda i, n: (
-        answers.problem(401) if i == last else answers.problem(500 if n == 1 else 404)
+        answers.problem(401) if i in last else answers.problem(500 if n == 1 else 404)
         if i == IDS[1] else answers.ok(i)
     )  # fmt: skip
     done = subprocess.run(
@@ -472,7 +472,8 @@ def test_nothing_is_printed_and_no_logging_is_configured(
         cwd=tmp_path, env=environment(), capture_output=True, timeout=30, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
-    assert server.times_seen[last] == 2  # and the probe that was to tell if it was meant
+    # And the probes that were to tell if it was meant: one alone may be that ID's own trouble.
+    assert 2 <= sum(server.times_seen[each] for each in last) <= 5
     assert list(tmp_path.iterdir()) == []
 
 

@@ -210,7 +210,7 @@ def test_rows_to_be_sent_again_are_taken_out(tmp_path: Path, form: Format) -> No
     assert path.read_bytes() == content(form, *(r for r in results if r.outcome not in again))
     assert len(resumed.again_ids) == 3
     failed = ids[outcomes.index(Outcome.FAILED)]
-    assert [each for each in ids if pack(each) in resumed.failed_ids] == [failed]
+    assert [each for each in ids if resumed.has_failed(pack(each))] == [failed]
     assert resumed.outcomes.total() == len(outcomes) - 3
     assert resumed.kept_failures(frozenset()) == 3  # not_found, rejected, invalid
     assert (path.stat().st_mode & 0o777) == 0o600
