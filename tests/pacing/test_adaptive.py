@@ -59,6 +59,18 @@ def test_a_limit_that_drops_and_returns_is_followed(
     assert seen.throttled_share <= share
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_a_limit_that_falls_to_a_tenth_and_returns_stops_nobody(seed: int) -> None:
+    """Four seconds at 10 instead of 100 a second: few 429s, and every request is accepted."""
+    limiter = Nginx(100)
+    changes = _limit_changes(limiter, (4, 10), (8, 100))
+    seen = Scenario(limiter, ids=850, at=changes, seed=seed).run()
+    assert len(seen.accepted) == 850
+    assert 10 <= sum(5 <= at < 8 for at in seen.accepted) <= 40  # the limit had fallen
+    assert seen.accepted[-1] < 30  # and has returned: at 10 a second it would have taken 45
+    assert seen.throttled_share <= 0.03
+
+
 @pytest.mark.parametrize("share", [0.03, 0.06, 0.12])
 def test_refusals_that_slowing_down_does_not_help_are_lived_with(share: float) -> None:
     """A few 429s in a hundred at any pace whatever do not bring the run to a standstill."""
