@@ -238,7 +238,7 @@ class _Connection(asyncio.Protocol):
             self._transport.close()
         elif end is End.RST:
             held = self._transport.get_extra_info("socket")
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, AttributeError):  # it is closed, or has none any more
                 held.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _ABORT_ON_CLOSE)
             self._transport.abort()
 
