@@ -137,10 +137,10 @@ class Inputs:
             yield from self._checked
             return
         done, again = self._resumed.done, self._resumed.again_ids
-        for failed_before in (False, True) if len(again) else (False,):
+        for sent_again in (False, True) if len(again) else (False,):
             for target in self._checked:
                 packed = pack(target.instance_id)
-                if packed not in done and (packed in again) is failed_before:
+                if packed not in done and (packed in again) is sent_again:
                     yield self._known(target)
 
     async def _listed_and_piped(
@@ -157,7 +157,7 @@ class Inputs:
                 self.already_done += 1
             elif isinstance(item, InvalidRow):
                 yield item
-            elif self._limit is not None and self._has_failed(item):
+            elif self._limit is not None and self._is_sent_again(item):
                 again.add(pack(item.instance_id), int(item.source.rpartition(":")[2]))
             elif left > 0:
                 left -= 1
@@ -173,7 +173,7 @@ class Inputs:
             return self._resumed.take_invalid(item.text)
         return pack(item.instance_id) in self._resumed.done
 
-    def _has_failed(self, target: Target) -> bool:
+    def _is_sent_again(self, target: Target) -> bool:
         return self._resumed is not None and pack(target.instance_id) in self._resumed.again_ids
 
     def _known(self, target: Target) -> Target:

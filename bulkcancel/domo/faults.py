@@ -1,7 +1,7 @@
 """What can go wrong with one attempt, in bulkcancel's own words.
 
 `DomoClient.cancel` raises these; `client` translates aiohttp's errors into them. The one that
-the engine raises is `NotSentError`, while an attempt waits for the pace.
+the engine raises is `NotSentError`, when an attempt has its connection and is not to go after all.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class NoDescriptorsError(AttemptError):
 
 
 class NotSentError(AttemptError):
-    """The run was stopped while this attempt had its connection and waited for the pace."""
+    """A stop or an outage came while this attempt waited for its connection and its turn."""
 
 
 class TlsFailedError(AttemptError):

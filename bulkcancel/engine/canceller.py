@@ -76,7 +76,7 @@ class Canceller:
             if probe or not self.breaker.open:  # it may have opened during the wait
                 return probe
 
-    async def attempt(self, turn: Turn, *, probe: bool = False) -> CancelResult | Retry:
+    async def attempt(self, turn: Turn, *, probe: bool) -> CancelResult | Retry:
         """Send the one request that was admitted; return the result, or the ID to put back.
 
         One that has used up its attempts is told as failed instead. An unexpected exception
@@ -215,7 +215,7 @@ class Canceller:
             costs = verdict.transient & self.breaker.on_failure(
                 sent_at, first=first, probe=probe, open_at_once=unauthorized
             )
-        elif answered and verdict.next is Next.DONE:
+        elif verdict.next is Next.DONE:
             self.breaker.on_success(sent_at)
         elif probe:
             self.breaker.on_abandoned()

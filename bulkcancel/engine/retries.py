@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from bulkcancel.models import CancelResult
     from bulkcancel.pacing import Breaker
 
-_MOST_DUE_IN_A_ROW = 4  # then a new target, if there is one: all bad with 5 attempts, it keeps up
-_MOST_NEW_IN_A_ROW = 10  # before one that is due, while new ones come first
+_MOST_DUE_IN_A_ROW = 4  # then a new target: it brings four more attempts at most, by default
+_MOST_NEW_IN_A_ROW = 10  # then one that is due, although first attempts fail
 _SPREAD_S = 3.0  # over which those that are due come back when the breaker has closed
 _IN_DOUBT_S = 0.5
 _LEAST_TIMER_S = 0.001
@@ -74,11 +74,11 @@ Turn = Target | Retry
 class WorkQueue:
     """Takes new targets, up to `bound`, and retries; gives each when its turn has come.
 
-    Retries that are due come first, and at least every fifth turn is a new target's; while the
-    breaker is open or first attempts fail, new targets come first: they tell an outage from IDs
-    that always fail. After an outage IDs begin their attempts anew, spread over three seconds.
-    One that has used up its attempts comes once more, to be told as failed, when a later request
-    has shown the server to be well or no new target is left that could.
+    Retries that are due come first, and at least every fifth turn is a new target's. Untried ones
+    come first while the breaker is open, and up to ten in a row while first attempts fail: they
+    tell an outage from IDs that always fail. After an outage IDs begin their attempts anew, spread
+    over three seconds. One that has used up its attempts comes once more, to be told as failed,
+    when a later request has shown the server to be well or no untried target is left that could.
     """
 
     def __init__(
@@ -115,9 +115,9 @@ class WorkQueue:
         self._set_timer()
 
     def instead_of(self, turn: Turn) -> Turn:
-        """Return whose turn it is after a wait for breaker and pace: that of a new target in doubt.
+        """Return whose turn it is after a wait for breaker and pace.
 
-        So a retry that was taken before an outage began is no probe.
+        A retry that was taken before an outage began makes room for a target that can tell of it.
         """
         if isinstance(turn, Retry) and self._new and self._is_told_by_new_ones():
             self.put_back(turn)
@@ -132,7 +132,9 @@ class WorkQueue:
 
     def done(self, turn: Turn) -> None:
         """Say that what was taken has had its attempt."""
-        if isinstance(turn, Target):
+        if isinstance(turn, Retry):
+            self._new_in_a_row = 0
+        else:
             self._untried -= not turn.failed_before
 
     def take_nowait(self) -> Turn | None:
@@ -142,7 +144,6 @@ class WorkQueue:
             retry = self._pop_due()
             if retry is not None:
                 self._due_in_a_row += 1
-                self._new_in_a_row = 0
                 return retry
         if not self._new:
             return None
@@ -183,8 +184,8 @@ class WorkQueue:
     def results(self) -> Iterator[CancelResult]:
         """Yield the rows that are known of those still waiting, once the run has ended."""
         for _, _, retry in self._waiting:
-            in_an_outage = retry.exhausted and retry.outages != self._breaker.outages
-            if retry.result is not None and not in_an_outage:
+            retry.see(self._breaker.outages)
+            if retry.result is not None:
                 yield retry.result
 
     def _is_new_ones_turn(self) -> bool:
@@ -192,7 +193,7 @@ class WorkQueue:
 
     def _is_told_by_new_ones(self) -> bool:
         """Return whether there is doubt about the server, and the next new target can tell."""
-        if not (self._breaker.open or self._breaker.streak) or self._new[0].failed_before:
+        if not self._breaker.streak or self._new[0].failed_before:
             return False
         return self._breaker.open or self._new_in_a_row < _MOST_NEW_IN_A_ROW
 

@@ -62,7 +62,7 @@ class Pacer:
         return not self._waiters and self._take(self._clock())
 
     async def acquire(self, *, ahead: bool = False) -> None:
-        """Wait for a slot and take it, `ahead` of others if it was let go once before.
+        """Wait for a slot and take it, `ahead` of all that wait if it must not queue behind them.
 
         Changes of the rate and pauses apply to those already waiting; a waiter that is
         cancelled leaves its slot to the next.

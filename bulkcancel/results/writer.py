@@ -30,7 +30,7 @@ class ResultsWriter:
 
     Rows are gathered for 20 ms and written in one go: a write for each costs the event loop
     more than the cancels; `on_written` is called with each group. Syncing waits for the disk and
-    runs in a thread.
+    runs `in_thread`. Times are in seconds of `clock`.
     """
 
     def __init__(

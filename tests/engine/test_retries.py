@@ -44,8 +44,11 @@ class Bench:
             self.breaker.on_failure(now(), first=True)
 
     def take(self) -> int | None:
-        """The number of the ID whose turn it is; negative for a retry."""
-        return _number(self.queue.take_nowait())
+        """The number of the ID whose turn it is, which has its attempt; negative for a retry."""
+        turn = self.queue.take_nowait()
+        if isinstance(turn, Retry):
+            self.queue.done(turn)
+        return _number(turn)
 
     def take_all(self) -> list[int]:
         taken = iter(self.take, None)
@@ -179,6 +182,23 @@ async def test_new_targets_are_counted_only_against_a_retry_that_is_due() -> Non
     assert [bench.take() for _ in range(9)] == [*range(1, 10)]
     await anyio.sleep(1.1)
     assert bench.take_all()[:11] == [*range(10, 20), -101]
+
+
+@on_virtual_time
+async def test_a_retry_whose_turn_it_is_keeps_it_while_it_waits_for_the_pace() -> None:
+    """Ten new targets went before it: it makes room for no eleventh, unless the breaker opens."""
+    bench = Bench()
+    await anyio.sleep(1)
+    bench.fail(1)
+    await bench.put(*range(1, 30))
+    retry = bench.put_back(101)
+    assert [bench.take() for _ in range(10)] == list(range(1, 11))
+    turn = bench.queue.take_nowait()
+    assert turn is retry
+    assert bench.queue.instead_of(turn) is retry
+    bench.fail(THRESHOLD - 1)
+    assert _number(bench.queue.instead_of(turn)) == 11
+    assert bench.queue.take_nowait() == Target(IDS[12], "12")
 
 
 @on_virtual_time

@@ -338,7 +338,9 @@ def test_a_cancelled_waiter_leaves_its_slot(granted: bool) -> None:
     assert took_s == pytest.approx(1.2 if granted else 1 / HEADROOM, abs=0.01)
 
 
-def _behind_a_cancelled_one(meanwhile: Callable[[Any], Awaitable[None]]) -> tuple[list[str], float]:
+def _behind_a_cancelled_one(
+    meanwhile: Callable[[Any, Pacer], Awaitable[None]],
+) -> tuple[list[str], float]:
     """Return what went, and when, behind a waiter that is cancelled after `meanwhile`."""
 
     async def main() -> tuple[list[str], float]:
@@ -350,7 +352,7 @@ def _behind_a_cancelled_one(meanwhile: Callable[[Any], Awaitable[None]]) -> tupl
             waiting = pacer.acquire()
             future = waiting.send(None)
             tasks.start_soon(_send_one, pacer, sent, "b")
-            await meanwhile(future)
+            await meanwhile(future, pacer)
             with pytest.raises(asyncio.CancelledError):
                 waiting.throw(asyncio.CancelledError())
         return sent, now() - started
@@ -361,7 +363,7 @@ def _behind_a_cancelled_one(meanwhile: Callable[[Any], Awaitable[None]]) -> tupl
 def test_a_slot_given_in_the_moment_of_cancellation_is_not_lost() -> None:
     """A task that is cancelled after its slot was given hands the slot on."""
 
-    async def given(future: asyncio.Future[None]) -> None:
+    async def given(future: asyncio.Future[None], _pacer: Pacer) -> None:
         await anyio.sleep(1.01)
         assert future.done()
 
@@ -373,25 +375,14 @@ def test_a_slot_given_in_the_moment_of_cancellation_is_not_lost() -> None:
 def test_a_slot_given_back_during_a_pause_is_not_used_before_its_end() -> None:
     """A pause that comes between a slot and its cancellation holds for the next in line."""
 
-    async def main() -> tuple[list[str], float]:
-        pacer = Pacer(1, clock=now)
-        started = now()
-        pacer.try_acquire()
-        sent: list[str] = []
-        async with anyio.create_task_group() as tasks:
-            waiting = pacer.acquire()
-            future = waiting.send(None)
-            tasks.start_soon(_send_one, pacer, sent, "b")
-            await anyio.sleep(1.01)
-            assert future.done()
-            pacer.pause_until(started + 10)
-            with pytest.raises(asyncio.CancelledError):
-                waiting.throw(asyncio.CancelledError())
-        return sent, now() - started
+    async def paused(future: asyncio.Future[None], pacer: Pacer) -> None:
+        await anyio.sleep(1.01)
+        assert future.done()
+        pacer.pause_until(now() + 9)
 
-    sent, took_s = run(main)
+    sent, took_s = _behind_a_cancelled_one(paused)
     assert sent == ["b"]
-    assert took_s == pytest.approx(10, abs=0.003)
+    assert took_s == pytest.approx(10.01, abs=0.003)
 
 
 def test_a_slot_given_back_is_one_slot() -> None:
@@ -433,7 +424,7 @@ def test_a_cancelled_waiter_waits_no_longer() -> None:
 def test_a_slot_is_not_given_to_a_task_about_to_be_cancelled() -> None:
     """A waiter cancelled in the very moment it is due does not hold up the one behind it."""
 
-    async def cancelled(future: asyncio.Future[None]) -> None:
+    async def cancelled(future: asyncio.Future[None], _pacer: Pacer) -> None:
         await anyio.sleep(0.1)
         future.cancel()
         await anyio.sleep(1)

@@ -154,9 +154,9 @@ def _before(exchange: Exchange, stopped_at: float | None) -> bool:
 def failed_only_after_its_attempts(story: Story) -> Iterator[str]:
     """An ID is `failed` when it has had all its attempts, or was answered 401 last.
 
-    What failed while the breaker was open was none, nor what was under way when it opened or
-    closed. After an outage attempts begin anew, but for what a consumer may have had in hand. One
-    that had failed before and failed again is known as failed when the run stops.
+    What failed while the breaker was open was none, unless it ended a doubt about the token, nor
+    what was under way when it opened or closed. After an outage attempts begin anew. One that had
+    failed before and failed again is known as failed when the run stops.
     """
     for run in story.runs:
         for row in run.new_rows:
@@ -176,12 +176,12 @@ def _attempts_used(story: Story, run: Run, exchanges: list[Exchange]) -> int:
     outages = [at for at, opened in run.breaker if opened and at not in refused]
     used, waited_from = 0, math.inf
     for each in exchanges:
-        due = run.due.get((each.instance_id, waited_from), each.called_at)
-        if any(waited_from < at < due for at in outages):
+        if any(waited_from < at < each.called_at for at in outages):
             used = 0
         waited_from = each.answered_at or math.inf
         changed = any(each.called_at < at < waited_from for at, _ in run.breaker)
-        used += each.failed and not changed and not run.is_open(each.called_at)
+        ended_a_doubt = (each.answered_at, False) in run.breaker
+        used += each.failed and not changed and (ended_a_doubt or not run.is_open(each.called_at))
     return used
 
 

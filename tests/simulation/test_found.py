@@ -57,6 +57,25 @@ FOUND = {
     "half of all IDs fail, and the good ones are not held up": World(
         fates=".x" * 60, rate_per_s=50.0, concurrency=16
     ),
+    "a server that fails two times in three does not starve those that come again": World(
+        fates="................c....f......f...........c.........r.f...............f....c............"
+        "....n................r.............c......f.n.......r..r.",
+        rate_per_s=50.0,
+        concurrency=2,
+        timeout_s=1.0,
+        grace_s=0.0,
+        max_outage_s=30.0,
+        latency_s=0.005,
+        connect_s=1.020940020499693,
+        again_status=409,
+        troubles=(
+            Trouble(
+                Kind.GATEWAY_TIMEOUT, 1.7687356469899773, 3.8309096671193625, 0.6280780013362856
+            ),
+        ),
+        csv=False,
+        seed=2476,
+    ),
     "an outage of eight seconds fails nobody": World(
         fates="." * 120, concurrency=2, troubles=(Trouble(Kind.UNAVAILABLE, 2.0, 8.0),)
     ),
