@@ -323,13 +323,13 @@ def test_ids_that_an_earlier_run_has_failed_are_no_outage(count: int) -> None:
 
 def test_one_that_was_never_tried_among_them_makes_no_outage_of_them() -> None:
     """It fails as they do; they have their attempts all the same, and their rows."""
-    ids = make_ids(61)
+    ids = make_ids(401)
     server = VirtualServer(lambda _i, _n: answers.problem(500))
     known = [Target(each, "", failed_before=True) for each in ids[1:]]
-    policy = Policy(limits=Limits(max_outage_s=60))
+    policy = Policy(limits=Limits(max_outage_s=30))
     run = server.run([ids[0], *known], policy)
     assert run.stop.reason is None
-    assert run.outcomes() == {Outcome.FAILED: 61}
+    assert run.outcomes() == {Outcome.FAILED: 401}
     assert run.observed.breaker == []
 
 
