@@ -60,7 +60,8 @@ class RunMonitor:
         self._ok = ok
         self._succeeded_before = succeeded_before
         self._began = self._clock()
-        self._answers = 0
+        self.answered = False
+        """Whether the server has ever answered."""
         self._successes = 0
         self._tolerated = 0
         self._failures = 0
@@ -75,11 +76,6 @@ class RunMonitor:
         self._last_trouble = ""
         self._throttled_once = False
         """Whether all the trouble so far is a single throttling answer, which is no outage."""
-
-    @property
-    def answered(self) -> bool:
-        """Whether the server has ever answered."""
-        return self._answers > 0
 
     def on_attempt(self, verdict: Verdict, *, answered: bool, decisive: bool) -> None:
         """Record an attempt that was not a plain success; ask for a stop where a rule says so.
@@ -97,10 +93,10 @@ class RunMonitor:
         elif verdict.next is Next.STOP_TLS:
             untrusted = f"no trusted TLS connection to {self._host} ({verdict.error})"
             self._stop.request(StoppedError(f"{untrusted}: nothing was sent over it"))
-        elif self._answers == 0 and verdict.at_first:
+        elif verdict.at_first and not self.answered:
             self._stop.request(StoppedError(verdict.at_first), cut=not answered)
         if answered:
-            self._answers += 1
+            self.answered = True
             self._api_answered = self._api_answered or not verdict.stranger
             if verdict.stranger and self._strangers_since is None:
                 self._strangers_since = self._clock()
@@ -108,7 +104,7 @@ class RunMonitor:
 
     def on_success(self) -> None:
         """Record an answer that names the instance; the only call on the plain path."""
-        self._answers += 1
+        self.answered = True
         self._successes += 1
         self._trouble_since = None
 
@@ -182,7 +178,7 @@ class RunMonitor:
         if self._trouble_since is None:
             return
         trouble_s = now - self._trouble_since
-        if self._answers == 0 and trouble_s >= self._never_answered_s:
+        if not self.answered and trouble_s >= self._never_answered_s:
             silent = f"{self._host} has never answered ({self._last_trouble})"
             self._stop.request(StoppedError(silent), cut=True)
         elif trouble_s >= self._limits.max_outage_s and not self._throttled_once:
@@ -191,7 +187,7 @@ class RunMonitor:
 
     def on_first_request(self) -> None:
         """Start the clock for a host that never answers."""
-        if self._trouble_since is None and self._answers == 0:
+        if self._trouble_since is None and not self.answered:
             self._trouble_since = self._clock()
             self._last_trouble = "the first request is still unanswered"
 
