@@ -90,7 +90,7 @@ class WorkQueue:
         self._rng = rng
         self._new: deque[Target] = deque()
         self._untried = 0
-        """New targets here or in hand; those that an earlier run has failed tell nothing."""
+        """New targets at the door, here or in hand; those that failed before tell nothing."""
         self._waiting: list[tuple[float, int, Retry]] = []
         self._numbers = count()
         self._due_in_a_row = 0
@@ -102,11 +102,11 @@ class WorkQueue:
 
     async def put(self, target: Target) -> None:
         """Add a new target; wait while there are as many as `bound`."""
+        self._untried += not target.failed_before
         while len(self._new) >= self._bound:
             self._room = anyio.Event()
             await self._room.wait()
         self._new.append(target)
-        self._untried += not target.failed_before
         self._wake(1)
 
     def put_back(self, retry: Retry) -> None:

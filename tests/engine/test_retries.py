@@ -315,6 +315,23 @@ async def test_one_that_cannot_be_told_yet_holds_up_none_that_is_due() -> None:
 
 
 @on_virtual_time
+async def test_a_target_that_waits_at_a_full_queue_is_untried_too() -> None:
+    """All that was in the queue may be taken before its producer gets a turn."""
+    bench = Bench(bound=2)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(bench.put, 1, 2, 3)
+        await anyio.sleep(1)
+        for _ in range(2):
+            turn = bench.queue.take_nowait()
+            assert turn is not None
+            bench.queue.done(turn)
+        bench.put_back(101, exhausted=True)
+        assert bench.take() is None
+        await anyio.sleep(1)
+        assert bench.take() == 3
+
+
+@on_virtual_time
 async def test_ids_that_an_earlier_run_has_failed_tell_nothing_of_the_server() -> None:
     """They do not keep the others from being told as failed."""
     bench = Bench()

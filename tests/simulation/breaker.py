@@ -31,7 +31,8 @@ def breaker_opens_only_for_ten_ids(story: Story) -> Iterator[str]:
             refused = any(e.unauthorized for e in story.by_run[run.number] if e.answered_at == at)
             first = [e for e in story.first_attempts(run) if (e.answered_at or math.inf) <= at]
             row = 0
-            for each in sorted(first, key=lambda e: e.answered_at or 0.0):
+            # Of those that were answered at the same time, the successes may have come first.
+            for each in sorted(first, key=lambda e: (e.answered_at or 0.0, e.failed)):
                 row = row + 1 if each.failed else 0
             if row < OPENS and not refused:
                 yield f"run {run.number}: the breaker opened at {at:.3f} s for {row} failures"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from bulkcancel.domo.answers import Answer
 from bulkcancel.errors import InterruptedRunError, LimitError, ResultsError, TokenRefusedError
 from bulkcancel.models import SUCCESSES, Outcome
-from tests.simulation.breaker import JITTER
-from tests.simulation.requests import LONGEST_PROBE_S, OPENS, ROUNDING_S, UNTRIED
+from tests.simulation.requests import OPENS, ROUNDING_S, UNTRIED
 from tests.simulation.world import Fate
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def good_ids_are_not_held_up(story: Story) -> Iterator[str]:
         most_s = HELD_UP_S + count / rate
         if world.connect_s:  # then the first requests wait for the pace twice
             most_s += world.connect_s + world.concurrency / rate
-        most_s += count * takes_s / world.concurrency + _looks_like_outages_s(story, run)
+        most_s += count * takes_s / world.concurrency + _looked_like_outages_s(run)
         if last_s > most_s:
             yield f"run {run.number}: good IDs took {last_s:.1f} s, not {most_s:.1f}"
 
@@ -105,15 +105,10 @@ def _only_ids_fail(world: World) -> bool:
     )
 
 
-def _looks_like_outages_s(story: Story, run: Run) -> float:
-    """Return the longest time that probes may take where ten IDs or more fail in a row."""
-    first = [e for e in story.first_attempts(run) if e.answered_at is not None]
-    total_s, row = 0.0, 0
-    for each in sorted(first, key=lambda e: e.answered_at or 0.0):
-        row = row + 1 if each.failed else 0
-        if row >= OPENS:
-            total_s += JITTER * min(2.0 ** (row - OPENS), LONGEST_PROBE_S) + story.world.timeout_s
-    return total_s
+def _looked_like_outages_s(run: Run) -> float:
+    """Return for how long the breaker was open: ten bad IDs in a row look like an outage."""
+    changes = [*run.breaker, (run.ended_at, False)]
+    return sum(until - at for (at, opened), (until, _) in pairwise(changes) if opened)
 
 
 def runs_stop_only_for_what_happened(story: Story) -> Iterator[str]:
@@ -177,7 +172,7 @@ def _attempts_take_s(story: Story, run: Run) -> float:
 def _trouble_s(story: Story, run: Run, seen: list[Exchange], until: float) -> float:
     """Return for how long there was nothing but trouble, if IDs alone do not explain it."""
     last = max((e.answered_at or 0.0 for e in seen if e.final), default=run.began_at)
-    after = [e for e in seen if (e.answered_at or 0.0) > last]
+    after = [e for e in seen if (e.answered_at or 0.0) >= last and not e.final]
     looks_like_one = (
         bool(run.breaker)
         and run.breaker[-1][1]

@@ -64,7 +64,8 @@ class Process:
             except BulkcancelError as error:
                 run.reason = error
             except Exception:  # noqa: BLE001 - an invariant tells of it
-                run.crash = traceback.format_exc()
+                if run.killed_at is None:  # else nobody is there to see it
+                    run.crash = traceback.format_exc()
         run.ended_at = self._clock()
 
     async def _work(self, path: Path, inputs: Inputs) -> None:

@@ -30,13 +30,13 @@ def within_the_rate(story: Story) -> Iterator[str]:
     """No second holds more requests than the rate and two in a hundred, and the burst.
 
     Where a second spans two runs, each of them may begin with its burst: the second does not
-    know when the first one sent its last. And one request that has waited for its connection for
-    less than an interval may leave together with the next.
+    know when the first one sent its last. And one request that has waited for its connection, or
+    for a disk that held the process, for less than an interval may leave together with the next.
     """
     world = story.world
     rate = world.rate_per_s or AUTO_CEILING_PER_S
     most = max(math.floor(rate * SHARE_OF_RATE), math.ceil(rate)) + world.burst - 1
-    most += world.connect_s > 0
+    most += world.connect_s > 0 or world.write_s > 0
     sent = sorted((e.sent_at, e.run) for e in story.exchanges)
     first = 0
     for last, (at, run) in enumerate(sent):
