@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -60,6 +61,7 @@ class RunMonitor:
         self._ok = ok
         self._succeeded_before = succeeded_before
         self._began = self._clock()
+        self._ticked_at = math.inf
         self.answered = False
         """Whether the server has ever answered."""
         self._successes = 0
@@ -83,6 +85,7 @@ class RunMonitor:
         It was `answered`, or ended by a fault; it is `decisive` if it is the probe after a 401:
         another 401 then stops the run.
         """
+        self._leave_out_a_stall(self._clock())
         if verdict.next is Next.UNAUTHORIZED:
             if decisive or not (self._successes or self._token_accepted):
                 refused = (
@@ -142,25 +145,31 @@ class RunMonitor:
 
     async def watch(self) -> None:
         """Stop the run at its deadline, or when trouble lasts too long; runs until cancelled."""
-        self._began = now = self._clock()
+        self._began = self._ticked_at = self._clock()
         while not self._stop.requested:
-            slept_from = now
             await anyio.sleep(_TICK_S)
             now = self._clock()
-            if now - slept_from > 1 + _TICK_S:  # SIGSTOP, a suspended laptop
-                self._leave_out(now - slept_from)
+            self._leave_out_a_stall(now)
+            self._ticked_at = now
             deadline_s = self._limits.deadline_s
             if deadline_s is not None and now - self._began >= deadline_s:
                 self._stop.request(StoppedError(f"the deadline of {deadline_s:g} s has passed"))
             self._look_for_strangers(now)
             self._look_for_outage(now)
 
-    def _leave_out(self, seconds: float) -> None:
-        """Let time in which this process did not run count as no trouble."""
+    def _leave_out_a_stall(self, now: float) -> None:
+        """Let time in which this process did not run (SIGSTOP, a suspended laptop) not count.
+
+        An answer that was waiting in the socket may be seen before the next tick.
+        """
+        slept_s = now - self._ticked_at
+        if slept_s <= 1 + _TICK_S:
+            return
+        self._ticked_at = now
         if self._trouble_since is not None:
-            self._trouble_since += seconds
+            self._trouble_since += slept_s
         if self._strangers_since is not None:
-            self._strangers_since += seconds
+            self._strangers_since += slept_s
 
     def _look_for_strangers(self, now: float) -> None:
         since = self._strangers_since

@@ -213,6 +213,42 @@ async def test_time_in_which_nothing_ran_is_no_trouble() -> None:
 
 
 @on_virtual_time
+async def test_an_answer_that_waited_while_nothing_ran_is_judged_without_that_time() -> None:
+    """It is read from its socket before anything looks at the clock."""
+    bench = Bench()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(bench.monitor.watch)
+        await anyio.sleep(0.1)
+        bench.trouble(THROTTLED)
+        bench.trouble(_verdict(answers.limited("20")))
+        await anyio.sleep(20)
+        stall(300)
+        bench.trouble(_verdict(answers.limited("39")))
+        assert bench.reason == ""
+        await anyio.sleep(5)
+        assert bench.reason == ""
+        bench.trouble(_verdict(answers.limited("39")))
+        tasks.cancel_scope.cancel()
+    assert bench.reason.startswith("acme.domo.com asks to be left alone for 39 s, longer than")
+
+
+@on_virtual_time
+async def test_strangers_after_a_stall_have_their_half_minute() -> None:
+    """It begins with the first of their answers."""
+    bench = Bench(Limits(max_outage_s=600))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(bench.monitor.watch)
+        await anyio.sleep(0.1)
+        stall(300)
+        bench.trouble(STRANGER)
+        await anyio.sleep(28)
+        assert bench.reason == ""
+        await anyio.sleep(3)
+        tasks.cancel_scope.cancel()
+    assert "has not answered once as Domo's Workflow API does" in bench.reason
+
+
+@on_virtual_time
 async def test_a_stall_without_trouble_is_nothing() -> None:
     """The run goes on being watched: the deadline holds for it."""
     bench = Bench(Limits(deadline_s=100))
