@@ -109,10 +109,10 @@ class Pipeline:
                         return
                     turn = self.queue.instead_of(turn)
                 outcome = await self.canceller.attempt(turn, probe=probe)
-                self.queue.done(turn)
                 if isinstance(outcome, Retry):
-                    self.queue.put_back(outcome)
+                    self.queue.done(turn, again=outcome)
                 else:
+                    self.queue.done(turn)
                     await _send(outcome, results)
 
     async def _cut_after_grace(self, work: anyio.CancelScope) -> None:

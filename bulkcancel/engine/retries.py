@@ -56,8 +56,15 @@ class Retry:
     """How many the breaker had seen by then."""
     exhausted: bool = False
     """Whether it has used up its attempts."""
+    untried: bool = False
+    """Whether it is counted among the new targets that have told nothing of the server yet."""
     result: CancelResult | None = None
     """Its row if nothing is sent for it any more; `None` as long as it has no such word."""
+
+    @property
+    def has_told(self) -> bool:
+        """Whether an attempt has reached the server, so that it has told something of it."""
+        return self.failed or self.throttled > 0 or self.unauthorized > 0
 
     def see(self, outages: int) -> None:
         """Begin the attempts anew if there has been an outage since it was last seen."""
@@ -90,7 +97,7 @@ class WorkQueue:
         self._rng = rng
         self._new: deque[Target] = deque()
         self._untried = 0
-        """New targets at the door, here or in hand; those that failed before tell nothing."""
+        """New targets whose attempt has not told yet; those that failed before tell nothing."""
         self._waiting: list[tuple[float, int, Retry]] = []
         self._numbers = count()
         self._due_in_a_row = 0
@@ -130,12 +137,19 @@ class WorkQueue:
         self._closed = True
         self._wake(len(self._idle))
 
-    def done(self, turn: Turn) -> None:
-        """Say that what was taken has had its attempt."""
+    def done(self, turn: Turn, *, again: Retry | None = None) -> None:
+        """Say that what was taken has had its attempt, and what is to come `again` of it."""
         if isinstance(turn, Retry):
             self._new_in_a_row = 0
+            untried = turn.untried
         else:
-            self._untried -= not turn.failed_before
+            untried = not turn.failed_before
+        if again is None:
+            self._untried -= untried
+            return
+        again.untried = untried and not again.has_told
+        self._untried -= untried and not again.untried
+        self.put_back(again)
 
     def take_nowait(self) -> Turn | None:
         """Return whose turn it is, `None` if nobody's."""

@@ -249,7 +249,7 @@ async def test_one_that_is_exhausted_is_told_once_all_others_had_their_attempt()
         await anyio.sleep(1)
         if isinstance(turn, Retry):
             return row(turn.target)
-        return Retry(turn, now(), exhausted=True, failed_at=now(), result=row(turn))
+        return Retry(turn, now(), failed=True, exhausted=True, failed_at=now(), result=row(turn))
 
     bench.does = does
     assert await bench.run(TARGETS[:6], stop_after_s=60) < 10

@@ -303,6 +303,44 @@ async def test_one_that_is_exhausted_waits_for_each_that_is_untried() -> None:
 
 
 @on_virtual_time
+async def test_a_target_whose_attempt_reached_nobody_is_untried_still() -> None:
+    """A connection closed while idle, a machine without descriptors: the next one can tell."""
+    bench = Bench()
+    await bench.put(1)
+    bench.put_back(101, exhausted=True)
+    turn = bench.queue.take_nowait()
+    assert isinstance(turn, Target)
+    again = Retry(turn, now())
+    for _ in range(3):
+        bench.queue.done(turn, again=again)
+        assert bench.queue.take_nowait() is again
+        assert bench.take() is None
+        turn = again
+    await anyio.sleep(1)
+    assert bench.take() is None
+    again.failed = True
+    bench.queue.done(turn, again=again)
+    assert bench.take() == -1
+    await anyio.sleep(1)
+    assert bench.take() == -101
+
+
+@on_virtual_time
+@pytest.mark.parametrize("told", ["failed", "throttled", "unauthorized"])
+async def test_any_answer_tells(told: str) -> None:
+    """A 429 and a 401 too: whoever sends them is there."""
+    bench = Bench()
+    await bench.put(1)
+    turn = bench.queue.take_nowait()
+    assert isinstance(turn, Target)
+    again = Retry(turn, now() + 60)
+    setattr(again, told, 1)
+    bench.queue.done(turn, again=again)
+    bench.put_back(101, exhausted=True)
+    assert bench.take() == -101
+
+
+@on_virtual_time
 async def test_one_that_cannot_be_told_yet_holds_up_none_that_is_due() -> None:
     """Those behind it go first."""
     bench = Bench()
