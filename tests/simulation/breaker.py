@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -27,14 +26,14 @@ def breaker_opens_only_for_ten_ids(story: Story) -> Iterator[str]:
     Neither retries nor IDs that an earlier run has had as `failed` tell of an outage.
     """
     for run in story.runs:
-        for at in [at for at, opened in run.breaker if opened]:
-            refused = any(e.unauthorized for e in story.by_run[run.number] if e.answered_at == at)
-            first = [e for e in story.first_attempts(run) if (e.answered_at or math.inf) <= at]
+        for_the_token = story.opened_for_the_token(run)
+        for at in [at for at, opened in run.breaker if opened and at not in for_the_token]:
+            first = [e for e in story.first_attempts(run) if e.heard_at <= at]
             row = 0
             # Of those that were answered at the same time, the successes may have come first.
-            for each in sorted(first, key=lambda e: (e.answered_at or 0.0, e.failed)):
+            for each in sorted(first, key=lambda e: (e.heard_at, e.failed)):
                 row = row + 1 if each.failed else 0
-            if row < OPENS and not refused:
+            if row < OPENS:
                 yield f"run {run.number}: the breaker opened at {at:.3f} s for {row} failures"
 
 
@@ -73,7 +72,7 @@ def probes_are_few(story: Story) -> Iterator[str]:
                     return
                 if not each.free:
                     failed += 1
-                    free_at = each.answered_at or math.inf
+                    free_at = each.heard_at
 
 
 def probes_are_of_new_ids(story: Story) -> Iterator[str]:
@@ -129,7 +128,7 @@ def _delay_s(story: Story, run: Run, last: float, this: float) -> float:
     """Return for how long a probe may be late: those under way, a pause, the pace, a stall."""
     world = story.world
     rate = world.rate_per_s or _SLOWEST_PER_S
-    before = [e for e in story.by_run[run.number] if (e.answered_at or math.inf) <= this]
+    before = [e for e in story.by_run[run.number] if e.heard_at <= this]
     if any(e.asks_for_less for e in before):
         rate = _SLOWEST_PER_S
     asked_s = max(

@@ -188,7 +188,7 @@ class SimulatedClient(DomoClient):
         try:
             await anyio.sleep(self._story.world.connect_s)
             if pace is not None:
-                await pace(self._story.world.connect_s)
+                await pace(self._domo.clock() - exchange.called_at)
         except anyio.get_cancelled_exc_class():
             self._story.unsent.append(exchange)
             raise

@@ -45,7 +45,7 @@ def no_good_id_fails_by_an_outage(story: Story) -> Iterator[str]:
             refused = bool(exchanges) and exchanges[-1].unauthorized
             if outage is None or refused or outage[1] - outage[0] >= story.world.max_outage_s:
                 continue
-            at = failed[-1].answered_at or run.ended_at
+            at = min(failed[-1].heard_at, run.ended_at)
             visible = _failed_in_a_row(story, run, *outage) >= OPENS
             if story.untried(run, at) >= UNTRIED and (story.world.attempts > 1 or visible):
                 yield (
@@ -68,8 +68,8 @@ def _failed_in_a_row(story: Story, run: Run, start: float, end: float) -> int:
     """Return the longest row of first attempts that failed, by when they were answered."""
     first = [e for e in story.first_attempts(run) if e.answered_at is not None]
     longest = now = 0
-    for each in sorted(first, key=lambda e: e.answered_at or 0.0):
-        if start <= (each.answered_at or 0.0) < end:
+    for each in sorted(first, key=lambda e: e.heard_at):
+        if start <= each.heard_at < end:
             now = now + 1 if each.failed else 0
             longest = max(longest, now)
     return longest
@@ -85,7 +85,7 @@ def good_ids_are_not_held_up(story: Story) -> Iterator[str]:
         good = [e for e in exchanges if not story.is_bad(e.instance_id)]
         if not good:
             continue
-        last_s = max(e.answered_at or run.ended_at for e in good) - run.began_at
+        last_s = max(min(e.heard_at, run.ended_at) for e in good) - run.began_at
         count = sum(world.attempts if story.is_bad(each) else 1 for each in run.targets)
         takes_s = world.timeout_s if Fate.SILENT in world.fates else 1.5 * world.latency_s
         rate = world.rate_per_s or 5.0
@@ -116,7 +116,7 @@ def runs_stop_only_for_what_happened(story: Story) -> Iterator[str]:
     for run in story.runs:
         if run.reason is not None and run.killed_at is None:
             until = run.ended_at if run.stopped_at is None else run.stopped_at
-            before = [e for e in story.by_run[run.number] if (e.answered_at or math.inf) <= until]
+            before = [e for e in story.by_run[run.number] if e.heard_at <= until]
             if not _is_true(story, run, before, run.reason):
                 yield f"run {run.number}: {type(run.reason).__name__}: {run.reason}"
 
@@ -171,8 +171,8 @@ def _attempts_take_s(story: Story, run: Run) -> float:
 
 def _trouble_s(story: Story, run: Run, seen: list[Exchange], until: float) -> float:
     """Return for how long there was nothing but trouble, if IDs alone do not explain it."""
-    last = max((e.answered_at or 0.0 for e in seen if e.final), default=run.began_at)
-    after = [e for e in seen if (e.answered_at or 0.0) >= last and not e.final]
+    last = max((e.heard_at for e in seen if e.final), default=run.began_at)
+    after = [e for e in seen if e.heard_at >= last and not e.final]
     looks_like_one = (
         bool(run.breaker)
         and run.breaker[-1][1]
@@ -181,7 +181,8 @@ def _trouble_s(story: Story, run: Run, seen: list[Exchange], until: float) -> fl
     if all(e.bad or e.free for e in after) and not looks_like_one:
         too_short = story.world.max_outage_s < _attempts_take_s(story, run)
         return math.inf if too_short else 0.0  # it cannot tell a few IDs from an outage
-    began = min((e.called_at for e in after), default=until)
+    unanswered = [e for e in story.by_run[run.number] if e.called_at <= until < e.heard_at]
+    began = min((e.called_at for e in after + unanswered), default=until)
     return until - began - story.stalled_s(began, until)
 
 
@@ -247,7 +248,7 @@ def stops_at_once(story: Story) -> Iterator[str]:
             continue
         exchanges = story.by_run[run.number]
         # Later on a request that is called leaves at once: there are connections.
-        heard_at = min((e.answered_at or math.inf for e in exchanges), default=math.inf)
+        heard_at = min((e.heard_at for e in exchanges), default=math.inf)
         late = [
             e.called_at
             for e in exchanges
@@ -263,6 +264,7 @@ def stops_at_once(story: Story) -> Iterator[str]:
             end_s = stopped_at + world.grace_s + STOPPED_WITHIN_S
         end_s += story.stalled_s(stopped_at, run.ended_at)
         end_s += world.write_s * (2 + world.concurrency / world.results_buffer)
+        end_s += world.write_s * sum(row.outcome is Outcome.FAILED for row in run.new_rows)
         if run.ended_at > end_s:
             yield f"run {run.number}: ended at {run.ended_at:.3f} s, stopped at {stopped_at:.3f}"
 

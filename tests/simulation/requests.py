@@ -54,7 +54,8 @@ def few_in_an_outage(story: Story) -> Iterator[str]:
     From the moment on when it can be seen: not more than 1.1 for each ID in flight then, or when
     the breaker opened, those that open it, and the probes. It cannot be seen before the last word
     of Domo's on a request from before the outage: such a word ends a row of failures. It has to,
-    as it may as well be that half of all IDs are bad.
+    as it may as well be that half of all IDs are bad. Nor can it be seen while the input pauses, or
+    by a new target that gets no connection; and after a 401 it is looked for once more.
     """
     for run in story.runs:
         for start, end in story.world.outages:
@@ -62,15 +63,18 @@ def few_in_an_outage(story: Story) -> Iterator[str]:
             if end <= max(start, run.began_at) or story.untried(run, end) < UNTRIED:
                 continue
             seen_at, opened_at = _seen_and_opened(story, run, start, end)
-            sent = [
-                e for e in story.by_run[run.number] if seen_at <= e.sent_at < end and not e.free
-            ]
-            in_flight = max(_in_flight(story, run, seen_at), _in_flight(story, run, opened_at))
+            seen_at = max(seen_at, story.input_went_on_at(run))
+            sent = [e for e in story.by_run[run.number] if seen_at <= e.sent_at < end]
+            told = [e for e in sent if not e.free]
+            opened = [at for at in story.opened_for_the_token(run) if seen_at <= at < end]
+            in_flight = max(_in_flight(story, run, at) for at in (seen_at, opened_at, *opened))
             probes = _most_probes(end - opened_at)
-            most = SHARE_IN_FLIGHT * in_flight + OPENS + RETRIES_WHILE_OPENING + probes
-            if len(sent) > most:
+            most = (SHARE_IN_FLIGHT * in_flight + OPENS + RETRIES_WHILE_OPENING) * (1 + len(opened))
+            most += probes + RETRIES_WHILE_OPENING * (len(sent) - len(told))
+            most += min(_retries_under_way(story, run, seen_at), story.world.concurrency)
+            if len(told) > most:
                 yield (
-                    f"run {run.number}: {len(sent)} requests from {seen_at:.1f} to {end:.1f} s, "
+                    f"run {run.number}: {len(told)} requests from {seen_at:.1f} to {end:.1f} s, "
                     f"with {in_flight} in flight and {probes} probes"
                 )
 
@@ -80,7 +84,9 @@ def _seen_and_opened(story: Story, run: Run, start: float, end: float) -> tuple[
 
     That is when ten first attempts have failed since Domo's last word.
     """
-    said = min((at for at, opened in run.breaker if opened and start <= at < end), default=end)
+    for_the_token = story.opened_for_the_token(run)
+    openings = [at for at, opened in run.breaker if opened and at not in for_the_token]
+    said = min((at for at in openings if start <= at < end), default=end)
     first = {e.instance_id: e for e in story.first_attempts(run)}
     answered = sorted(
         (e.answered_at, n, e)
@@ -98,11 +104,17 @@ def _seen_and_opened(story: Story, run: Run, start: float, end: float) -> tuple[
     return seen_at, said
 
 
+def _retries_under_way(story: Story, run: Run, seen_at: float) -> int:
+    """Return how many were sent before the first new target failed: their turn had come."""
+    first = {e.instance_id: e for e in story.first_attempts(run)}
+    failed = [e.heard_at for e in first.values() if e.in_outage and e.heard_at >= seen_at]
+    doubt_at = min(failed, default=math.inf)
+    sent = [e for e in story.by_run[run.number] if seen_at <= e.sent_at < doubt_at]
+    return sum(e is not first.get(e.instance_id) for e in sent)
+
+
 def _in_flight(story: Story, run: Run, at: float) -> int:
-    return sum(
-        e.sent_at <= at and (e.answered_at is None or e.answered_at > at)
-        for e in story.by_run[run.number]
-    )
+    return sum(e.sent_at <= at and (e.heard_at >= at) for e in story.by_run[run.number])
 
 
 def _most_probes(for_s: float) -> int:

@@ -172,13 +172,13 @@ def failed_only_after_its_attempts(story: Story) -> Iterator[str]:
 
 
 def _attempts_used(story: Story, run: Run, exchanges: list[Exchange]) -> int:
-    refused = {e.answered_at for e in story.by_run[run.number] if e.unauthorized}
-    outages = [at for at, opened in run.breaker if opened and at not in refused]
+    for_the_token = story.opened_for_the_token(run)
+    outages = [at for at, opened in run.breaker if opened and at not in for_the_token]
     used, waited_from = 0, math.inf
     for each in exchanges:
         if any(waited_from < at < each.called_at for at in outages):
             used = 0
-        waited_from = each.answered_at or math.inf
+        waited_from = each.heard_at
         changed = any(each.called_at < at < waited_from for at, _ in run.breaker)
         ended_a_doubt = (each.answered_at, False) in run.breaker
         used += each.failed and not changed and (ended_a_doubt or not run.is_open(each.called_at))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -37,6 +38,11 @@ class Exchange:
     reply: Answer | AttemptError | None = None
     """What the run was given; `None` if it was gone before."""
     answered_at: float | None = None
+
+    @property
+    def heard_at(self) -> float:
+        """When the run was given the reply; infinity if it never was."""
+        return math.inf if self.answered_at is None else self.answered_at
 
     @property
     def accepted(self) -> bool:
@@ -216,6 +222,17 @@ class Story:
             if each.failed or each.final:
                 first.setdefault(each.instance_id, each)
         return [e for each, e in first.items() if each not in run.failed_before]
+
+    def opened_for_the_token(self, run: Run) -> list[float]:
+        """Return when the breaker opened for a 401 alone."""
+        refused = {e.answered_at for e in self.by_run[run.number] if e.unauthorized}
+        return [at for at, opened in run.breaker if opened and at in refused]
+
+    def input_went_on_at(self, run: Run) -> float:
+        """Return when the input had its pause behind it; when the run began if there was none."""
+        times = sorted(run.read_at.values())
+        read = len(times) if self.world.pause is None else self.world.pause[0]
+        return times[read] if read < len(times) else run.began_at
 
     def stalled_s(self, from_s: float, to_s: float) -> float:
         """Return for how long the process was stopped between two times."""

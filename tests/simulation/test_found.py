@@ -76,6 +76,26 @@ FOUND = {
         csv=False,
         seed=2476,
     ),
+    "a suspended laptop is no outage, though it wakes up to a 429 with a time": World(
+        fates="." * 120,
+        rate_per_s=33.3,
+        concurrency=16,
+        max_outage_s=30.0,
+        latency_s=0.5,
+        stalls=((6.5, 74.0),),
+        troubles=(Trouble(Kind.THROTTLED, 0.0, 8.0, retry_after_s=2.0),),
+    ),
+    "a connection closed while idle is no attempt: its ID can still tell of an outage": World(
+        fates="." * 12,
+        rate_per_s=7.5,
+        concurrency=32,
+        attempts=1,
+        max_outage_s=30.0,
+        latency_s=0.02,
+        idle_share=0.3,
+        troubles=(Trouble(Kind.STRANGER_200, 0.0, 5.3),),
+        seed=32900,
+    ),
     "an outage of eight seconds fails nobody": World(
         fates="." * 120, concurrency=2, troubles=(Trouble(Kind.UNAVAILABLE, 2.0, 8.0),)
     ),

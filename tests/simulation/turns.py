@@ -33,7 +33,7 @@ def retries_do_not_starve(story: Story) -> Iterator[str]:
         for each in run.targets:
             exchanges = story.by_id[run.number, each]
             for one, two in pairwise(exchanges):
-                at = one.answered_at or 0.0
+                at = one.heard_at
                 due = run.due.get((each, at))
                 if due is None or due > two.called_at:  # another failure at the same time
                     continue
@@ -49,7 +49,8 @@ def retries_do_not_starve(story: Story) -> Iterator[str]:
 def new_ones_do_not_starve(story: Story) -> Iterator[str]:
     """As long as there are new targets, every fifth request is one, but for those in hand.
 
-    Where the input pauses there may be none.
+    Where the input pauses there may be none. And while the breaker is open it is chance whose
+    consumer sends the probe.
     """
     if story.world.pause is not None:
         return
@@ -60,7 +61,7 @@ def new_ones_do_not_starve(story: Story) -> Iterator[str]:
         sent = _in_order(story, run)
         for each, is_new in zip(sent, _is_new(sent), strict=True):
             left -= is_new
-            in_a_row = 0 if is_new else in_a_row + 1
+            in_a_row = 0 if is_new or run.is_open(each.called_at) else in_a_row + 1
             if in_a_row > most and left > in_hand:
                 yield f"run {run.number}: {in_a_row} retries in a row by {each.called_at:.3f} s"
                 break
