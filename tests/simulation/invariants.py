@@ -29,6 +29,7 @@ CHECKS: tuple[tuple[int, Check], ...] = (
     (4, endings.runs_stop_only_for_what_happened),
     (5, requests.few_in_an_outage),
     (5, requests.few_for_one_id),
+    (5, turns.retries_wait_their_time),
     (5, breaker.probes_are_few),
     (5, breaker.probes_go_on),
     (5, breaker.probes_are_of_new_ids),

@@ -6,6 +6,8 @@ from bisect import bisect_left
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING
 
+from tests.simulation.requests import ROUNDING_S
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -15,9 +17,10 @@ MOST_DUE_IN_A_ROW = 4
 """Retries before it is a new target's turn."""
 MOST_NEW_IN_A_ROW = 10
 """New targets before it is the turn of a retry that is due, while first attempts fail."""
-
 IN_HAND = 3
 """So often all consumers may have a new target in hand before one retry."""
+BACK_OFF_S = 1.5
+LONGEST_BACK_OFF_S = 30.0
 
 
 def retries_do_not_starve(story: Story) -> Iterator[str]:
@@ -65,6 +68,25 @@ def new_ones_do_not_starve(story: Story) -> Iterator[str]:
             if in_a_row > most and left > in_hand:
                 yield f"run {run.number}: {in_a_row} retries in a row by {each.called_at:.3f} s"
                 break
+
+
+def retries_wait_their_time(story: Story) -> Iterator[str]:
+    """Between two attempts that failed lies the back-off: half its time at least, all at most.
+
+    It begins at 1.5 seconds and doubles up to thirty. After an outage they come back sooner.
+    """
+    for run in story.runs:
+        for each in run.targets:
+            failures = 0
+            for one, two in pairwise(story.by_id[run.number, each]):
+                failures += not one.free
+                if one.free or any(one.called_at <= at <= two.called_at for at, _ in run.breaker):
+                    continue
+                waits_s = two.called_at - one.heard_at
+                due_s = run.due.get((each, one.heard_at), one.heard_at) - one.heard_at
+                most_s = min(BACK_OFF_S * 2.0 ** (failures - 1), LONGEST_BACK_OFF_S)
+                if waits_s < BACK_OFF_S / 2 - ROUNDING_S or due_s > most_s + ROUNDING_S:
+                    yield f"run {run.number}: {each} comes {waits_s:.2f} s after {one.heard_at:.3f}"
 
 
 def _in_order(story: Story, run: Run) -> list[Exchange]:
