@@ -105,7 +105,7 @@ class Breaker:
                 self._failed_probes += 1
                 self._schedule_probe()
             return False
-        if sent_at <= self._changed_at:
+        if sent_at < self._changed_at:
             return False
         self.streak += first or open_at_once
         if not open_at_once and self.streak < THRESHOLD:

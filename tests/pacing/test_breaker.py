@@ -77,6 +77,21 @@ def test_a_failure_costs_an_attempt_while_it_is_closed() -> None:
     run(main)
 
 
+def test_what_is_sent_as_it_closes_tells_of_the_time_after_that() -> None:
+    """A coarse clock gives a whole burst that one time; while it was open nothing else was sent."""
+
+    async def main() -> None:
+        breaker = _make()
+        for _ in range(2):
+            costs = [breaker.on_failure(now(), first=True) for _ in range(THRESHOLD)]
+            assert costs == [True] * (THRESHOLD - 1) + [False]
+            await anyio.sleep(5)
+            breaker.on_success(now())
+        assert breaker.outages == 2
+
+    run(main)
+
+
 def test_later_attempts_do_not_count_towards_the_threshold() -> None:
     """An ID that always fails is no outage, however often it is sent."""
 
