@@ -26,8 +26,8 @@ def breaker_opens_only_for_ten_ids(story: Story) -> Iterator[str]:
     Neither retries nor IDs that an earlier run has had as `failed` tell of an outage.
     """
     for run in story.runs:
-        for_the_token = story.opened_for_the_token(run)
-        for at in [at for at, opened in run.breaker if opened and at not in for_the_token]:
+        doubts = story.doubts(run)
+        for at in [at for at, opened in run.breaker if opened and at not in doubts]:
             first = [e for e in story.first_attempts(run) if e.heard_at <= at]
             row = 0
             # Of those that were answered at the same time, the successes may have come first.

@@ -39,6 +39,8 @@ def no_good_id_fails_by_an_outage(story: Story) -> Iterator[str]:
         for row in run.new_rows:
             if row.outcome is not Outcome.FAILED or story.is_bad(row.instance_id):
                 continue
+            if row.instance_id in run.failed_before:  # as it was, it is
+                continue
             exchanges = story.by_id[run.number, row.instance_id]
             failed = [e for e in exchanges if e.failed]
             outage = _the_one_outage(story, failed)

@@ -66,10 +66,10 @@ def few_in_an_outage(story: Story) -> Iterator[str]:
             seen_at = max(seen_at, story.input_went_on_at(run))
             sent = [e for e in story.by_run[run.number] if seen_at <= e.sent_at < end]
             told = [e for e in sent if not e.free]
-            opened = [at for at in story.opened_for_the_token(run) if seen_at <= at < end]
-            in_flight = max(_in_flight(story, run, at) for at in (seen_at, opened_at, *opened))
+            doubts = [at for at, until in story.doubts(run).items() if at < end and until > seen_at]
+            in_flight = max(_in_flight(story, run, at) for at in (seen_at, opened_at, *doubts))
             probes = _most_probes(end - opened_at)
-            most = (SHARE_IN_FLIGHT * in_flight + OPENS + RETRIES_WHILE_OPENING) * (1 + len(opened))
+            most = (SHARE_IN_FLIGHT * in_flight + OPENS + RETRIES_WHILE_OPENING) * (1 + len(doubts))
             most += probes + RETRIES_WHILE_OPENING * (len(sent) - len(told))
             most += min(_retries_under_way(story, run, seen_at), story.world.concurrency)
             if len(told) > most:
@@ -84,8 +84,8 @@ def _seen_and_opened(story: Story, run: Run, start: float, end: float) -> tuple[
 
     That is when ten first attempts have failed since Domo's last word.
     """
-    for_the_token = story.opened_for_the_token(run)
-    openings = [at for at, opened in run.breaker if opened and at not in for_the_token]
+    doubts = story.doubts(run)
+    openings = [at for at, opened in run.breaker if opened and at not in doubts]
     said = min((at for at in openings if start <= at < end), default=end)
     first = {e.instance_id: e for e in story.first_attempts(run)}
     answered = sorted(

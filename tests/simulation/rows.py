@@ -172,8 +172,8 @@ def failed_only_after_its_attempts(story: Story) -> Iterator[str]:
 
 
 def _attempts_used(story: Story, run: Run, exchanges: list[Exchange]) -> int:
-    for_the_token = story.opened_for_the_token(run)
-    outages = [at for at, opened in run.breaker if opened and at not in for_the_token]
+    doubts = story.doubts(run)
+    outages = [at for at, opened in run.breaker if opened and at not in doubts]
     used, waited_from = 0, math.inf
     for each in exchanges:
         if any(waited_from < at < each.called_at for at in outages):

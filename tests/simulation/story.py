@@ -6,6 +6,7 @@ import math
 from collections import defaultdict
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from bulkcancel.domo.answers import Answer
@@ -223,10 +224,13 @@ class Story:
                 first.setdefault(each.instance_id, each)
         return [e for each, e in first.items() if each not in run.failed_before]
 
-    def opened_for_the_token(self, run: Run) -> list[float]:
-        """Return when the breaker opened for a 401 alone."""
+    def doubts(self, run: Run) -> dict[float, float]:
+        """Return from when until when the breaker was open for a 401 alone."""
         refused = {e.answered_at for e in self.by_run[run.number] if e.unauthorized}
-        return [at for at, opened in run.breaker if opened and at in refused]
+        changes = [*run.breaker, (run.ended_at, False)]
+        return {
+            at: until for (at, opened), (until, _) in pairwise(changes) if opened and at in refused
+        }
 
     def input_went_on_at(self, run: Run) -> float:
         """Return when the input had its pause behind it; when the run began if there was none."""
