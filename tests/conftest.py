@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import sys
 import tempfile
@@ -14,6 +15,14 @@ import pytest
 
 if sys.platform != "win32":
     import fcntl
+
+
+def pytest_configure() -> None:
+    """Let the processes that tests start hear what a shell's `&` or `nohup` has them ignore."""
+    for name, handler in (("SIGINT", signal.default_int_handler), ("SIGHUP", signal.SIG_DFL)):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 @pytest.fixture
