@@ -257,7 +257,7 @@ def test_each_invalid_row_counts_for_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize("outcome", [Outcome.ACCEPTED, Outcome.FAILED])
 def test_ids_read_back_are_small(tmp_path: Path, outcome: Outcome) -> None:
     """At most 100 bytes each, so that a million fit a small container."""
-    count = 50_000
+    count = 100_000
     path = _file(tmp_path, Format.CSV, *(result(each, outcome) for each in make_ids(count)))
     tracemalloc.start()
     resumed, needed = read_back(path, Format.CSV, HOST, SENT_AGAIN)
