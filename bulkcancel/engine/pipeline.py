@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from bulkcancel.engine.canceller import Canceller
     from bulkcancel.engine.result_factory import ResultFactory
-    from bulkcancel.engine.retries import WorkQueue
+    from bulkcancel.engine.retries import Turn, WorkQueue
     from bulkcancel.engine.stop import Stop
 
 _RESULTS_BUFFER = 2048
@@ -92,18 +92,12 @@ class Pipeline:
 
     async def _consume(self, results: MemoryObjectSendStream[CancelResult]) -> None:
         with results:
-            while not self.stop.requested:
-                turn = self.queue.take_nowait()
-                if turn is None:
-                    with self.stop.waiting():
-                        turn = await self.queue.take()
-                if turn is None:
-                    return
+            while turn := self.queue.take_nowait() or await self._wait_for_a_turn():
                 probe = False
-                if not self.canceller.may_go(turn):
-                    with self.stop.waiting() as wait:
+                if self.stop.requested or not self.canceller.may_go(turn):
+                    with self.stop.waiting():
                         probe = await self.canceller.admit()
-                    if wait.cancelled_caught or self.stop.requested:
+                    if self.stop.requested:
                         if isinstance(turn, Retry):  # its row may be known
                             self.queue.put_back(turn)
                         return
@@ -114,6 +108,12 @@ class Pipeline:
                 else:
                     self.queue.done(turn)
                     await _send(outcome, results)
+
+    async def _wait_for_a_turn(self) -> Turn | None:
+        turn: Turn | None = None
+        with self.stop.waiting():
+            turn = await self.queue.take()
+        return turn  # noqa: RET504 - None if a stop has ended the wait
 
     async def _cut_after_grace(self, work: anyio.CancelScope) -> None:
         await self.stop.wait()

@@ -220,6 +220,22 @@ async def test_while_there_is_doubt_a_retry_in_hand_makes_room_for_a_new_target(
 
 
 @on_virtual_time
+async def test_a_stop_in_the_moment_that_a_turn_comes_lets_nothing_be_sent() -> None:
+    """The consumer was woken, and has not run since."""
+    bench = Bench()
+
+    async def items() -> AsyncIterator[Target]:
+        await anyio.sleep(1)
+        yield TARGETS[0]
+        bench.stop.request(StoppedError("enough"))
+        await anyio.sleep(60)
+
+    assert await bench.run(items()) < 2
+    assert bench.attempts == []
+    assert bench.collected == []
+
+
+@on_virtual_time
 async def test_what_may_go_at_once_is_not_held() -> None:
     """Each turn is asked for; none of them is a probe."""
     bench = Bench()
