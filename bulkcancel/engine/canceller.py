@@ -60,7 +60,7 @@ class Canceller:
     clock: Callable[[], float]
     rng: random.Random
     _refused: Retry | None = None
-    """The ID that was last answered 401."""
+    """The ID whose 401 has put the token in doubt, or was the probe's since."""
 
     def may_go(self, turn: Turn) -> bool:
         """Return whether `attempt` may be called at once: breaker and pace allow the request."""
@@ -159,11 +159,13 @@ class Canceller:
         else:
             verdict = judge_answer(answer, ambiguous_before=retry.ambiguous)
         step = verdict.next
+        was_open = self.breaker.open
         costs = self._record(verdict, answer, sent_at, retry, probe=probe)
+        opened_it = self.breaker.open and not was_open
         retry.see(self.breaker.outages)
         retry.counted += costs
         retry.throttled += step is Next.RETRY_UNCOUNTED
-        retry.unauthorized += step is Next.UNAUTHORIZED
+        retry.unauthorized += step is Next.UNAUTHORIZED and (probe or opened_it)
         retry.requests += step is not Next.RETRY_FREE  # as far as can be told that was never heard
         retry.fresh = step is Next.RETRY_FREE
         retry.failed |= verdict.transient
@@ -205,16 +207,18 @@ class Canceller:
         # Of another ID than the one that put the token in doubt: a 401 may be one ID's trouble.
         in_doubt = self.breaker.token_in_doubt and retry is not self._refused
         self.monitor.on_attempt(verdict, answered=answered, decisive=probe and in_doubt)
-        if unauthorized:
+        if unauthorized and (probe or not self.breaker.open):
             self._refused = retry
         if unauthorized and self.stop.requested:  # there is nothing to wait for
             return False
         costs = False
-        if verdict.transient or (probe and verdict.throttled):
-            first = verdict.transient and not (retry.failed or retry.target.failed_before)
-            costs = verdict.transient & self.breaker.on_failure(
+        if verdict.transient:
+            first = not (retry.failed or retry.target.failed_before)
+            costs = self.breaker.on_failure(
                 sent_at, first=first, probe=probe, open_at_once=unauthorized
             )
+        elif probe and verdict.throttled:
+            self.breaker.on_throttled_probe()
         elif verdict.next is Next.DONE:
             self.breaker.on_success(sent_at)
         elif probe:

@@ -25,8 +25,8 @@ class Breaker:
 
     `THRESHOLD` failures in a row open it (M. Nygard, "Release It!"): those of first attempts, each
     of another ID, as one ID that always fails is no outage. The first probe goes a second later;
-    after each that fails the wait doubles, up to 30 seconds, plus or minus a quarter. Any success
-    closes it. Times are in the clock's seconds.
+    after each that fails the wait doubles, up to 30 seconds, plus or minus a quarter. A success of
+    what was sent since closes it. Times are in the clock's seconds.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class Breaker:
         self.open = False
         """Whether requests are held back."""
         self.token_in_doubt = False
-        """Whether a 401 was among what opened it: the next 401 to a probe decides."""
+        """Whether a 401 opened it or has answered a probe since: the next to a probe decides."""
         self.outages = 0
         """How often failures in a row have opened it."""
         self.streak = 0
@@ -93,7 +93,8 @@ class Breaker:
         The `first` attempt of an ID counts towards the threshold, a later one does not. With
         `open_at_once` (a 401) a single one opens it, until a probe is answered otherwise.
         Requests that were under way when the breaker opened or closed say nothing about the time
-        after that, so they change nothing, and cost nothing: nor does any failure while it is open.
+        after that, so they change nothing, and cost nothing: nor does any failure while it is open,
+        but for that of the probe that ends a doubt about the token.
         """
         if self.open and self._for_the_token and probe and not open_at_once:
             self.streak = int(first)  # trouble of another kind: it is counted like any other
@@ -102,8 +103,7 @@ class Breaker:
         if self.open:
             if probe:
                 self.token_in_doubt |= open_at_once
-                self._failed_probes += 1
-                self._schedule_probe()
+                self._wait_longer()
             return False
         if sent_at < self._changed_at:
             return False
@@ -117,6 +117,11 @@ class Breaker:
         self._schedule_probe()
         return False
 
+    def on_throttled_probe(self) -> None:
+        """Let the next probe wait longer: this one showed no more than that there is a server."""
+        if self.open:
+            self._wait_longer()
+
     def on_abandoned(self) -> None:
         """Let the next request be the probe: this one was not sent, or showed nothing."""
         if self.open:
@@ -128,6 +133,10 @@ class Breaker:
         self._changed_at = self._clock()
         self._wake()
         self._on_change(opened)
+
+    def _wait_longer(self) -> None:
+        self._failed_probes += 1
+        self._schedule_probe()
 
     def _schedule_probe(self) -> None:
         doublings = min(self._failed_probes, _MAX_DOUBLINGS)

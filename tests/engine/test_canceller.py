@@ -577,7 +577,7 @@ async def test_a_401_as_the_first_word_ends_the_run_with_its_row() -> None:
     assert isinstance(bench.stop.reason, TokenRefusedError)
     assert retry.result is not None
     assert retry.result.error == "unauthorized: HTTP 401: no"
-    assert (retry.counted, retry.unauthorized) == (0, 1)
+    assert (retry.counted, retry.unauthorized) == (0, 0)
     assert not bench.breaker.open
     assert bench.stats.retries == 0
 
@@ -619,6 +619,46 @@ async def test_a_401_that_was_under_way_decides_nothing() -> None:
             tasks.start_soon(bench.attempt, target)
     assert bench.breaker.token_in_doubt
     assert bench.stop.reason is None
+
+
+@on_virtual_time
+async def test_an_id_does_not_confirm_its_own_401() -> None:
+    """Though another one's, which was under way, came in between: no attempt of that was used."""
+    refusal = answers.problem(401)
+    bench = Bench(answers.ok(IDS[0]), delayed(refusal, 0.1), delayed(refusal, 0.2), refusal)
+    await bench.result()
+    retries: dict[Target, CancelResult | Retry] = {}
+
+    async def send(target: Target) -> None:
+        retries[target] = await bench.attempt(target)
+
+    async with anyio.create_task_group() as tasks:
+        for target in TARGETS[1:3]:
+            tasks.start_soon(send, target)
+    one, other = retries[TARGETS[1]], retries[TARGETS[2]]
+    assert isinstance(one, Retry)
+    assert isinstance(other, Retry)
+    assert (one.unauthorized, other.unauthorized) == (1, 0)
+    await bench.retry(one)
+    assert (one.unauthorized, bench.stop.reason) == (2, None)
+    await bench.result(other)
+    assert not bench.breaker.open
+
+
+@on_virtual_time
+async def test_a_429_to_a_probe_leaves_the_token_in_doubt() -> None:
+    """It says nothing of the token: the next probe waits longer, and decides."""
+    bench = Bench(
+        answers.ok(IDS[0]), answers.problem(401), answers.limited(None), answers.problem(401)
+    )
+    await bench.result()
+    await bench.retry(TARGETS[1])
+    opened_at = now()
+    await bench.retry(TARGETS[2])
+    assert (bench.breaker.open, bench.breaker.token_in_doubt) == (True, True)
+    await bench.retry(TARGETS[3])
+    assert now() - opened_at > 2.2
+    assert isinstance(bench.stop.reason, TokenRefusedError)
 
 
 @on_virtual_time
