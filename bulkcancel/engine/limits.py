@@ -57,7 +57,7 @@ class RunMonitor:
         self._stop = stop
         self._limits = limits
         self._host = host
-        self._never_answered_s = max(_NEVER_ANSWERED_S, timeout_s if timeout_s > 30 else 0.0)
+        self._never_answered_s = timeout_s if timeout_s > 30 else _NEVER_ANSWERED_S
         self._ok = ok
         self._succeeded_before = succeeded_before
         self._began = self._clock()

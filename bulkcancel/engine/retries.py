@@ -47,7 +47,7 @@ class Retry:
     """Failures that use up attempts."""
     throttled: int = 0
     unauthorized: int = 0
-    """Answers of 401."""
+    """Answers of 401 that opened the breaker or were the probe's."""
     ambiguous: bool = False
     """Whether one of its attempts may have been carried out without an answer."""
     failed_at: float = 0.0
@@ -64,7 +64,7 @@ class Retry:
     @property
     def has_told(self) -> bool:
         """Whether an attempt has reached the server, so that it has told something of it."""
-        return self.failed or self.throttled > 0 or self.unauthorized > 0
+        return self.failed or self.throttled > 0
 
     def see(self, outages: int) -> None:
         """Begin the attempts anew if there has been an outage since it was last seen."""
@@ -183,10 +183,12 @@ class WorkQueue:
                 if idle in self._idle:
                     self._idle.remove(idle)
         self._set_timer()
+        if self._new and isinstance(turn, Retry):  # what woke this one may have been a new target
+            self._wake(1)
         return turn
 
     def spread(self) -> None:
-        """Let those that are due come one after another: an outage has ended."""
+        """Let all that are due within three seconds come at random in them: the breaker closed."""
         now = self._clock()
         for n, (due, number, retry) in enumerate(self._waiting):
             if due < now + _SPREAD_S:

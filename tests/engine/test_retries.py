@@ -13,7 +13,7 @@ from bulkcancel.engine.retries import Retry, Turn, WorkQueue
 from bulkcancel.models import CancelResult, Outcome, Target
 from bulkcancel.pacing.breaker import THRESHOLD, Breaker
 from tests.support.runs import make_ids
-from tests.support.virtual_time import now, on_virtual_time
+from tests.support.virtual_time import now, on_virtual_time, stall
 
 IDS = make_ids(200)
 
@@ -326,9 +326,9 @@ async def test_a_target_whose_attempt_reached_nobody_is_untried_still() -> None:
 
 
 @on_virtual_time
-@pytest.mark.parametrize("told", ["failed", "throttled", "unauthorized"])
+@pytest.mark.parametrize("told", ["failed", "throttled"])
 async def test_any_answer_tells(told: str) -> None:
-    """A 429 and a 401 too: whoever sends them is there."""
+    """A 429 too: whoever sends it is there."""
     bench = Bench()
     await bench.put(1)
     turn = bench.queue.take_nowait()
@@ -483,6 +483,30 @@ async def test_what_is_put_back_wakes_one_who_waits_already() -> None:
         await anyio.sleep(4)
         bench.put_back(3, after_s=0)
     assert taken == [(-2, 3.0), (-3, 5.0), (-1, 10.0)]
+
+
+@on_virtual_time
+async def test_who_was_woken_for_a_new_target_and_takes_a_retry_wakes_another() -> None:
+    """A retry fell due in the same moment; the one that waits beside it takes the new one."""
+    bench = Bench()
+    taken: list[tuple[int | None, float]] = []
+
+    async def consume() -> None:
+        turn = await bench.queue.take()
+        taken.append((_number(turn), now() - bench.began))
+        await anyio.sleep(60)
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(3):
+            tasks.start_soon(consume)
+        await anyio.sleep(1)
+        bench.put_back(101, after_s=2)
+        await anyio.sleep(1)
+        stall(1.5)
+        await bench.put(1)
+        await anyio.sleep(1)
+        assert sorted(number for number, _ in taken if number is not None) == [-101, 1]
+        tasks.cancel_scope.cancel()
 
 
 @on_virtual_time
