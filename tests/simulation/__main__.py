@@ -58,12 +58,14 @@ def main() -> int:
     parser.add_argument("-v", "--verbose", action="store_true", help="print what happened")
     given = parser.parse_args()
     if given.verbose:
+        wrong: list[str] = []
         for seed in given.seeds:
             print(draw(seed))
             story = play(draw(seed))
             show(story)
-            print("\n".join(violations(story)) or "no violation")
-        return 0
+            wrong += (found := violations(story))
+            print("\n".join(found) or "no violation")
+        return 1 if wrong else 0
     began = told_at = time.monotonic()
     kinds: Counter[str] = Counter()
     failed = 0

@@ -166,6 +166,7 @@ class SimulatedClient(DomoClient):
         """Send one cancel; return the answer or raise an `AttemptError`."""
         world, clock = self._story.world, self._domo.clock
         exchange = Exchange(self._run, instance_id, called_at=clock(), sent_at=clock())
+        exchange.after_stop = self._story.runs[self._run].stopped_at is not None
         if not self._connected and world.connect_s:
             await self._connect(exchange, pace)
         if self.dead:

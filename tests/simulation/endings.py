@@ -138,7 +138,7 @@ def _is_true(story: Story, run: Run, seen: list[Exchange], reason: BaseException
         return refused >= (2 if domo else 1) or (forbidden >= _FORBIDDEN_FROM_START and not allowed)
     if isinstance(reason, LimitError):
         if reason.limit == "max_failures":
-            failed = sum(row.outcome not in SUCCESSES for row in run.rows)
+            failed = sum(row.outcome not in SUCCESSES for row in run.new_rows)
             return world.max_failures is not None and failed >= world.max_failures
         if reason.limit == "max_failure_share":
             failed = sum(row.outcome not in SUCCESSES for row in run.new_rows)
@@ -201,6 +201,12 @@ def limits_are_kept(story: Story) -> Iterator[str]:
             yield f"run {run.number} goes on for {took_s:.1f} s, not {world.deadline_s:.1f}"
         if run.through and failed >= (world.max_failures or math.inf):
             yield f"run {run.number} is through with {failed} failures"
+        last = max(
+            (n for n, row in enumerate(run.new_rows, 1) if row.outcome not in SUCCESSES), default=0
+        )
+        share = world.max_failure_share or math.inf
+        if run.through and last >= _SHARE_FROM and failed >= share * last:
+            yield f"run {run.number} is through with {failed} failures of {last}"
 
 
 def ends_in_time(story: Story) -> Iterator[str]:
@@ -254,7 +260,7 @@ def stops_at_once(story: Story) -> Iterator[str]:
         late = [
             e.called_at
             for e in exchanges
-            if (e.sent_at if e.called_at < heard_at else e.called_at) > stopped_at
+            if e.after_stop or (e.sent_at if e.called_at < heard_at else e.called_at) > stopped_at
         ]
         if late:
             yield f"run {run.number}: sent at {late[0]:.3f} s, stopped at {stopped_at:.3f}"

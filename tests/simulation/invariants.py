@@ -21,6 +21,7 @@ CHECKS: tuple[tuple[int, Check], ...] = (
     (2, rows.attempts_used_up_are_told),
     (2, rows.failed_only_after_its_attempts),
     (3, requests.within_the_rate),
+    (3, requests.pauses_as_long_as_asked),
     (4, endings.no_good_id_fails_by_an_outage),
     (4, breaker.breaker_opens_only_for_ten_ids),
     (4, endings.good_ids_are_not_held_up),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from bulkcancel.domo.answers import Answer
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -46,6 +48,20 @@ def within_the_rate(story: Story) -> Iterator[str]:
         if last - first + 1 > allowed:
             yield f"{last - first + 1} requests in the second before {at:.3f} s, not {allowed}"
             return
+
+
+def pauses_as_long_as_asked(story: Story) -> Iterator[str]:
+    """Nothing is begun until the time has passed that an answer has asked for."""
+    for run in story.runs:
+        until = -math.inf
+        events = [(e.called_at, 0, e) for e in story.by_run[run.number]]
+        events += [(e.heard_at, 1, e) for e in story.by_run[run.number] if e.asks_for_less]
+        for at, is_heard, each in sorted(events, key=lambda event: event[:2]):
+            if not is_heard and at < until - ROUNDING_S:
+                yield f"run {run.number}: begun at {at:.3f} s, asked to wait until {until:.3f}"
+                break
+            if is_heard and isinstance(each.reply, Answer):
+                until = max(until, at + (each.reply.retry_after_s or 0.0))
 
 
 def few_in_an_outage(story: Story) -> Iterator[str]:

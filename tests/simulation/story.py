@@ -29,6 +29,8 @@ class Exchange:
     """When the run began it."""
     sent_at: float
     """When it left, once it had a connection."""
+    after_stop: bool = False
+    """Whether the run had been asked to end when it began it."""
     arrived_at: float | None = None
     trouble: Trouble | None = None
     """What kept Domo from saying what it thinks of the ID."""
@@ -44,11 +46,6 @@ class Exchange:
     def heard_at(self) -> float:
         """When the run was given the reply; infinity if it never was."""
         return math.inf if self.answered_at is None else self.answered_at
-
-    @property
-    def accepted(self) -> bool:
-        """Whether the run was told that the cancel was accepted."""
-        return isinstance(self.reply, Answer) and self.reply.instance is not None
 
     @property
     def free(self) -> bool:

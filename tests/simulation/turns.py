@@ -77,15 +77,17 @@ def retries_wait_their_time(story: Story) -> Iterator[str]:
     """
     for run in story.runs:
         for each in run.targets:
-            failures = 0
+            failures, plain = 0, not run.breaker
             for one, two in pairwise(story.by_id[run.number, each]):
                 failures += not one.free
+                plain = plain and (one.free or one.failed)
                 if one.free or any(one.called_at <= at <= two.called_at for at, _ in run.breaker):
                     continue
                 waits_s = two.called_at - one.heard_at
                 due_s = run.due.get((each, one.heard_at), one.heard_at) - one.heard_at
                 most_s = min(BACK_OFF_S * 2.0 ** (failures - 1), LONGEST_BACK_OFF_S)
-                if waits_s < BACK_OFF_S / 2 - ROUNDING_S or due_s > most_s + ROUNDING_S:
+                least_s = (most_s if plain else BACK_OFF_S) / 2
+                if waits_s < least_s - ROUNDING_S or due_s > most_s + ROUNDING_S:
                     yield f"run {run.number}: {each} comes {waits_s:.2f} s after {one.heard_at:.3f}"
 
 

@@ -50,14 +50,7 @@ class Kind(enum.StrEnum):
 
 
 NO_FAILURE = frozenset({Kind.SLOW, Kind.THROTTLED, Kind.UNAUTHORIZED})
-"""Kinds that use up no attempt, so that they alone never make an ID fail."""
-AMBIGUOUS = frozenset(
-    {
-        Kind.BAD_GATEWAY, Kind.GATEWAY_TIMEOUT, Kind.DISCONNECTED, Kind.SILENCE, Kind.GARBAGE,
-        Kind.STRANGER_200, Kind.OTHER, Kind.LOST,
-    }
-)  # fmt: skip
-"""Kinds after which the cancel may have been carried out all the same."""
+"""Kinds that are no outage: they use up no attempt, but for a 401 that stays."""
 
 
 @dataclass(frozen=True, slots=True)
