@@ -108,7 +108,7 @@ class Canceller:
                 self.breaker.on_abandoned()
             self.observer.bug(target, error)
             result = self.results.bug(target, error, 1 if retry is None else retry.requests + 1)
-            self.monitor.on_result(result)
+            self.monitor.on_failed(result)
             return result
 
     async def _send(
@@ -189,7 +189,7 @@ class Canceller:
     def _failed(self, retry: Retry) -> CancelResult:
         """Return the result of an ID for which nothing more is sent."""
         assert retry.result is not None  # noqa: S101 - whoever says that it is over gave it one
-        self.monitor.on_result(retry.result)
+        self.monitor.on_failed(retry.result)
         return retry.result
 
     def _record(

@@ -10,7 +10,7 @@ import anyio
 
 from bulkcancel.domo import Next, Verdict
 from bulkcancel.errors import LimitError, StoppedError, TokenRefusedError
-from bulkcancel.models import SUCCESSES, Outcome
+from bulkcancel.models import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -111,10 +111,8 @@ class RunMonitor:
         self._successes += 1
         self._trouble_since = None
 
-    def on_result(self, result: CancelResult) -> None:
-        """Count one finished ID; ask for a stop where there are too many failures."""
-        if result.outcome in SUCCESSES or result.outcome is Outcome.INVALID:
-            return
+    def on_failed(self, result: CancelResult) -> None:
+        """Count an ID that was not cancelled; ask for a stop where there are too many of them."""
         # A failed ID means that this is no outage: in one, nothing fails. And the success that
         # would end the trouble may come late, as on a silent pipe.
         self._trouble_since = None
