@@ -94,14 +94,14 @@ class Pipeline:
         with results:
             while turn := self.queue.take_nowait() or await self._wait_for_a_turn():
                 probe = False
-                if self.stop.requested or not self.canceller.may_go(turn):
+                if not (self.stop.requested or self.canceller.may_go(turn)):
                     with self.stop.waiting():
                         probe = await self.canceller.admit()
-                    if self.stop.requested:
-                        if isinstance(turn, Retry):  # its row may be known
-                            self.queue.put_back(turn)
-                        return
                     turn = self.queue.instead_of(turn)
+                if self.stop.requested:
+                    if isinstance(turn, Retry):  # its row may be known
+                        self.queue.put_back(turn)
+                    return
                 outcome = await self.canceller.attempt(turn, probe=probe)
                 if isinstance(outcome, Retry):
                     self.queue.done(turn, again=outcome)
