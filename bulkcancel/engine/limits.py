@@ -62,6 +62,7 @@ class RunMonitor:
         self._succeeded_before = succeeded_before
         self._began = self._clock()
         self._ticked_at = math.inf
+        """When `watch` last looked at the clock; it has not yet."""
         self.answered = False
         """Whether the server has ever answered."""
         self._successes = 0
@@ -156,7 +157,7 @@ class RunMonitor:
             self._look_for_outage(now)
 
     def _leave_out_a_stall(self, now: float) -> None:
-        """Let time in which this process did not run (SIGSTOP, a suspended laptop) not count.
+        """Leave time out in which this process did not run: SIGSTOP, a suspended laptop.
 
         An answer that was waiting in the socket may be seen before the next tick.
         """

@@ -63,7 +63,7 @@ class Retry:
 
     @property
     def has_told(self) -> bool:
-        """Whether an attempt has reached the server, so that it has told something of it."""
+        """Whether an attempt has told something of the server: it failed, or was throttled."""
         return self.failed or self.throttled > 0
 
     def see(self, outages: int) -> None:

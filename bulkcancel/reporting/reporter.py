@@ -55,7 +55,7 @@ class LogObserver:
             )
             self._show("trouble or refusals: probing the server")
         else:
-            self._log.warning("breaker.closed", reason="the probe was answered: requests go on")
+            self._log.warning("breaker.closed", reason="requests go on")
             self._show("")
 
     def bug(self, target: Target, error: Exception) -> None:
