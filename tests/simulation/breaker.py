@@ -118,9 +118,8 @@ def _times_open(run: Run) -> Iterator[tuple[float, float]]:
     """Yield from when until when the breaker was open and the run at work."""
     ends = (run.stopped_at, run.killed_at, run.full_at, run.ended_at)
     end = min(at for at in ends if at is not None)
-    changes = [*run.breaker, (end, False)]
-    for (at, opened), (until, _) in pairwise(changes):
-        if opened and at < end:
+    for at, until in run.times_open:
+        if at < end:
             yield at, min(until, end)
 
 

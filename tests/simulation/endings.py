@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from bulkcancel.domo.answers import Answer
@@ -109,8 +108,7 @@ def _only_ids_fail(world: World) -> bool:
 
 def _looked_like_outages_s(run: Run) -> float:
     """Return for how long the breaker was open: ten bad IDs in a row look like an outage."""
-    changes = [*run.breaker, (run.ended_at, False)]
-    return sum(until - at for (at, opened), (until, _) in pairwise(changes) if opened)
+    return sum(until - at for at, until in run.times_open)
 
 
 def runs_stop_only_for_what_happened(story: Story) -> Iterator[str]:

@@ -130,7 +130,7 @@ def _retries_under_way(story: Story, run: Run, seen_at: float) -> int:
 
 
 def _in_flight(story: Story, run: Run, at: float) -> int:
-    return sum(e.sent_at <= at and (e.heard_at >= at) for e in story.by_run[run.number])
+    return sum(e.sent_at <= at <= e.heard_at for e in story.by_run[run.number])
 
 
 def _most_probes(for_s: float) -> int:

@@ -163,6 +163,12 @@ class Run:
             if self.before.get(row.instance_id) != line
         ]
 
+    @property
+    def times_open(self) -> list[tuple[float, float]]:
+        """From when until when the breaker was open, each time."""
+        changes = [*self.breaker, (self.ended_at, False)]
+        return [(at, until) for (at, opened), (until, _) in pairwise(changes) if opened]
+
     def is_open(self, at: float) -> bool:
         """Whether the breaker was open at a time."""
         before = [opened for when, opened in self.breaker if when <= at]
@@ -224,10 +230,7 @@ class Story:
     def doubts(self, run: Run) -> dict[float, float]:
         """Return from when until when the breaker was open for a 401 alone."""
         refused = {e.answered_at for e in self.by_run[run.number] if e.unauthorized}
-        changes = [*run.breaker, (run.ended_at, False)]
-        return {
-            at: until for (at, opened), (until, _) in pairwise(changes) if opened and at in refused
-        }
+        return {at: until for at, until in run.times_open if at in refused}
 
     def input_went_on_at(self, run: Run) -> float:
         """Return when the input had its pause behind it; when the run began if there was none."""

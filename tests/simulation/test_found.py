@@ -96,6 +96,16 @@ FOUND = {
         troubles=(Trouble(Kind.STRANGER_200, 0.0, 5.3),),
         seed=32900,
     ),
+    "a run that a refused token ends without a grace tells what it knows of each ID": World(
+        fates="." * 104,
+        pause=(104, 55.0),
+        rate_per_s=33.3,
+        concurrency=16,
+        grace_s=0.0,
+        latency_s=0.5,
+        troubles=(Trouble(Kind.UNAUTHORIZED, 3.2879857364893588, 4.329312985095636),),
+        seed=77892,
+    ),
     "an outage of eight seconds fails nobody": World(
         fates="." * 120, concurrency=2, troubles=(Trouble(Kind.UNAVAILABLE, 2.0, 8.0),)
     ),
