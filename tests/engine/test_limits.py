@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
 import anyio
@@ -60,6 +61,14 @@ class Bench:
 
     def result(self, outcome: Outcome) -> None:
         self.monitor.on_failed(RESULT._replace(outcome=outcome))
+
+    @asynccontextmanager
+    async def watched(self) -> AsyncIterator[None]:
+        """Watch meanwhile."""
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self.monitor.watch)
+            yield
+            tasks.cancel_scope.cancel()
 
     async def stopped_after(self, seconds: float, every: Callable[[], None] | None = None) -> float:
         """Watch for so long; return after how many seconds it stopped, or infinity."""
@@ -202,13 +211,11 @@ async def test_time_in_which_nothing_ran_is_no_trouble() -> None:
     for first in (TROUBLE, STRANGER):
         bench = Bench()
         bench.trouble(first)
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(bench.monitor.watch)
+        async with bench.watched():
             await anyio.sleep(20)
             stall(300)
             await anyio.sleep(5)
             assert bench.reason == ""
-            tasks.cancel_scope.cancel()
         assert await bench.stopped_after(60) < 36
 
 
@@ -216,8 +223,7 @@ async def test_time_in_which_nothing_ran_is_no_trouble() -> None:
 async def test_an_answer_that_waited_while_nothing_ran_is_judged_without_that_time() -> None:
     """It is read from its socket before anything looks at the clock."""
     bench = Bench()
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(bench.monitor.watch)
+    async with bench.watched():
         await anyio.sleep(0.1)
         bench.trouble(THROTTLED)
         bench.trouble(_verdict(answers.limited("20")))
@@ -228,7 +234,6 @@ async def test_an_answer_that_waited_while_nothing_ran_is_judged_without_that_ti
         await anyio.sleep(5)
         assert bench.reason == ""
         bench.trouble(_verdict(answers.limited("39")))
-        tasks.cancel_scope.cancel()
     assert bench.reason.startswith("acme.domo.com asks to be left alone for 39 s, longer than")
 
 
@@ -236,15 +241,13 @@ async def test_an_answer_that_waited_while_nothing_ran_is_judged_without_that_ti
 async def test_strangers_after_a_stall_have_their_half_minute() -> None:
     """It begins with the first of their answers."""
     bench = Bench(Limits(max_outage_s=600))
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(bench.monitor.watch)
+    async with bench.watched():
         await anyio.sleep(0.1)
         stall(300)
         bench.trouble(STRANGER)
         await anyio.sleep(28)
         assert bench.reason == ""
         await anyio.sleep(3)
-        tasks.cancel_scope.cancel()
     assert "has not answered once as Domo's Workflow API does" in bench.reason
 
 
@@ -252,8 +255,7 @@ async def test_strangers_after_a_stall_have_their_half_minute() -> None:
 async def test_a_stall_without_trouble_is_nothing() -> None:
     """The run goes on being watched: the deadline holds for it."""
     bench = Bench(Limits(deadline_s=100))
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(bench.monitor.watch)
+    async with bench.watched():
         await anyio.sleep(20)
         stall(50)
         await anyio.sleep(5)
@@ -280,8 +282,7 @@ async def test_a_short_stall_counts() -> None:
     bench = Bench()
     bench.monitor.on_success()
     bench.trouble()
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(bench.monitor.watch)
+    async with bench.watched():
         for _ in range(59):
             stall(0.9)
             await anyio.sleep(0.1)
