@@ -30,9 +30,13 @@ def breaker_opens_only_for_ten_ids(story: Story) -> Iterator[str]:
         for at in [at for at, opened in run.breaker if opened and at not in doubts]:
             first = [e for e in story.first_attempts(run) if e.heard_at <= at]
             row = 0
-            # Of those that were answered at the same time, the successes may have come first.
+            # Of those that were answered at the same time, the successes may have come first, or
+            # where it opened, last.
             for each in sorted(first, key=lambda e: (e.heard_at, e.failed)):
-                row = row + 1 if each.failed else 0
+                if each.failed:
+                    row += 1
+                elif each.heard_at < at:
+                    row = 0
             if row < OPENS:
                 yield f"run {run.number}: the breaker opened at {at:.3f} s for {row} failures"
 
