@@ -268,7 +268,6 @@ class RunCommand:
                 token=token,
                 base_url=base_url,
                 timeout_s=settings.timeout,
-                max_connections=policy.concurrency,
             )
             await stack.enter_async_context(client)
             engine = Engine(

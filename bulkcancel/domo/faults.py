@@ -1,7 +1,6 @@
 """What can go wrong with one attempt, in bulkcancel's own words.
 
-`DomoClient.cancel` raises these; `client` translates aiohttp's errors into them. The one that
-the engine raises is `NotSentError`, when an attempt has its connection and is not to go after all.
+`domo/transport` translates aiohttp's errors into these.
 """
 
 from __future__ import annotations
@@ -28,10 +27,6 @@ class ConnectFailedError(AttemptError):
 
 class NoDescriptorsError(AttemptError):
     """This machine has no file descriptor left for a connection. Nothing was sent."""
-
-
-class NotSentError(AttemptError):
-    """A stop or an outage came while this attempt waited for its connection and its turn."""
 
 
 class TlsFailedError(AttemptError):

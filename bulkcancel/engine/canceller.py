@@ -9,7 +9,7 @@ from bulkcancel.domo import (
     Answer,
     AttemptError,
     Next,
-    NotSentError,
+    NoDescriptorsError,
     Verdict,
     judge_answer,
     judge_fault,
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Callable
 
-    from bulkcancel.domo import DomoClient
+    from bulkcancel.domo import Connection, DomoClient
     from bulkcancel.engine.events import Observer
     from bulkcancel.engine.limits import RunMonitor
     from bulkcancel.engine.result_factory import ResultFactory
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from bulkcancel.pacing import AdaptiveRate, Breaker, Pacer
 
 _LOCAL_WAIT_S = 0.5
+_STALL_S = 0.05
+_UNSENT = frozenset({Next.RETRY_FREE, Next.WAIT_LOCAL})
+"""What was, as far as can be told, never heard."""
 _FINAL = frozenset({Next.DONE, Next.STOP_TLS})
 _HAS_A_ROW = _FINAL | {Next.UNAUTHORIZED}
 """What has a row where it was the last word on an ID."""
@@ -86,10 +89,21 @@ class Canceller:
         try:
             if retry is not None and retry.exhausted:
                 return self._failed(retry)
-            # The fast path: an ID that succeeds at the first attempt costs no history, no
-            # verdict and no await but the request's own.
+            # The fast path: an ID that succeeds at the first attempt, on a connection that is
+            # there, costs no history, no verdict and no await but the request's own.
+            fresh = probe or (retry is not None and retry.fresh)
+            connection = None if fresh else self.client.idle()
             sent_at = self.clock()
-            answer = await self._send(target, retry, probe=probe)
+            answer: Answer | AttemptError
+            try:
+                if connection is None:
+                    connection = await self._connect(retry, probe=probe)
+                    if connection is None:
+                        return retry or Retry(target)
+                    sent_at = self.clock()
+                answer = await self._send(target, connection, retry)
+            except AttemptError as fault:
+                answer = fault
             if isinstance(answer, Answer) and answer.instance is not None:
                 self.breaker.on_success(sent_at)
                 self.monitor.on_success()
@@ -97,10 +111,7 @@ class Canceller:
                 requests = 1 if retry is None else retry.requests + 1
                 outcome = outcome_of(answer.instance.status)
                 return self.results.of(target, answer, outcome, requests=requests)
-            retry = retry or Retry(target)
-            if isinstance(answer, NotSentError):
-                return retry
-            return self._after(retry, answer, sent_at, probe=probe)
+            return self._after(retry or Retry(target), answer, sent_at, probe=probe)
         except BulkcancelError:  # the client is not open: no ID's fault
             raise
         except Exception as error:  # noqa: BLE001 - one ID's fault must not take the others down
@@ -111,44 +122,58 @@ class Canceller:
             self.monitor.on_failed(result)
             return result
 
-    async def _send(
-        self, target: Target, retry: Retry | None, *, probe: bool
-    ) -> Answer | AttemptError:
+    async def _connect(self, retry: Retry | None, *, probe: bool) -> Connection | None:
+        """Return a new connection, `None` if the request is not to go after all.
+
+        At the start, name look-up and connecting can stall, while the pacer lets others go: the
+        requests held up there must not all be sent at once. Later most find a connection.
+        """
         stats = self.stats
-        # At the start, name look-up and connecting can stall: the requests held up there must not
-        # all be sent at once. Later each request finds an open connection.
-        pace = None if self.monitor.answered or probe else self._keep_pace
-        is_first = target.instance_id not in stats.open_ids
-        stats.open_ids.add(target.instance_id)
-        stats.requests += 1
-        again = retry is not None and (retry.requests > 0 or retry.fresh)
-        stats.retries += again
-        if stats.requests == 1:
+        if probe:
+            self.client.forget_address()
+        if not stats.requests:
             self.monitor.on_first_request()
+        began, answered = self.clock(), self.monitor.answered
         stats.in_flight += 1
         try:
-            fresh = retry is not None and retry.fresh
-            return await self.client.cancel(target.instance_id, fresh=fresh, pace=pace)
+            connection = await self.client.connect()
+        except NoDescriptorsError:
+            raise
+        except AttemptError:
+            self._count_request(retry)
+            raise
+        finally:
+            stats.in_flight -= 1
+        if probe:
+            return connection
+        stalled_s = self.clock() - began
+        unpaced = stalled_s > max(_STALL_S, 1 / self.pacer.rate_per_s)
+        if self.pacer.paused or (unpaced and not answered):
+            with self.stop.waiting():
+                await self.pacer.acquire(ahead=True)
+        if not (self.stop.requested or self.breaker.open):
+            return connection
+        self.client.give_back(connection)
+        return None
+
+    async def _send(self, target: Target, connection: Connection, retry: Retry | None) -> Answer:
+        stats = self.stats
+        is_first = target.instance_id not in stats.open_ids
+        stats.open_ids.add(target.instance_id)
+        self._count_request(retry)
+        stats.in_flight += 1
+        try:
+            return await self.client.cancel(target.instance_id, connection)
         except AttemptError as fault:
             if is_first and not fault.ambiguous:  # nothing has reached the server
                 stats.open_ids.discard(target.instance_id)
-            if isinstance(fault, NotSentError):
-                stats.requests -= 1
-                stats.retries -= again
-            return fault
+            raise
         finally:
             stats.in_flight -= 1
 
-    async def _keep_pace(self, stalled_s: float) -> None:
-        """Wait for another slot if the pacer can have let others go during the stall.
-
-        Raises `NotSentError` if the request is not to go after all.
-        """
-        if stalled_s * self.pacer.rate_per_s > 1:
-            with self.stop.waiting():
-                await self.pacer.acquire(ahead=True)
-        if self.stop.requested or self.breaker.open:
-            raise NotSentError("the run was stopped, or the breaker has opened")
+    def _count_request(self, retry: Retry | None) -> None:
+        self.stats.requests += 1
+        self.stats.retries += retry is not None and (retry.requests > 0 or retry.fresh)
 
     def _after(
         self, retry: Retry, answer: Answer | AttemptError, sent_at: float, *, probe: bool
@@ -166,8 +191,9 @@ class Canceller:
         retry.counted += costs
         retry.throttled += step is Next.RETRY_UNCOUNTED
         retry.unauthorized += step is Next.UNAUTHORIZED and (probe or opened_it)
-        retry.requests += step is not Next.RETRY_FREE  # as far as can be told that was never heard
-        retry.fresh = step is Next.RETRY_FREE
+        retry.requests += step not in _UNSENT
+        if step is not Next.WAIT_LOCAL:
+            retry.fresh = step is Next.RETRY_FREE
         retry.failed |= verdict.transient
         retry.ambiguous |= verdict.ambiguous
         retry.failed_at = self.clock()

@@ -57,6 +57,11 @@ class Pacer:
         """How many wait in `acquire` now."""
         return len(self._waiters)
 
+    @property
+    def paused(self) -> bool:
+        """Whether `pause_until` holds all requests now."""
+        return self._clock() < self._resume_at
+
     def try_acquire(self) -> bool:
         """Take a slot without waiting; `False` if none is due or others wait for it."""
         return not self._waiters and self._take(self._clock())

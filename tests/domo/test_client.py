@@ -315,7 +315,7 @@ def test_an_idle_connection_closed_by_the_server_is_told_apart() -> None:
             assert (await client.cancel(ID)).instance is not None
             with pytest.raises(faults.IdleConnectionClosedError):
                 await client.cancel(ID)
-            answer = await client.cancel(ID, fresh=True)
+            answer = await client.cancel(ID, await client.connect())
             assert answer.instance is not None
 
     anyio.run(check)

@@ -24,7 +24,6 @@ from bulkcancel.domo.faults import (
     DisconnectedError,
     IdleConnectionClosedError,
     NoDescriptorsError,
-    NotSentError,
     TlsFailedError,
     UnreadableAnswerError,
 )
@@ -253,10 +252,6 @@ def test_an_answer_without_a_message_is_told_by_its_number(status: int, error: s
             ),
         ),
         (
-            NotSentError,
-            Verdict(Next.RETRY, Outcome.FAILED, "connection: why", transient=True),
-        ),
-        (
             DisconnectedError,
             Verdict(Next.RETRY, Outcome.FAILED, "connection: why", transient=True, ambiguous=True),
         ),
@@ -292,6 +287,6 @@ def test_every_fault_is_in_the_table() -> None:
     """A new one needs a decision here."""
     known = {
         AttemptTimeoutError, ConnectFailedError, DisconnectedError, IdleConnectionClosedError,
-        NoDescriptorsError, NotSentError, TlsFailedError, UnreadableAnswerError,
+        NoDescriptorsError, TlsFailedError, UnreadableAnswerError,
     }  # fmt: skip
     assert set(AttemptError.__subclasses__()) == known

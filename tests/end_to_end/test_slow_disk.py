@@ -44,8 +44,8 @@ import os
 from bulkcancel.domo.client import DomoClient
 real_cancel = DomoClient.cancel
 noted = os.open("received.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-async def cancel(self, instance_id, **options):
-    answer = await real_cancel(self, instance_id, **options)
+async def cancel(self, instance_id, connection):
+    answer = await real_cancel(self, instance_id, connection)
     os.write(noted, instance_id.encode() + b"\\n")
     return answer
 DomoClient.cancel = cancel

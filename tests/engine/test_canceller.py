@@ -8,13 +8,13 @@ from datetime import UTC, datetime
 from typing import Any, cast
 
 import anyio
+import anyio.lowlevel
 import pytest
 
-from bulkcancel.domo.answers import Answer
+from bulkcancel.domo import Connection
 from bulkcancel.domo.faults import (
     IdleConnectionClosedError,
     NoDescriptorsError,
-    NotSentError,
     TlsFailedError,
 )
 from bulkcancel.engine.canceller import Canceller
@@ -29,7 +29,7 @@ from bulkcancel.pacing import AdaptiveRate, Breaker, Pacer
 from bulkcancel.pacing.breaker import THRESHOLD
 from tests.support import faulty_answers as answers
 from tests.support.runs import Observed, make_ids
-from tests.support.virtual_server import Said, VirtualClient, VirtualServer, delayed, refused
+from tests.support.virtual_server import NEW, Said, VirtualClient, VirtualServer, delayed, refused
 from tests.support.virtual_time import now, on_virtual_time
 
 IDS = make_ids(20)
@@ -415,9 +415,9 @@ async def test_what_says_nothing_of_the_server_leaves_the_breaker_as_it_is() -> 
     """It is no failure, and no sign that the server is well."""
     bench = Bench(
         answers.problem(500), answers.limited(None), IdleConnectionClosedError("gone"),
-        NoDescriptorsError("no more"), NotSentError("no"), TlsFailedError("self-signed"),
+        NoDescriptorsError("no more"), TlsFailedError("self-signed"),
     )  # fmt: skip
-    for target in TARGETS[:6]:
+    for target in TARGETS[:5]:
         await bench.attempt(target)
         assert bench.breaker.streak == 1
     assert not bench.breaker.well_since(-1)
@@ -759,20 +759,31 @@ async def test_a_failure_after_a_stop_is_put_back_without_a_word() -> None:
     assert bench.observed.retries == []
 
 
+# ------------------------------------------------------------------ connections
+
+
+def _no_idle_ones(
+    bench: Bench, during: Callable[[], Coroutine[Any, Any, None]]
+) -> list[Connection]:
+    """Have every request open a connection, and `during` go on meanwhile; return what is back."""
+    given_back: list[Connection] = []
+
+    async def connect() -> Connection:
+        await during()
+        return NEW
+
+    client: Any = bench.client
+    client.idle = lambda: None
+    client.connect = connect
+    client.give_back = given_back.append
+    return given_back
+
+
 @on_virtual_time
 async def test_what_waits_for_the_pace_with_its_connection_is_not_sent_after_a_stop() -> None:
     """Connecting took long, others were let go meanwhile, and then came the stop."""
     bench = Bench(rate_per_s=2.0)
-    sent: list[str] = []
-
-    async def slow(
-        instance_id: str, *, fresh: bool, pace: Callable[[float], Coroutine[Any, Any, None]]
-    ) -> None:
-        await anyio.sleep(3)
-        await pace(3.0)
-        sent.append(instance_id)
-
-    bench.client.cancel = slow  # type: ignore[method-assign,assignment]
+    given_back = _no_idle_ones(bench, lambda: anyio.sleep(3))
 
     async def stop() -> None:
         await anyio.sleep(1)
@@ -786,61 +797,77 @@ async def test_what_waits_for_the_pace_with_its_connection_is_not_sent_after_a_s
         retry = await bench.retry()
     assert (retry.target, retry.requests, retry.result) == (TARGETS[0], 0, None)
     assert now() - began == pytest.approx(5)
-    assert sent == []
+    assert bench.server.requests == []
+    assert given_back == [NEW]
     assert bench.stats.requests == bench.stats.in_flight == 0
     assert bench.stats.open_ids == set()
 
 
-@pytest.mark.parametrize("stalled_s", [0.1, 3.0])
+@pytest.mark.parametrize("answered", [False, True])
+@pytest.mark.parametrize("takes_s", [0.0, 3.0])
 @on_virtual_time
-async def test_what_waits_with_its_connection_is_not_sent_into_an_outage(stalled_s: float) -> None:
+async def test_what_has_connected_is_not_sent_into_an_outage(
+    takes_s: float, answered: bool
+) -> None:
     """The breaker has opened meanwhile: it comes again as if it had never been let go."""
     bench = Bench(rate_per_s=2.0)
+    if answered:
+        await bench.result(TARGETS[1])
+    sent = bench.stats.requests
 
-    async def slow(
-        instance_id: str, *, fresh: bool, pace: Callable[[float], Coroutine[Any, Any, None]]
-    ) -> None:
+    async def connect() -> None:
+        await anyio.sleep(takes_s)
         bench.open_breaker()
-        await pace(stalled_s)
 
-    bench.client.cancel = slow  # type: ignore[method-assign,assignment]
+    given_back = _no_idle_ones(bench, connect)
     retry = await bench.retry()
-    assert (retry.requests, retry.failed, bench.stats.requests) == (0, False, 0)
+    assert (retry.requests, retry.failed, bench.stats.requests) == (0, False, sent)
+    assert given_back == [NEW]
 
 
 @on_virtual_time
 async def test_a_probe_never_waits_with_its_connection() -> None:
-    """It has the pace to itself."""
-    bench = Bench()
-    paces: list[object] = []
-
-    async def watched(instance_id: str, *, fresh: bool, pace: object) -> Answer:
-        paces.append(pace)
-        raise refused()
-
-    bench.client.cancel = watched  # type: ignore[method-assign,assignment]
+    """It has the pace to itself; its connection is new, to where the name leads by then."""
+    bench = Bench(refused(), rate_per_s=2.0)
     bench.open_breaker()
-    await bench.retry()
-    assert paces == [None]
+    _no_idle_ones(bench, lambda: anyio.sleep(3))
+    forgotten: list[float] = []
+    bench.client.forget_address = lambda: forgotten.append(now())  # type: ignore[method-assign]
+    retry = await bench.retry()
+    assert retry.requests == 1
+    assert [seen.fresh for seen in bench.server.requests] == [True]
+    assert bench.server.requests[0].at == pytest.approx(forgotten[0] - bench.server.began + 3)
 
 
 @on_virtual_time
-async def test_a_short_wait_for_the_connection_takes_no_second_slot() -> None:
-    """Nobody else can have been let go meanwhile."""
+async def test_only_a_probe_has_the_name_looked_up_anew() -> None:
+    """All others use what is there."""
+    bench = Bench(IdleConnectionClosedError("gone"))
+    bench.client.forget_address = lambda: pytest.fail("forgotten")  # type: ignore[method-assign]
+    await bench.result(await bench.retry())
+
+
+@pytest.mark.parametrize(("takes_s", "waits"), [(0.04, False), (0.5, False), (0.6, True)])
+@on_virtual_time
+async def test_only_a_long_wait_for_the_connection_takes_a_second_slot(
+    takes_s: float, waits: bool
+) -> None:
+    """Within the interval of 0.5 s nobody else can have been let go."""
     bench = Bench(rate_per_s=2.0)
+    _no_idle_ones(bench, lambda: anyio.sleep(takes_s))
+    bench.pacer.acquire = wait = _Waits()  # type: ignore[method-assign]
+    assert (await bench.result()).attempts == 1
+    assert wait.ahead == [True] * waits
 
-    async def slow(
-        instance_id: str, *, fresh: bool, pace: Callable[[float], Coroutine[Any, Any, None]]
-    ) -> Answer:
-        began = now()
-        await pace(0.5)
-        assert now() == began
-        await pace(0.6)
-        assert now() > began
-        raise refused()
 
-    bench.client.cancel = slow  # type: ignore[method-assign,assignment]
-    assert (await bench.retry()).requests == 1
+class _Waits:
+    """Stands for the pacer's `acquire`; keeps how it was called."""
+
+    def __init__(self) -> None:
+        self.ahead: list[bool] = []
+
+    async def __call__(self, *, ahead: bool = False) -> None:
+        self.ahead.append(ahead)
 
 
 @on_virtual_time
@@ -848,43 +875,79 @@ async def test_what_waits_with_its_connection_goes_ahead_of_others() -> None:
     """It was let go once before."""
     bench = Bench(rate_per_s=2.0)
     order: list[str] = []
+    _no_idle_ones(bench, lambda: anyio.sleep(0.9))
 
-    async def slow(
-        instance_id: str, *, fresh: bool, pace: Callable[[float], Coroutine[Any, Any, None]]
-    ) -> Answer:
-        await anyio.sleep(0.1)
-        await pace(3.0)
+    async def attempt() -> None:
+        await bench.attempt()
         order.append("connected")
-        raise refused()
 
     async def wait() -> None:
         await bench.pacer.acquire()
         order.append("other")
 
-    bench.client.cancel = slow  # type: ignore[method-assign,assignment]
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(bench.attempt)
+        tasks.start_soon(attempt)
         await anyio.sleep(0.05)
         for _ in range(2):
             tasks.start_soon(wait)
-    assert order == ["connected", "other", "other"]
+    assert order == ["other", "connected", "other"]
+
+
+@pytest.mark.parametrize("paused", [False, True])
+@on_virtual_time
+async def test_once_a_server_has_answered_only_a_pause_holds_what_has_connected(
+    paused: bool,
+) -> None:
+    """Most find a connection then; but nothing is sent while the server asks to be left alone."""
+    bench = Bench()
+    await bench.result()
+
+    async def connect() -> None:
+        await anyio.sleep(3)
+        if paused:
+            bench.pacer.pause_until(now() + 10)
+
+    _no_idle_ones(bench, connect)
+    began = now()
+    await bench.result(TARGETS[1])
+    assert now() - began == pytest.approx(13 if paused else 3, abs=0.01)
 
 
 @on_virtual_time
-async def test_once_a_server_has_answered_nothing_waits_with_its_connection() -> None:
-    """Connections are there then: the slot of a request is its own."""
+async def test_a_failed_connection_counts_and_says_why() -> None:
+    """It is a request that did not arrive, and one of the ID's attempts."""
     bench = Bench()
-    paces: list[object] = []
-    real = bench.client.cancel
 
-    async def watched(instance_id: str, *, fresh: bool, pace: object) -> Answer:
-        paces.append(pace)
-        return await real(instance_id, fresh=fresh)
+    async def connect() -> None:
+        raise refused()
 
-    bench.client.cancel = watched  # type: ignore[method-assign,assignment]
-    await bench.result()
-    await bench.result(TARGETS[1])
-    assert [pace is None for pace in paces] == [False, True]
+    _no_idle_ones(bench, connect)
+    retry = await bench.retry()
+    assert (retry.requests, retry.counted, retry.ambiguous) == (1, 1, False)
+    assert (bench.stats.requests, bench.stats.in_flight) == (1, 0)
+    assert bench.stats.open_ids == set()
+    await bench.retry(retry)
+    assert (bench.stats.requests, bench.stats.retries) == (2, 1)
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+@on_virtual_time
+async def test_a_shortage_of_descriptors_is_no_request(fresh: bool) -> None:
+    """Nothing was sent, so nothing counts; what had to have a new connection still does."""
+    bench = Bench(*[IdleConnectionClosedError("gone")] * fresh)
+    retry = await bench.retry() if fresh else Retry(TARGETS[0])
+    sent = bench.stats.requests
+
+    async def connect() -> None:
+        raise NoDescriptorsError("no more")
+
+    _no_idle_ones(bench, connect)
+    assert await bench.retry(retry) is retry
+    assert (retry.requests, retry.counted, retry.fresh) == (0, 0, fresh)
+    assert (bench.stats.requests, bench.stats.retries) == (sent, 0)
+    _no_idle_ones(bench, anyio.lowlevel.checkpoint)
+    assert (await bench.result(retry)).attempts == 1
+    assert bench.stats.retries == fresh
 
 
 @on_virtual_time
@@ -898,18 +961,3 @@ async def test_an_id_that_never_reached_the_server_is_not_open() -> None:
     assert bench.stats.open_ids == {IDS[0]}
     await bench.retry(retry)
     assert bench.stats.open_ids == {IDS[0]}
-
-
-@on_virtual_time
-async def test_a_request_that_was_not_sent_is_no_request() -> None:
-    """The stop came while it waited with its connection."""
-    bench = Bench(NotSentError("the run was stopped"))
-    retry = await bench.retry()
-    assert retry.requests == bench.stats.requests == 0
-    await bench.result(retry)
-    assert (bench.stats.requests, bench.stats.retries) == (1, 0)
-    bench = Bench()
-    bench.said = [answers.problem(500), NotSentError("the run was stopped")]
-    retry = await bench.retry()
-    assert await bench.retry(retry) is retry
-    assert (bench.stats.requests, bench.stats.retries, retry.requests) == (1, 0, 1)

@@ -6,12 +6,11 @@ import asyncio
 import pickle
 from email.utils import formatdate
 from time import time
-from typing import Any
 
 import anyio
 import pytest
 
-from bulkcancel.domo.connection import PacedConnector
+from bulkcancel.domo import Connection, DomoClient
 from bulkcancel.engine.engine import Policy
 from bulkcancel.engine.limits import Limits
 from bulkcancel.errors import LimitError, StoppedError
@@ -122,13 +121,13 @@ def test_a_date_counts_by_the_servers_own_clock(off_s: float) -> None:
 
 
 def _slow_to_connect(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
-    real = PacedConnector._create_connection
+    real = DomoClient.connect
 
-    async def slow(self: PacedConnector, *arguments: Any) -> Any:
+    async def slow(self: DomoClient) -> Connection:
         await asyncio.sleep(seconds)
-        return await real(self, *arguments)
+        return await real(self)
 
-    monkeypatch.setattr(PacedConnector, "_create_connection", slow)
+    monkeypatch.setattr(DomoClient, "connect", slow)
 
 
 def test_a_slow_connection_and_a_low_rate_still_send(monkeypatch: pytest.MonkeyPatch) -> None:

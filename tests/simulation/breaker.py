@@ -48,8 +48,8 @@ def probes_go_on(story: Story) -> Iterator[str]:
     """
     for run in story.runs:
         for opened_at, until in _times_open(run):
-            sent = [e for e in story.by_run[run.number] if opened_at < e.called_at < until]
-            times = [opened_at, *(e.called_at for e in sent), until]
+            sent = [e for e in story.by_run[run.number] if opened_at < e.sent_at < until]
+            times = [opened_at, *(e.sent_at for e in sent), until]
             for n, (last, this) in enumerate(pairwise(times)):
                 wait_s = JITTER * min(2.0**n, LONGEST_PROBE_S) + _delay_s(story, run, last, this)
                 if this - last > wait_s:
@@ -68,11 +68,11 @@ def probes_are_few(story: Story) -> Iterator[str]:
         for opened_at, until in _times_open(run):
             free_at, failed = opened_at, 0
             for each in story.by_run[run.number]:
-                if not opened_at < each.called_at < until:
+                if not opened_at < each.sent_at < until:
                     continue
                 soonest_s = SOONEST * min(2.0**failed, LONGEST_PROBE_S)
-                if each.called_at < free_at + soonest_s - ROUNDING_S:
-                    yield f"run {run.number}: a probe at {each.called_at:.3f} s is too soon"
+                if each.sent_at < free_at + soonest_s - ROUNDING_S:
+                    yield f"run {run.number}: a probe at {each.sent_at:.3f} s is too soon"
                     return
                 if not each.free:
                     failed += 1
@@ -80,20 +80,23 @@ def probes_are_few(story: Story) -> Iterator[str]:
 
 
 def probes_are_of_new_ids(story: Story) -> Iterator[str]:
-    """A probe is an untried target's, if there is one: one that has failed may be why it fails."""
-    if story.world.pause is not None:  # then there may be none
+    """A probe is an untried target's, if there is one: one that has failed may be why it fails.
+
+    Where the input pauses, or untried ones wait for a descriptor, there may be none.
+    """
+    if story.world.pause is not None or story.world.shortage_share:
         return
     for run in story.runs:
         times = list(_times_open(run))
         seen: set[str] = set()
         free_at: float | None = None
-        for each in sorted(story.by_run[run.number], key=lambda e: e.called_at):
-            is_probe = any(start < each.called_at < end for start, end in times)
+        for each in sorted(story.by_run[run.number], key=lambda e: e.sent_at):
+            is_probe = any(start < each.sent_at < end for start, end in times)
             left = len(set(run.targets) - seen - run.failed_before)
-            at_once = each.called_at == free_at  # the input had no time to give the next one
+            at_once = each.sent_at == free_at  # the input had no time to give the next one
             is_retry = each.instance_id in seen and not at_once
             if is_probe and is_retry and left > story.world.concurrency:
-                yield f"run {run.number}: the probe at {each.called_at:.3f} s is a retry"
+                yield f"run {run.number}: the probe at {each.sent_at:.3f} s is a retry"
             seen.add(each.instance_id)
             if each.free:
                 free_at = each.answered_at
@@ -112,8 +115,8 @@ def two_refusals_stop(story: Story) -> Iterator[str]:
         )
         for opened_at, until in _times_open(run):
             for (before, _, one), (at, _, two) in pairwise(refused):
-                in_doubt = before == opened_at or one.called_at > opened_at
-                is_probe = before < two.called_at and at < until
+                in_doubt = before == opened_at or one.sent_at > opened_at
+                is_probe = before < two.sent_at and at < until
                 if in_doubt and is_probe and one.instance_id != two.instance_id:
                     yield f"run {run.number}: it goes on after the 401 at {at:.3f} s"
 

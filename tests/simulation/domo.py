@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import anyio
 
-from bulkcancel.domo import DomoClient
+from bulkcancel.domo import Connection, DomoClient
 from bulkcancel.domo.answers import Answer, InstanceBody
 from bulkcancel.domo.faults import (
     AttemptError,
@@ -22,11 +22,10 @@ from bulkcancel.domo.faults import (
 from tests.simulation.story import Exchange, Story
 from tests.simulation.world import BAD, Fate, Kind, Limit, Trouble
 from tests.support.simulated_server import OK, FixedWindow, Limiter, Nginx
+from tests.support.virtual_server import KEPT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from bulkcancel.domo.connection import Pace
 
 _STATUSES = ("IN_PROGRESS", "IN_PROGRESS", None, "CANCELED")
 _NEVER_S = 1e9
@@ -158,24 +157,47 @@ class SimulatedClient(DomoClient):
         self._story = story
         self._run = run
         self._rng = random.Random(f"{story.world.seed}: way of run {run}")
-        self._connected = False
+        self._connected = not story.world.connect_s
 
-    async def cancel(
-        self, instance_id: str, *, fresh: bool = False, pace: Pace | None = None
-    ) -> Answer:
+    def idle(self) -> Connection | None:
+        """Return a kept connection; there may be none, though there was one before."""
+        world, well = self._story.world, self._story.healed_at is not None
+        if not self._connected:
+            return None
+        return KEPT if well or self._rng.random() >= 2 * world.shortage_share else None
+
+    async def connect(self) -> Connection:
+        """Open a connection; the first ones take their time, later ones meet a shortage."""
+        world = self._story.world
+        connection = Connection.__new__(Connection)
+        connection.started = self._domo.clock()
+        if not self._connected:
+            await anyio.sleep(world.connect_s)
+        elif self._story.healed_at is None and self._rng.random() < world.shortage_share:
+            self._story.tell(self._domo.clock(), "no file descriptor is left")
+            self._story.shortages.append((self._run, self._domo.clock()))
+            raise NoDescriptorsError("no file descriptor is left")
+        self._connected = True
+        return connection
+
+    def give_back(self, connection: Connection) -> None:
+        """Nothing was sent on it."""
+
+    def forget_address(self) -> None:
+        """It has none."""
+
+    async def cancel(self, instance_id: str, connection: Connection | None = None) -> Answer:
         """Send one cancel; return the answer or raise an `AttemptError`."""
         world, clock = self._story.world, self._domo.clock
-        exchange = Exchange(self._run, instance_id, called_at=clock(), sent_at=clock())
+        exchange = Exchange(self._run, instance_id, begun_at=clock(), sent_at=clock())
+        if connection is not None and connection is not KEPT:
+            exchange.begun_at = connection.started
         exchange.after_stop = self._story.runs[self._run].stopped_at is not None
-        if not self._connected and world.connect_s:
-            await self._connect(exchange, pace)
         if self.dead:
             await anyio.sleep_forever()
         self._story.exchanges.append(exchange)
         well = self._story.healed_at is not None
-        if not well and self._rng.random() < world.shortage_share:
-            exchange.reply = NoDescriptorsError("no file descriptor is left")
-        elif not (fresh or well) and self._rng.random() < world.idle_share:
+        if connection is KEPT and not well and self._rng.random() < world.idle_share:
             exchange.reply = IdleConnectionClosedError("the server had closed an idle connection")
         else:
             exchange.reply = await self._exchange(exchange)
@@ -184,17 +206,6 @@ class SimulatedClient(DomoClient):
         if isinstance(exchange.reply, Answer):
             return exchange.reply
         raise exchange.reply
-
-    async def _connect(self, exchange: Exchange, pace: Pace | None) -> None:
-        try:
-            await anyio.sleep(self._story.world.connect_s)
-            if pace is not None:
-                await pace(self._domo.clock() - exchange.called_at)
-        except anyio.get_cancelled_exc_class():
-            self._story.unsent.append(exchange)
-            raise
-        self._connected = True
-        exchange.sent_at = self._domo.clock()
 
     async def _exchange(self, exchange: Exchange) -> Answer | AttemptError:
         way_s = self._story.world.latency_s * self._rng.uniform(0.25, 0.75)

@@ -181,8 +181,8 @@ def _trouble_s(story: Story, run: Run, seen: list[Exchange], until: float) -> fl
     if all(e.bad or e.free for e in after) and not looks_like_one:
         too_short = story.world.max_outage_s < _attempts_take_s(story, run)
         return math.inf if too_short else 0.0  # it cannot tell a few IDs from an outage
-    unanswered = [e for e in story.by_run[run.number] if e.called_at <= until < e.heard_at]
-    began = min((e.called_at for e in after + unanswered), default=until)
+    unanswered = [e for e in story.by_run[run.number] if e.begun_at <= until < e.heard_at]
+    began = min((e.begun_at for e in after + unanswered), default=until)
     return until - began - story.stalled_s(began, until)
 
 
@@ -253,13 +253,7 @@ def stops_at_once(story: Story) -> Iterator[str]:
         if stopped_at is None or run.killed_at is not None:
             continue
         exchanges = story.by_run[run.number]
-        # Later on a request that is called leaves at once: there are connections.
-        heard_at = min((e.heard_at for e in exchanges), default=math.inf)
-        late = [
-            e.called_at
-            for e in exchanges
-            if e.after_stop or (e.sent_at if e.called_at < heard_at else e.called_at) > stopped_at
-        ]
+        late = [e.sent_at for e in exchanges if e.after_stop or e.sent_at > stopped_at]
         if late:
             yield f"run {run.number}: sent at {late[0]:.3f} s, stopped at {stopped_at:.3f}"
         if run.full_at is not None:

@@ -54,7 +54,7 @@ def pauses_as_long_as_asked(story: Story) -> Iterator[str]:
     """Nothing is begun until the time has passed that an answer has asked for."""
     for run in story.runs:
         until = -math.inf
-        events = [(e.called_at, 0, e) for e in story.by_run[run.number]]
+        events = [(e.sent_at, 0, e) for e in story.by_run[run.number]]
         events += [(e.heard_at, 1, e) for e in story.by_run[run.number] if e.asks_for_less]
         for at, is_heard, each in sorted(events, key=lambda event: event[:2]):
             if not is_heard and at < until - ROUNDING_S:

@@ -46,18 +46,17 @@ def figures_add_up(story: Story) -> Iterator[str]:
         if run.killed_at is not None or run.hung:
             continue
         exchanges = story.by_run[run.number]
-        called = exchanges + [e for e in story.unsent if e.run == run.number]
         rows = {row.instance_id for row in run.new_rows}
-        ids = {e.instance_id for e in called}
+        ids = {e.instance_id for e in exchanges}
         may_have_arrived = {
             e.instance_id
-            for e in called
+            for e in exchanges
             if not (isinstance(e.reply, Exception) and not e.ambiguous)
         }
         stats = run.stats
         expected = {
             "outcomes": (stats.outcomes, Counter(row.outcome for row in run.new_rows)),
-            "requests": (stats.requests, len(called)),
+            "requests": (stats.requests, len(exchanges)),
             "throttled": (stats.throttled, sum(e.asks_for_less for e in exchanges)),
             "in flight": (stats.in_flight, 0),
             "unanswered": (stats.unanswered, len(may_have_arrived - rows)),
@@ -65,7 +64,7 @@ def figures_add_up(story: Story) -> Iterator[str]:
         for name, (said, counted) in expected.items():
             if said != counted:
                 yield f"run {run.number}: {name} {said}, counted {counted}"
-        again = len(called) - len(ids)
+        again = len(exchanges) - len(ids)
         # Those that were still to come when it ended are counted as well.
         if stats.retries < again or (run.through and stats.retries != again):
             yield f"run {run.number}: retries {stats.retries}, counted {again}"
@@ -176,12 +175,12 @@ def _attempts_used(story: Story, run: Run, exchanges: list[Exchange]) -> int:
     outages = [at for at, opened in run.breaker if opened and at not in doubts]
     used, waited_from = 0, math.inf
     for each in exchanges:
-        if any(waited_from < at < each.called_at for at in outages):
+        if any(waited_from < at < each.sent_at for at in outages):
             used = 0
         waited_from = each.heard_at
-        changed = any(each.called_at < at < waited_from for at, _ in run.breaker)
+        changed = any(each.sent_at < at < waited_from for at, _ in run.breaker)
         ended_a_doubt = (each.answered_at, False) in run.breaker
-        used += each.failed and not changed and (ended_a_doubt or not run.is_open(each.called_at))
+        used += each.failed and not changed and (ended_a_doubt or not run.is_open(each.sent_at))
     return used
 
 

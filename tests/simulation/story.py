@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from bulkcancel.domo.answers import Answer
-from bulkcancel.domo.faults import IdleConnectionClosedError, NoDescriptorsError
+from bulkcancel.domo.faults import IdleConnectionClosedError
 from bulkcancel.engine import Stats
 from bulkcancel.models import CancelResult
 from tests.simulation.world import BAD, NO_FAILURE, Fate, Kind, Trouble, World
@@ -25,12 +25,11 @@ class Exchange:
 
     run: int
     instance_id: str
-    called_at: float
-    """When the run began it."""
+    begun_at: float
+    """When it went for its connection."""
     sent_at: float
-    """When it left, once it had a connection."""
     after_stop: bool = False
-    """Whether the run had been asked to end when it began it."""
+    """Whether the run had been asked to end by then."""
     arrived_at: float | None = None
     trouble: Trouble | None = None
     """What kept Domo from saying what it thinks of the ID."""
@@ -49,11 +48,8 @@ class Exchange:
 
     @property
     def free(self) -> bool:
-        """Whether it costs nothing and tells nothing of Domo.
-
-        It met a connection that had been closed while idle, or there was no descriptor for one.
-        """
-        return isinstance(self.reply, IdleConnectionClosedError | NoDescriptorsError)
+        """Whether it met a connection closed while idle: that costs and tells nothing."""
+        return isinstance(self.reply, IdleConnectionClosedError)
 
     @property
     def throttled(self) -> bool:
@@ -183,8 +179,8 @@ class Story:
         self.ids = ids
         self.fate_of = {each: Fate(letter) for each, letter in zip(ids, world.fates, strict=True)}
         self.exchanges: list[Exchange] = []
-        self.unsent: list[Exchange] = []
-        """Those that were abandoned while they waited for a connection."""
+        self.shortages: list[tuple[int, float]] = []
+        """When which run found no descriptor for a connection."""
         self.runs: list[Run] = []
         self.events: list[tuple[float, str]] = []
         self.healed_at: float | None = None
@@ -195,6 +191,10 @@ class Story:
     def tell(self, at: float, text: str) -> None:
         """Keep a line for whoever replays the world."""
         self.events.append((at, text))
+
+    def short_of_descriptors(self, run: Run, start: float, end: float) -> bool:
+        """Whether a run found none for a connection between two times."""
+        return any(run.number == each and start <= at <= end for each, at in self.shortages)
 
     def is_bad(self, instance_id: str) -> bool:
         """Whether an ID always fails."""

@@ -31,18 +31,18 @@ def retries_do_not_starve(story: Story) -> Iterator[str]:
     """
     for run in story.runs:
         sent = _in_order(story, run)
-        times = [e.called_at for e in sent]
+        times = [e.sent_at for e in sent]
         new_before = [0, *accumulate(_is_new(sent))]
         for each in run.targets:
             exchanges = story.by_id[run.number, each]
             for one, two in pairwise(exchanges):
                 at = one.heard_at
                 due = run.due.get((each, at))
-                if due is None or due > two.called_at:  # another failure at the same time
+                if due is None or due > two.sent_at:  # another failure at the same time
                     continue
-                if any(at <= when <= two.called_at for when, _ in run.breaker):
+                if any(at <= when <= two.sent_at for when, _ in run.breaker):
                     continue
-                start, end = bisect_left(times, due), bisect_left(times, two.called_at)
+                start, end = bisect_left(times, due), bisect_left(times, two.sent_at)
                 new = new_before[end] - new_before[start]
                 retries = end - start - new
                 if new > MOST_NEW_IN_A_ROW * (retries + 2) + IN_HAND * story.world.concurrency:
@@ -52,8 +52,8 @@ def retries_do_not_starve(story: Story) -> Iterator[str]:
 def new_ones_do_not_starve(story: Story) -> Iterator[str]:
     """As long as there are new targets, every fifth request is one, but for those in hand.
 
-    Where the input pauses there may be none. And while the breaker is open it is chance whose
-    consumer sends the probe.
+    Where the input pauses there may be none, and a new one may find no descriptor. And while the
+    breaker is open it is chance whose consumer sends the probe.
     """
     if story.world.pause is not None:
         return
@@ -62,11 +62,14 @@ def new_ones_do_not_starve(story: Story) -> Iterator[str]:
         in_hand = 2 * story.world.concurrency
         left, in_a_row = len(run.targets), 0
         sent = _in_order(story, run)
+        seen_at = run.began_at
         for each, is_new in zip(sent, _is_new(sent), strict=True):
             left -= is_new
-            in_a_row = 0 if is_new or run.is_open(each.called_at) else in_a_row + 1
+            new_one_short = story.short_of_descriptors(run, seen_at, each.sent_at)
+            is_other = is_new or new_one_short or run.is_open(each.sent_at)
+            in_a_row, seen_at = 0 if is_other else in_a_row + 1, each.sent_at
             if in_a_row > most and left > in_hand:
-                yield f"run {run.number}: {in_a_row} retries in a row by {each.called_at:.3f} s"
+                yield f"run {run.number}: {in_a_row} retries in a row by {each.sent_at:.3f} s"
                 break
 
 
@@ -81,9 +84,9 @@ def retries_wait_their_time(story: Story) -> Iterator[str]:
             for one, two in pairwise(story.by_id[run.number, each]):
                 failures += not one.free
                 plain = plain and (one.free or one.failed)
-                if one.free or any(one.called_at <= at <= two.called_at for at, _ in run.breaker):
+                if one.free or any(one.sent_at <= at <= two.sent_at for at, _ in run.breaker):
                     continue
-                waits_s = two.called_at - one.heard_at
+                waits_s = two.sent_at - one.heard_at
                 due_s = run.due.get((each, one.heard_at), one.heard_at) - one.heard_at
                 most_s = min(BACK_OFF_S * 2.0 ** (failures - 1), LONGEST_BACK_OFF_S)
                 least_s = (most_s if plain else BACK_OFF_S) / 2
@@ -92,7 +95,7 @@ def retries_wait_their_time(story: Story) -> Iterator[str]:
 
 
 def _in_order(story: Story, run: Run) -> list[Exchange]:
-    return sorted(story.by_run[run.number], key=lambda e: e.called_at)
+    return sorted(story.by_run[run.number], key=lambda e: e.sent_at)
 
 
 def _is_new(sent: list[Exchange]) -> list[bool]:

@@ -18,6 +18,7 @@ from bulkcancel.domo.faults import (
     DisconnectedError,
     UnreadableAnswerError,
 )
+from bulkcancel.domo.transport import Connection
 from bulkcancel.engine.engine import Engine, Policy
 from bulkcancel.models import InvalidRow, Target
 from tests.support import faulty_answers as answers
@@ -52,7 +53,7 @@ class Seen:
     at: float
     """Seconds of the run."""
     fresh: bool
-    """Whether it asked for a new connection."""
+    """Whether it came on another connection than the one that is kept."""
 
 
 class VirtualServer:
@@ -133,16 +134,34 @@ class VirtualRun(Run):
             tasks.cancel_scope.cancel()
 
 
+KEPT, NEW = Connection.__new__(Connection), Connection.__new__(Connection)
+"""All connections to a `VirtualServer`: the first one is kept, others are new."""
+
+
 class VirtualClient(DomoClient):
     """A client of a `VirtualServer`."""
 
     def __init__(self, server: VirtualServer, *, timeout_s: float) -> None:
         super().__init__(token="x", base_url="http://127.0.0.1:1", timeout_s=timeout_s)
         self._server = server
+        self._connected = False
 
-    async def cancel(self, instance_id: str, *, fresh: bool = False, pace: object = None) -> Answer:
+    def idle(self) -> Connection | None:
+        return KEPT if self._connected else None
+
+    async def connect(self) -> Connection:
+        before, self._connected = self._connected, True
+        return NEW if before else KEPT
+
+    def give_back(self, connection: Connection) -> None:
+        pass
+
+    def forget_address(self) -> None:
+        pass
+
+    async def cancel(self, instance_id: str, connection: Connection | None = None) -> Answer:
         server = self._server
-        server.requests.append(Seen(instance_id, server.now, fresh))
+        server.requests.append(Seen(instance_id, server.now, connection is NEW))
         server.times_seen[instance_id] += 1
         said = server.plan(instance_id, server.times_seen[instance_id])
         latency_s = server.latency_s

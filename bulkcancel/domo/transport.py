@@ -1,0 +1,287 @@
+"""One exchange on one connection: a request's bytes out, the answer or a named fault back.
+
+aiohttp's connector makes the connections (names, happy eyeballs, TLS, CONNECT) and its parser
+reads the answers. Its session, three quarters of what a request costs, is left out; what is used
+instead is no part of aiohttp's documented surface. It is used in this module alone, and
+`tests/domo/test_aiohttp.py` says what has changed if a new version no longer has it:
+
+- `TCPConnector.connect(request, traces, timeout)` returns a `Connection` with `protocol` and
+  `close()`; `request` is a `ClientRequest`, which says where to connect to and through what;
+- `ResponseHandler`, the protocol: `transport`, `set_response_params()`, `read()`, `should_close`,
+  `is_connected()`;
+- `read()` returns a message with `code` and `headers`, and a body with `is_eof()`,
+  `read_nowait()`, `read(n)` and `at_eof()`;
+- `HttpProcessingError` stands for an answer that is no HTTP; the `message` of
+  `ServerDisconnectedError` is the part of an answer that had come, if any.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import socket
+import ssl
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Self
+
+import aiohttp
+from aiohttp.http import HttpProcessingError
+
+from bulkcancel.domo.answers import MAX_BODY_BYTES, too_long, unpacked
+from bulkcancel.domo.faults import (
+    AttemptError,
+    AttemptTimeoutError,
+    ConnectFailedError,
+    DisconnectedError,
+    IdleConnectionClosedError,
+    NoDescriptorsError,
+    TlsFailedError,
+    UnreadableAnswerError,
+)
+from bulkcancel.domo.watchdog import Watchdog
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from aiohttp import connector
+    from aiohttp.client_proto import ResponseHandler
+    from aiohttp.streams import StreamReader
+    from yarl import URL
+
+_CONNECT_TIMEOUT_S = 10.0
+_DNS_CACHE_S = 300
+_IDLE_S = 15.0
+_NO_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE})
+_TLS = (
+    ssl.SSLCertVerificationError,
+    aiohttp.ClientConnectorSSLError,
+    aiohttp.ClientConnectorCertificateError,
+)
+# A handshake that breaks off says nothing about trust: a server that restarts does that.
+_HUNG_UP = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
+
+
+class Connection:
+    """A connection to the server: held by one exchange at a time, or idle."""
+
+    __slots__ = ("_opened", "expired", "idle_since", "kept", "protocol", "spent_s", "started")
+
+    def __init__(self, opened: connector.Connection, spent_s: float) -> None:
+        protocol = opened.protocol
+        assert protocol is not None  # noqa: S101 - it has just been opened
+        self._opened = opened
+        self.protocol = protocol
+        self.kept = False
+        """Whether it has lain idle: the server may have closed it before the next request."""
+        self.idle_since = 0.0
+        self.spent_s = spent_s
+        """What it took to connect: part of the time of the first exchange."""
+        self.started = 0.0
+        self.expired = False
+
+    def expire(self) -> None:
+        """Break it off: its exchange takes too long."""
+        self.expired = True
+        if self.protocol.transport is not None:
+            self.protocol.transport.abort()
+
+    def close(self) -> None:
+        """Close it."""
+        self._opened.close()
+
+
+class Transport:
+    """All connections of a client to its server.
+
+    Each has one exchange at a time, and a new one is opened only where no other is idle: so there
+    are never more of them than exchanges at a time. `timeout_s` bounds connecting and exchange
+    together. Use as an async context manager.
+    """
+
+    def __init__(self, url: URL, *, tls: ssl.SSLContext | None, timeout_s: float) -> None:
+        self._url = url
+        self._tls = tls
+        self._timeout_s = timeout_s
+        self._connect_timeout = aiohttp.ClientTimeout(
+            total=None, sock_connect=min(_CONNECT_TIMEOUT_S, timeout_s * 0.9)
+        )
+        self._watchdog = Watchdog(timeout_s)
+        self._idle: deque[Connection] = deque()
+        """The one used last comes last: what is not needed stays unused, and is closed."""
+        self._open: set[Connection] = set()
+
+    async def __aenter__(self) -> Self:
+        self._connector = aiohttp.TCPConnector(
+            limit=0,
+            ssl=self._tls or True,
+            ttl_dns_cache=_DNS_CACHE_S,  # a look-up in mid-run may stall
+            resolver=aiohttp.ThreadedResolver(),
+        )
+        self._where = aiohttp.ClientRequest("POST", self._url, loop=asyncio.get_running_loop())
+        self._watchdog.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._watchdog.stop()
+        for each in list(self._open):
+            self._close(each)
+        await self._connector.close()
+
+    def idle(self) -> Connection | None:
+        """Return a connection that was kept, if one is fit for a request."""
+        while self._idle:
+            connection = self._idle.pop()
+            protocol = connection.protocol
+            # What a server sends on an idle connection must not be taken for the next answer.
+            if (
+                protocol.is_connected()
+                and not protocol.should_close
+                and time.monotonic() - connection.idle_since < _IDLE_S
+            ):
+                return connection
+            self._close(connection)
+        return None
+
+    async def connect(self) -> Connection:
+        """Open a connection; one that is idle gives way to it.
+
+        Raises an `AttemptError` if none comes about; the name is looked up anew next time.
+        """
+        if self._idle:
+            self._close(self._idle.popleft())
+        began = time.monotonic()
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                opened = await self._connector.connect(self._where, [], self._connect_timeout)
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            fault = _connect_fault(error)
+            fault.latency_s = time.monotonic() - began
+            if isinstance(fault, ConnectFailedError):
+                self._connector.clear_dns_cache()
+            raise fault from None  # aiohttp's own error holds the login of a proxy
+        connection = Connection(opened, time.monotonic() - began)
+        self._open.add(connection)
+        connection.protocol.set_response_params(read_until_eof=True, auto_decompress=False)
+        return connection
+
+    def give_back(self, connection: Connection) -> None:
+        """Keep a connection on which nothing was sent after all."""
+        self._keep(connection, time.monotonic())
+
+    def forget_address(self) -> None:
+        """Have the next connections made anew, to wherever the name leads by then."""
+        self._connector.clear_dns_cache()
+        while self._idle:
+            self._close(self._idle.pop())
+
+    async def exchange(
+        self, connection: Connection, request: bytes
+    ) -> tuple[int, Mapping[str, str], bytes, float]:
+        """Send a request; return status, headers and plain body of its answer, and its seconds.
+
+        An answer in progress (1xx) is no answer. Never reads more than 64 KiB of a body, on the
+        wire or unpacked. Raises an `AttemptError` if there is no readable answer.
+        """
+        protocol, watchdog = connection.protocol, self._watchdog
+        began = time.monotonic() - connection.spent_s
+        connection.started = began - watchdog.lost_s
+        watchdog.watched.add(connection)
+        reusable = False
+        try:
+            transport = protocol.transport
+            if transport is None or (protocol.should_close and not connection.kept):
+                raise _unfit(protocol)
+            transport.write(request)
+            message, payload = await protocol.read()
+            while 100 <= message.code < 200 and message.code != 101:
+                message, payload = await protocol.read()
+            body = payload.read_nowait() if payload.is_eof() else await _read(payload)
+            if connection.expired:  # a body that ends with its connection was cut off
+                raise TimeoutError
+            encoding = message.headers.get("Content-Encoding")
+            if encoding is not None or len(body) > MAX_BODY_BYTES:
+                body = unpacked(body, encoding or "")
+            ended = time.monotonic()
+            reusable = not protocol.should_close
+        except (AttemptError, aiohttp.ClientError, HttpProcessingError, OSError) as error:
+            fault = _exchange_fault(error, connection)
+            if connection.expired:
+                fault = AttemptTimeoutError(f"no whole answer within {self._timeout_s:g} s")
+            fault.latency_s = time.monotonic() - began
+            raise fault from None  # aiohttp's own error holds what the server said
+        finally:
+            watchdog.watched.discard(connection)
+            if reusable:
+                self._keep(connection, ended)
+            else:
+                self._close(connection)
+        return message.code, message.headers, body, ended - began
+
+    def _keep(self, connection: Connection, now: float) -> None:
+        connection.kept = True
+        connection.spent_s = 0.0
+        connection.idle_since = now
+        idle = self._idle
+        idle.append(connection)
+        while now - idle[0].idle_since > _IDLE_S:
+            self._close(idle.popleft())
+
+    def _close(self, connection: Connection) -> None:
+        self._open.discard(connection)
+        connection.close()
+
+
+async def _read(payload: StreamReader) -> bytes:
+    """Return the body once it is whole, or as soon as it is too long."""
+    body = await payload.read(MAX_BODY_BYTES)
+    while not payload.at_eof():
+        if len(body) >= MAX_BODY_BYTES:
+            raise too_long()
+        body += await payload.read(MAX_BODY_BYTES - len(body))
+    return body
+
+
+def _unfit(protocol: ResponseHandler) -> AttemptError:
+    """Return why nothing is sent on a new connection."""
+    if protocol.is_connected():
+        return UnreadableAnswerError("the server spoke before it was asked")
+    return ConnectFailedError("the server closed the connection before anything was sent")
+
+
+def _connect_fault(error: Exception) -> AttemptError:
+    """Return bulkcancel's word for what ended the making of a connection."""
+    if isinstance(error, _TLS) and not isinstance(getattr(error, "os_error", None), _HUNG_UP):
+        return TlsFailedError(_connect_text(error))
+    if isinstance(error, OSError) and error.errno in _NO_DESCRIPTORS:
+        return NoDescriptorsError("this process may open no more connections (ulimit -n)")
+    return ConnectFailedError(_connect_text(error))
+
+
+def _connect_text(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return "no connection within the connect timeout"
+    if isinstance(error, aiohttp.ClientConnectorError):
+        cause = error.os_error
+        reason = cause.strerror or str(cause) or "the server hung up"
+        if cause.errno and not isinstance(cause, (ssl.SSLError, socket.gaierror)):
+            reason = os.strerror(cause.errno)  # asyncio has words of its own
+        return f"cannot connect to {error.host}:{error.port}: {reason}"
+    return str(error) or type(error).__name__
+
+
+def _exchange_fault(error: Exception, connection: Connection) -> AttemptError:
+    """Return bulkcancel's word for what ended an exchange."""
+    if isinstance(error, AttemptError):
+        return error
+    if isinstance(error, HttpProcessingError):
+        return UnreadableAnswerError(f"the answer is not readable HTTP: {error.message}")
+    if isinstance(error, aiohttp.ServerDisconnectedError) and not isinstance(error.message, str):
+        # The message is then the part of the answer that had come.
+        return DisconnectedError("the server closed the connection in the middle of its answer")
+    if isinstance(error, aiohttp.ClientPayloadError):
+        return DisconnectedError("the connection broke in the middle of the answer")
+    if connection.kept:
+        return IdleConnectionClosedError("the server had closed an idle connection")
+    return DisconnectedError("the server closed the connection without an answer")
