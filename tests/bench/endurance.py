@@ -21,6 +21,7 @@ from tests.bench.measure import (
     resident_mb,
     server_options,
     table,
+    trust,
     write_csv,
 )
 from tests.bench.peers import HERE
@@ -120,17 +121,23 @@ def startup(folder: Path) -> str:
         measure([sys.executable, "-m", "bulkcancel", "--help"], cwd=ROOT).wall_s for _ in range(9)
     ]
     run_help_s = [measure([*RUN, "--help"], cwd=ROOT).wall_s for _ in range(9)]
-    first_s = []
-    for _ in range(7):
-        with nginx_server(server_options(access_log=True)) as server:
-            options = ["--rate", "1000", "--base-url", server.base_url]
-            options += ["-o", str(folder / "out.csv"), "--overwrite"]
-            began = time.time()
-            measure([*RUN, str(folder / "ids.csv"), *options], cwd=folder, env=ENV)
-            first_s.append(server.logged()[0].at - began)
+    tls_s = [_first_request(folder, tls=True) for _ in range(7)]
+    plain_s = [_first_request(folder, tls=False) for _ in range(7)]
     rows = [
         ("bulkcancel --help", f"{median(help_s):.2f}"),
         ("bulkcancel run --help", f"{median(run_help_s):.2f}"),
-        ("first request of a 1,000-line file", f"{median(first_s):.2f}"),
+        ("first request of a 1,000-line file, TLS 1.3", f"{median(tls_s):.2f}"),
+        ("first request of a 1,000-line file, plain http", f"{median(plain_s):.2f}"),
     ]
     return table(("what", "seconds"), rows)
+
+
+def _first_request(folder: Path, *, tls: bool) -> float:
+    """Return the seconds from a run's start until nginx has answered its first request."""
+    with nginx_server(server_options(access_log=True, tls=tls)) as server:
+        options = ["--rate", "1000", "--base-url", server.base_url]
+        options += ["-o", str(folder / "out.csv"), "--overwrite"]
+        env = {**ENV, **trust(server, folder)}
+        began = time.time()
+        measure([*RUN, str(folder / "ids.csv"), *options], cwd=folder, env=env)
+        return server.logged()[0].at - began

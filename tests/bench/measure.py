@@ -5,18 +5,21 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import ssl
 import statistics
 import subprocess
 import sys
 import uuid
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.support.nginx_server import NginxOptions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
+
+    from tests.support.nginx_server import NginxServer
 
 CLIENT_CPU, SERVER_CPU = 0, 1
 CAN_PIN = bool(shutil.which("taskset")) and (os.cpu_count() or 1) > 1
@@ -106,6 +109,21 @@ def write_csv(path: Path, ids: list[str]) -> None:
 def server_options(**options: Any) -> NginxOptions:
     """Return an nginx on the server's core, where there is one."""
     return NginxOptions(cpu=SERVER_CPU if CAN_PIN else None, **options)
+
+
+def trust(server: NginxServer, folder: Path) -> dict[str, str]:
+    """Return the environment in which every client trusts the server; empty over plain http.
+
+    The file that it names holds the system's authorities as well: reading those is a part of
+    every real start.
+    """
+    if not server.base_url.startswith("https:"):
+        return {}
+    places = (ssl.get_default_verify_paths().cafile, "/etc/ssl/certs/ca-certificates.crt")
+    system = next((Path(each) for each in places if each and Path(each).exists()), None)
+    bundle = folder / "authorities.pem"
+    bundle.write_bytes((system.read_bytes() if system else b"") + server.ca_file.read_bytes())
+    return dict.fromkeys(("SSL_CERT_FILE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS"), str(bundle))
 
 
 def median(values: Sequence[float]) -> float:

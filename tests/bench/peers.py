@@ -7,14 +7,14 @@ import re
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.bench.measure import Usage, measure
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 HERE = Path(__file__).parent
 PATH = "/api/workflow/v1/instances"
@@ -29,20 +29,38 @@ class Job:
     csv: Path
     base_url: str
     folder: Path
+    env: Mapping[str, str] = field(default_factory=dict)
+    """What makes the peer trust the server's certificate."""
 
     @property
     def out(self) -> Path:
         """Where the peer leaves its rows."""
         return self.folder / "out.csv"
 
-    def kept(self) -> int:
-        """Return for how many of the IDs the peer has left a row."""
-        if not self.out.exists():
-            return 0
-        # A row begins with the ID; where all that is kept is the server's answers, they name it.
-        text = self.out.read_text("utf-8", "replace")
-        found = set(re.findall(r'(?:^|"id":")([0-9a-f-]{36})', text, re.MULTILINE))
-        return len(found.intersection(self.ids))
+    def answer(self, instance_id: str) -> Path:
+        """Return where a peer leaves the answer to one ID, if it keeps them apart."""
+        return self.folder / "answers" / f"{instance_id}.json"
+
+
+def _rows(job: Job) -> int:
+    """Return for how many of the IDs the peer has left a row."""
+    if not job.out.exists():
+        return 0
+    # A row begins with the ID; where all that is kept is the server's answers, they name it.
+    text = job.out.read_text("utf-8", "replace")
+    found = set(re.findall(r'(?:^|"id":")([0-9a-f-]{36})', text, re.MULTILINE))
+    return len(found.intersection(job.ids))
+
+
+def _files_and_codes(job: Job) -> int:
+    """Return for how many of the IDs the peer has left both the code 200 and their own answer."""
+    text = job.out.read_text("utf-8", "replace")
+    accepted = set(re.findall(r"^200 \S+/([0-9a-f-]{36})/cancel$", text, re.MULTILINE))
+    return sum(
+        f'"id":"{each}"' in job.answer(each).read_text("utf-8", "replace")
+        for each in accepted.intersection(job.ids)
+        if job.answer(each).exists()
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +72,8 @@ class Peer:
     missing: Callable[[], str]
     """What is not installed, if anything."""
     share: float = 1.0
+    kept: Callable[[Job], int] = _rows
+    """For how many of its IDs the peer has kept what came of them."""
 
 
 def _python(script: str, *before: str) -> Callable[[Job], Usage]:
@@ -68,6 +88,7 @@ def _python(script: str, *before: str) -> Callable[[Job], Usage]:
                 str(job.out),
             ],
             cwd=job.folder,
+            env=job.env,
         )
 
     return run
@@ -84,23 +105,42 @@ def bulkcancel(*options: str, concurrency: int = 32) -> Callable[[Job], Usage]:
                 *("--rate", "1000000", "--concurrency", str(concurrency), *options),
             ],
             cwd=job.folder,
-            env={"DOMO_DEVELOPER_TOKEN": "token", "PYTHONPATH": str(HERE.parents[1])},
+            env={
+                **job.env,
+                "DOMO_DEVELOPER_TOKEN": "token",
+                "PYTHONPATH": str(HERE.parents[1]),
+            },
         )
 
     return run
 
 
-def _curl_parallel(job: Job) -> Usage:
+def _curl_parallel(job: Job, written: str, lines: Iterable[str]) -> Usage:
     config = job.folder / "curl.txt"
-    config.write_text("".join(f'url = "{job.base_url}{PATH}/{each}/cancel"\n' for each in job.ids))
+    config.write_text("".join(lines))
     return measure(
         [
             *("curl", "-s", "-X", "POST", "-H", "X-DOMO-Developer-Token: token"),
-            *("--parallel", "--parallel-max", "64", "-w", "\\n", "-K", str(config)),
+            *("--parallel", "--parallel-max", "64", "-w", written, "-K", str(config)),
         ],
         cwd=job.folder,
+        env=job.env,
         stdout=job.out,
     )
+
+
+def _curl_one_stream(job: Job) -> Usage:
+    lines = (f'url = "{job.base_url}{PATH}/{each}/cancel"\n' for each in job.ids)
+    return _curl_parallel(job, "\\n", lines)
+
+
+def _curl_files_and_codes(job: Job) -> Usage:
+    (job.folder / "answers").mkdir()
+    lines = (
+        f'url = "{job.base_url}{PATH}/{each}/cancel"\noutput = "{job.answer(each)}"\n'
+        for each in job.ids
+    )
+    return _curl_parallel(job, "%{http_code} %{url_effective}\\n", lines)
 
 
 def _lines(job: Job) -> Path:
@@ -118,7 +158,11 @@ def _curl(job: Job) -> list[str]:
 
 def _xargs_curl(job: Job) -> Usage:
     return measure(
-        ["xargs", "-P64", "-I{}", *_curl(job)], cwd=job.folder, stdin=_lines(job), stdout=job.out
+        ["xargs", "-P64", "-I{}", *_curl(job)],
+        cwd=job.folder,
+        env=job.env,
+        stdin=_lines(job),
+        stdout=job.out,
     )
 
 
@@ -126,6 +170,7 @@ def _gnu_parallel(job: Job) -> Usage:
     return measure(
         ["parallel", "--will-cite", "-q", "-j64", *_curl(job)],
         cwd=job.folder,
+        env=job.env,
         stdin=_lines(job),
         stdout=job.out,
     )
@@ -133,7 +178,7 @@ def _gnu_parallel(job: Job) -> Usage:
 
 def _undici(job: Job) -> Usage:
     command = ["node", str(HERE / "peer_undici.mjs"), str(job.csv), job.base_url, str(job.out)]
-    return measure(command, cwd=job.folder)
+    return measure(command, cwd=job.folder, env=job.env)
 
 
 def _program(name: str) -> Callable[[], str]:
@@ -158,7 +203,13 @@ PEERS = (
     Peer(REFERENCE, _python("peer_aiohttp.py", "uvloop"), _module("uvloop")),
     Peer("bulkcancel --loop asyncio", bulkcancel("--loop", "asyncio"), lambda: ""),
     Peer("plain aiohttp, asyncio", _python("peer_aiohttp.py", "asyncio"), lambda: ""),
-    Peer("curl --parallel", _curl_parallel, _program("curl")),
+    Peer("curl --parallel, one stream", _curl_one_stream, _program("curl")),
+    Peer(
+        "curl --parallel, a file and a code an ID",
+        _curl_files_and_codes,
+        _program("curl"),
+        kept=_files_and_codes,
+    ),
     Peer("Node undici", _undici, _missing_undici),
     Peer("httpx", _python("peer_httpx.py"), _module("httpx"), share=0.03),
     Peer("xargs -P64 curl", _xargs_curl, _program("xargs"), share=0.01),

@@ -56,7 +56,7 @@ class NginxOptions:
     keepalive_requests: int = 100_000_000
     cpu: int | None = None
     tls: bool = False
-    """Serve TLS alone, with a certificate of the authority in `NginxServer.ca_file`."""
+    """Serve TLS 1.3 alone, with a certificate of the authority in `NginxServer.ca_file`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +178,7 @@ def _config(options: NginxOptions, port: int, generation: int) -> str:
     if options.tls:
         tls = " ssl"
         certificate = "ssl_certificate server.pem; ssl_certificate_key server.pem;"
+        certificate += " ssl_protocols TLSv1.3;"
     if limit is not None:
         zone = f"limit_req_zone $server_name zone=all:1m rate={limit.rate_per_s}r/s;"
         burst = f" burst={limit.burst}" if limit.burst else ""

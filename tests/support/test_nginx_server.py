@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import ssl
 from typing import TYPE_CHECKING
 
 import pytest
@@ -41,6 +42,24 @@ def test_it_answers_the_documented_object() -> None:
             assert connection.getresponse().status == 404
     assert (status, retry_after, json.loads(body)["id"]) == (200, None, ID)
     assert 350 <= len(body) <= 450
+
+
+def test_it_serves_tls_1_3_over_connections_that_are_kept() -> None:
+    """As today's servers do; its certificate stands up to a client that verifies it."""
+    with nginx_server(NginxOptions(tls=True)) as server:
+        trust = ssl.create_default_context(cafile=str(server.ca_file))
+        connection = http.client.HTTPSConnection(
+            "127.0.0.1", server.port, timeout=20, context=trust
+        )
+        with contextlib.closing(connection):
+            sockets = set()
+            for _ in range(3):
+                connection.request("POST", f"/api/workflow/v1/instances/{ID}/cancel")
+                assert json.loads(connection.getresponse().read())["id"] == ID
+                assert isinstance(connection.sock, ssl.SSLSocket)
+                assert connection.sock.version() == "TLSv1.3"
+                sockets.add(connection.sock)
+    assert len(sockets) == 1
 
 
 def test_it_limits_and_a_reload_changes_the_limit() -> None:
