@@ -88,7 +88,8 @@ def main() -> None:
     given = parser.parse_args()
     print(f"{platform.system()}, {os.cpu_count()} cores, Python {platform.python_version()}\n")
     if given.kind == "speed":
-        print(f"Medians of {given.rounds} rounds, the clients in turn.\n")
+        rounds = "1 round" if given.rounds == 1 else f"{given.rounds} rounds"
+        print(f"Medians of {rounds}, the clients in turn.\n")
         for over, name in (("tls", "TLS 1.3"), ("http", "plain http")):
             if given.over in (over, "both"):
                 figures = speed(given.ids, given.rounds, given.only, tls=over == "tls")
