@@ -8,7 +8,8 @@ A failed ID is not here: it is a `CancelResult`. The tree:
     ├── OutputError         2  the results file cannot be used; nothing was sent
     ├── TokenRefusedError   3
     ├── StoppedError        4  an outage, a deadline, too many failures
-    │   └── LimitError      4  a limit that is named in the text
+    │   ├── LimitError      4  a limit that is named in the text
+    │   └── UntrustedError  4  a certificate of nobody who is trusted
     ├── ResultsError        5  the results could not be written
     ├── BusyError           6  another run holds the results file
     ├── DeclinedError       130  a question was answered with no
@@ -60,24 +61,31 @@ class StoppedError(BulkcancelError):
     exit_code = 4
 
 
-class LimitError(StoppedError):
-    """The run was stopped by one of its limits, which the text names between two parts.
+class NamingError(StoppedError):
+    """The text names an argument between two parts; `name` is what it is called in Python."""
 
-    `limit` is the name in Python: `max_outage_s`, `deadline_s`, `max_failures` or
-    `max_failure_share`.
-    """
-
-    def __init__(self, before: str, limit: str, after: str = "") -> None:
-        super().__init__(before, limit, after)
-        self.limit = limit
+    def __init__(self, before: str, name: str, after: str = "") -> None:
+        super().__init__(before, name, after)
+        self.name = name
 
     def __str__(self) -> str:
         return "".join(self.args)
 
     def called(self, name: str) -> StoppedError:
-        """Return the same sentence with another name for the limit, such as a flag's."""
+        """Return the same sentence with another name for the argument, such as a flag's."""
         before, _, after = self.args
         return StoppedError(f"{before}{name}{after}")
+
+
+class LimitError(NamingError):
+    """The run was stopped by one of its limits.
+
+    `name` is `max_outage_s`, `deadline_s`, `max_failures` or `max_failure_share`.
+    """
+
+
+class UntrustedError(NamingError):
+    """The server's certificate is of an authority that is not trusted; `name` is `ca_file`."""
 
 
 class ResultsError(BulkcancelError):

@@ -35,6 +35,7 @@ def refuse_shared_files(inputs: Sequence[str], settings: RunSettings) -> None:
         (_STDIN if name == _STREAM else name, "an input") for name in inputs or [_STREAM]
     ]
     taken += [(settings.token_file or "", "the token file")]
+    taken += [(settings.ca_file or "", "the CA file")]
     taken += [(settings.config or "", "the settings file")]
     for name, role in (
         (settings.output, "the results file"),

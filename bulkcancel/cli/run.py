@@ -20,15 +20,15 @@ from bulkcancel.cli.settings import RunSettings
 from bulkcancel.cli.settings_sources import from_environment_and_file, refuse_options
 from bulkcancel.cli.sources import Inputs, open_inputs
 from bulkcancel.cli.token import SANDBOX_TOKEN, read_token
-from bulkcancel.cli.wiring import display_options_of, plan_of, policy_of, summary_of
-from bulkcancel.domo import SANDBOX, DomoClient, base_url_of, host_of
+from bulkcancel.cli.wiring import client_of, display_options_of, plan_of, policy_of, summary_of
+from bulkcancel.domo import SANDBOX, base_url_of, host_of
 from bulkcancel.engine import Engine, Policy, Stats, Stop
 from bulkcancel.errors import (
     BulkcancelError,
     DeclinedError,
     InputError,
     InterruptedRunError,
-    LimitError,
+    NamingError,
     OutputError,
     StoppedError,
     UsageError,
@@ -39,6 +39,7 @@ from bulkcancel.results import ResultsFile, ResultsStream, ResultsWriter, format
 from bulkcancel.text import visible
 
 if TYPE_CHECKING:
+    from bulkcancel.domo import DomoClient
     from bulkcancel.reporting import Plan
 
 app = cyclopts.App(
@@ -57,8 +58,9 @@ _FLAGS = {
     "deadline_s": "--deadline",
     "max_failures": "--max-failures",
     "max_failure_share": "--max-failures",
+    "ca_file": "--ca-file",
 }
-"""What the command line calls the engine's limits."""
+"""What the command line calls arguments of the library."""
 
 _ENDING_S = 1.8  # after the grace: rows are with the system, only the summary is still to come
 
@@ -107,6 +109,8 @@ class RunCommand:
         self._stats = Stats(ok=settings.ok)
         self._stop = Stop()
         self._host = ""
+        self._client: DomoClient | None = None
+        """That of the run, unless it is the sandbox's: that one is not there yet."""
         self._notes_told = 0
         self._start_clock()
 
@@ -121,13 +125,15 @@ class RunCommand:
         token = SANDBOX_TOKEN  # also where nothing is to be sent
         if not settings.sandbox and inputs.to_cancel != 0:
             token = read_token(settings.token_file, ask=not settings.dry_run)
+        if not settings.sandbox:
+            self._client = client_of(settings, self._base_url(), token)
         results = self._reserve_results()
         policy = policy_of(settings, inputs, results.resumed)
         if results.resumed is not None:
             inputs.skip(results.resumed)
             inputs.notes.extend(results.resumed.notes)
         if settings.dry_run:
-            self._display.plan(plan_of(settings, inputs, policy, self._host))
+            self._display.plan(self._plan(inputs, policy))
             self._display.say("Dry run: nothing was sent.")
             return 0
         error = self._work(inputs, results, token, policy, loop)
@@ -185,7 +191,7 @@ class RunCommand:
         Whatever goes wrong once the plan may have been seen is returned: a summary tells of it.
         """
         try:
-            self._confirm(plan_of(self._settings, inputs, policy, self._host), inputs)
+            self._confirm(self._plan(inputs, policy), inputs)
             results.begin(inputs.sent_again)
             self._start_clock()
             anyio.run(self._cancel_all, inputs, results, token, policy, backend_options=loop)
@@ -195,14 +201,19 @@ class RunCommand:
             reason = unwrapped(error)
         finally:
             SIGNALS.let_finish()
-        if isinstance(reason, LimitError):
-            return reason.called(_FLAGS[reason.limit])
+        if isinstance(reason, NamingError):
+            return reason.called(_FLAGS[reason.name])
         if reason is None or isinstance(reason, BulkcancelError):
             return reason
         self._display.observer.crashed(reason, token)
         return StoppedError(
             f"bulkcancel itself failed ({type(reason).__name__}): please report what the log says"
         )
+
+    def _plan(self, inputs: Inputs, policy: Policy) -> Plan:
+        proxy = self._client and self._client.proxy
+        shown = "" if proxy is None else str(proxy)
+        return plan_of(self._settings, inputs, policy, self._host, proxy=shown)
 
     def _confirm(self, plan: Plan, inputs: Inputs) -> None:
         """Show the plan and, on a terminal, ask. Raises `DeclinedError`."""
@@ -257,18 +268,13 @@ class RunCommand:
 
         SIGNALS.hand_to(on_signal, within_s=policy.grace_s + _ENDING_S)
         async with AsyncExitStack() as stack:
-            if settings.sandbox:
+            client = self._client
+            if client is None:
                 # Named by its place, as commands are: no other run pays for loading a server.
                 server = import_module("bulkcancel.sandbox")
                 sandbox = server.Sandbox(server.SandboxOptions(port=0))
                 base_url = (await stack.enter_async_context(sandbox)).base_url
-            else:
-                base_url = self._base_url()
-            client = DomoClient(
-                token=token,
-                base_url=base_url,
-                timeout_s=settings.timeout,
-            )
+                client = client_of(settings, base_url, token)
             await stack.enter_async_context(client)
             engine = Engine(
                 client,

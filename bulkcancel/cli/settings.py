@@ -91,6 +91,15 @@ class RunSettings(BaseModel):
     sandbox: Annotated[bool, _FLAG, Parameter(group=_TARGET)] = Field(
         default=False, description="Run against a sandbox started for this run: nothing is real."
     )
+    proxy: Annotated[str | None, Parameter(group=_TARGET)] = Field(
+        None,
+        description="HTTP proxy to go through, http://[user:password@]host:port, or none. Default: "
+        "HTTPS_PROXY or ALL_PROXY, less NO_PROXY.",
+    )
+    ca_file: Annotated[str | None, Parameter(group=_TARGET)] = Field(
+        None,
+        description="File of certificates (PEM) to trust besides the system's and SSL_CERT_FILE.",
+    )
     token_file: Annotated[str | None, Parameter(group=_TOKEN)] = Field(
         None,
         description="File that holds the token, instead of the environment variable "

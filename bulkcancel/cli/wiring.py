@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from bulkcancel.cli.process import fitting_concurrency
 from bulkcancel.cli.settings_sources import settings_variables
+from bulkcancel.domo import DomoClient
 from bulkcancel.engine import Limits, Policy
 from bulkcancel.errors import (
     BulkcancelError,
@@ -30,10 +31,24 @@ if TYPE_CHECKING:
     from bulkcancel.results import Resumed
 
 
-def plan_of(settings: RunSettings, inputs: Inputs, policy: Policy, host: str) -> Plan:
+def client_of(settings: RunSettings, base_url: str, token: str) -> DomoClient:
+    """Return the client of a run. Raises `UsageError` for what it cannot use."""
+    return DomoClient(
+        token=token,
+        base_url=base_url,
+        timeout_s=settings.timeout,
+        proxy=settings.proxy,
+        ca_file=settings.ca_file,
+    )
+
+
+def plan_of(
+    settings: RunSettings, inputs: Inputs, policy: Policy, host: str, *, proxy: str
+) -> Plan:
     """Return what is known of the run before its first request."""
     return Plan(
         host=f"{host} (nothing is real)" if settings.sandbox else host,
+        proxy=proxy,
         inputs=", ".join(inputs.names),
         to_cancel=inputs.to_cancel,
         already_done=inputs.already_done,

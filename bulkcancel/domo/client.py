@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import re
-import ssl
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Self
 
 from yarl import URL
 
 from bulkcancel.domo.address import base_url_of, host_of
-from bulkcancel.domo.answers import Answer, parse_instance, read_other, redacted
+from bulkcancel.domo.answers import (
+    Answer,
+    parse_http_date,
+    parse_instance,
+    parse_retry_after,
+    read_other,
+    redacted,
+)
 from bulkcancel.domo.faults import AttemptError, IdleConnectionClosedError
-from bulkcancel.domo.retry_after import parse_http_date, parse_retry_after
-from bulkcancel.domo.transport import Transport
+from bulkcancel.domo.proxy import proxy_of
+from bulkcancel.domo.tls import tls_context
+from bulkcancel.domo.transport import USER_AGENT, Transport
 from bulkcancel.errors import UsageError
 from bulkcancel.text import redact, shorten, visible
-from bulkcancel.version import VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,7 +37,9 @@ class DomoClient:
 
     `instance` is `acme`, `acme.domo.com` or a pasted address; `base_url` instead of it names a
     gateway or a sandbox (https, or http on loopback). `timeout_s` bounds one attempt in all.
-    Use as an async context manager. Raises `UsageError` for a bad instance, address or token.
+    `proxy` is the address of an HTTP proxy or `none`; without it the environment is asked, see
+    `proxy_of`. `ca_file` holds authorities (PEM) to trust besides the system's and those in
+    `SSL_CERT_FILE`. Use as an async context manager. Raises `UsageError` for what cannot be used.
     """
 
     def __init__(
@@ -41,6 +49,8 @@ class DomoClient:
         token: str,
         base_url: str | None = None,
         timeout_s: float = 30.0,
+        proxy: str | None = None,
+        ca_file: str | None = None,
     ) -> None:
         if not _TOKEN.fullmatch(token):
             raise UsageError(
@@ -54,14 +64,17 @@ class DomoClient:
         self.timeout_s = timeout_s
         self._token = token
         self._token_bytes = token.encode("ascii")
+        self.proxy = proxy_of(proxy, self.base_url)
         url = URL(self.base_url)
         self._url = url
+        # Not aiohttp's own, which is made when it is imported: SSL_CERT_FILE set later counts.
+        self._tls = tls_context(ca_file) if url.scheme == "https" else None
         # All requests of a run differ in their ID alone.
         self._before_id = f"POST {url.raw_path.rstrip('/')}/api/workflow/v1/instances/"
         self._after_id = (
             f"/cancel HTTP/1.1\r\nHost: {url.host_port_subcomponent}\r\n"
             f"X-DOMO-Developer-Token: {token}\r\nAccept: application/json\r\n"
-            f"Accept-Encoding: identity\r\nUser-Agent: bulkcancel/{VERSION}\r\n"
+            f"Accept-Encoding: identity\r\nUser-Agent: {USER_AGENT}\r\n"
             "Content-Length: 0\r\n\r\n"
         )
         self._transport: Transport | None = None
@@ -70,9 +83,7 @@ class DomoClient:
         return f"DomoClient({self.base_url!r})"
 
     async def __aenter__(self) -> Self:
-        # aiohttp makes its own context when it is imported: SSL_CERT_FILE set later is not used.
-        tls = ssl.create_default_context() if self._url.scheme == "https" else None
-        transport = Transport(self._url, tls=tls, timeout_s=self.timeout_s)
+        transport = Transport(self._url, tls=self._tls, proxy=self.proxy, timeout_s=self.timeout_s)
         self._transport = await transport.__aenter__()
         return self
 

@@ -24,6 +24,13 @@ class AttemptError(Exception):
 class ConnectFailedError(AttemptError):
     """No connection came about: refused, no such host, connect timeout. Nothing was sent."""
 
+    def __init__(
+        self, message: str, advice: str = "check the instance name, the address and the network"
+    ) -> None:
+        super().__init__(message)
+        self.advice = advice
+        """What to do if it is the first that a run hears."""
+
 
 class NoDescriptorsError(AttemptError):
     """This machine has no file descriptor left for a connection. Nothing was sent."""
@@ -33,6 +40,8 @@ class TlsFailedError(AttemptError):
     """The server's certificate or its TLS is not to be trusted. Nothing was sent."""
 
     code = ErrorCode.TLS
+    unknown_issuer = False
+    """Whether it would be trusted if its issuer were."""
 
 
 class IdleConnectionClosedError(AttemptError):

@@ -11,17 +11,12 @@ instead is no part of aiohttp's documented surface. It is used in this module al
   `is_connected()`;
 - `read()` returns a message with `code` and `headers`, and a body with `is_eof()`,
   `read_nowait()`, `read(n)` and `at_eof()`;
-- `HttpProcessingError` stands for an answer that is no HTTP; the `message` of
-  `ServerDisconnectedError` is the part of an answer that had come, if any.
+- `HttpProcessingError` stands for an answer that is no HTTP.
 """
 
 from __future__ import annotations
 
 import asyncio
-import errno
-import os
-import socket
-import ssl
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Self
@@ -34,15 +29,16 @@ from bulkcancel.domo.faults import (
     AttemptError,
     AttemptTimeoutError,
     ConnectFailedError,
-    DisconnectedError,
-    IdleConnectionClosedError,
-    NoDescriptorsError,
     TlsFailedError,
     UnreadableAnswerError,
 )
+from bulkcancel.domo.tls import issuer_of
+from bulkcancel.domo.translation import connect_fault, exchange_fault
 from bulkcancel.domo.watchdog import Watchdog
+from bulkcancel.version import VERSION
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Mapping
 
     from aiohttp import connector
@@ -50,17 +46,12 @@ if TYPE_CHECKING:
     from aiohttp.streams import StreamReader
     from yarl import URL
 
+    from bulkcancel.domo.proxy import Proxy
+
+USER_AGENT = f"bulkcancel/{VERSION}"
 _CONNECT_TIMEOUT_S = 10.0
 _DNS_CACHE_S = 300
 _IDLE_S = 15.0
-_NO_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE})
-_TLS = (
-    ssl.SSLCertVerificationError,
-    aiohttp.ClientConnectorSSLError,
-    aiohttp.ClientConnectorCertificateError,
-)
-# A handshake that breaks off says nothing about trust: a server that restarts does that.
-_HUNG_UP = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
 
 
 class Connection:
@@ -100,9 +91,12 @@ class Transport:
     together. Use as an async context manager.
     """
 
-    def __init__(self, url: URL, *, tls: ssl.SSLContext | None, timeout_s: float) -> None:
+    def __init__(
+        self, url: URL, *, tls: ssl.SSLContext | None, proxy: Proxy | None, timeout_s: float
+    ) -> None:
         self._url = url
         self._tls = tls
+        self._proxy = proxy
         self._timeout_s = timeout_s
         self._connect_timeout = aiohttp.ClientTimeout(
             total=None, sock_connect=min(_CONNECT_TIMEOUT_S, timeout_s * 0.9)
@@ -119,7 +113,7 @@ class Transport:
             ttl_dns_cache=_DNS_CACHE_S,  # a look-up in mid-run may stall
             resolver=aiohttp.ThreadedResolver(),
         )
-        self._where = aiohttp.ClientRequest("POST", self._url, loop=asyncio.get_running_loop())
+        self._where = self._request_to(trusted=True)
         self._watchdog.start()
         return self
 
@@ -153,18 +147,45 @@ class Transport:
             self._close(self._idle.popleft())
         began = time.monotonic()
         try:
-            async with asyncio.timeout(self._timeout_s):
-                opened = await self._connector.connect(self._where, [], self._connect_timeout)
+            opened = await self._open_to(self._where)
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            fault = _connect_fault(error)
-            fault.latency_s = time.monotonic() - began
+            fault = connect_fault(error, self._proxy)
             if isinstance(fault, ConnectFailedError):
                 self._connector.clear_dns_cache()
+            elif isinstance(fault, TlsFailedError) and fault.unknown_issuer:
+                fault.message += await self._issuer()
+            fault.latency_s = time.monotonic() - began
             raise fault from None  # aiohttp's own error holds the login of a proxy
         connection = Connection(opened, time.monotonic() - began)
         self._open.add(connection)
         connection.protocol.set_response_params(read_until_eof=True, auto_decompress=False)
         return connection
+
+    def _request_to(self, *, trusted: bool) -> aiohttp.ClientRequest:
+        """Return what tells the connector where to connect to; nothing of it is sent there."""
+        return aiohttp.ClientRequest(
+            "POST",
+            self._url,
+            loop=asyncio.get_running_loop(),
+            ssl=trusted,
+            proxy=self._proxy and self._proxy.url,
+            proxy_headers={"User-Agent": USER_AGENT} if self._proxy else None,
+        )
+
+    async def _open_to(self, where: aiohttp.ClientRequest) -> connector.Connection:
+        async with asyncio.timeout(self._timeout_s):
+            return await self._connector.connect(where, [], self._connect_timeout)
+
+    async def _issuer(self) -> str:
+        """Return whose certificate was not trusted, for a message; nothing is sent there."""
+        try:
+            opened = await self._open_to(self._request_to(trusted=False))
+        except (aiohttp.ClientError, OSError, ValueError):
+            return ""
+        transport = opened.transport
+        shown = transport and transport.get_extra_info("ssl_object").getpeercert(binary_form=True)
+        opened.close()
+        return f" (its issuer is {issuer_of(shown)})" if shown else ""
 
     def give_back(self, connection: Connection) -> None:
         """Keep a connection on which nothing was sent after all."""
@@ -206,7 +227,7 @@ class Transport:
             ended = time.monotonic()
             reusable = not protocol.should_close
         except (AttemptError, aiohttp.ClientError, HttpProcessingError, OSError) as error:
-            fault = _exchange_fault(error, connection)
+            fault = exchange_fault(error, kept=connection.kept)
             if connection.expired:
                 fault = AttemptTimeoutError(f"no whole answer within {self._timeout_s:g} s")
             fault.latency_s = time.monotonic() - began
@@ -248,40 +269,3 @@ def _unfit(protocol: ResponseHandler) -> AttemptError:
     if protocol.is_connected():
         return UnreadableAnswerError("the server spoke before it was asked")
     return ConnectFailedError("the server closed the connection before anything was sent")
-
-
-def _connect_fault(error: Exception) -> AttemptError:
-    """Return bulkcancel's word for what ended the making of a connection."""
-    if isinstance(error, _TLS) and not isinstance(getattr(error, "os_error", None), _HUNG_UP):
-        return TlsFailedError(_connect_text(error))
-    if isinstance(error, OSError) and error.errno in _NO_DESCRIPTORS:
-        return NoDescriptorsError("this process may open no more connections (ulimit -n)")
-    return ConnectFailedError(_connect_text(error))
-
-
-def _connect_text(error: Exception) -> str:
-    if isinstance(error, TimeoutError):
-        return "no connection within the connect timeout"
-    if isinstance(error, aiohttp.ClientConnectorError):
-        cause = error.os_error
-        reason = cause.strerror or str(cause) or "the server hung up"
-        if cause.errno and not isinstance(cause, (ssl.SSLError, socket.gaierror)):
-            reason = os.strerror(cause.errno)  # asyncio has words of its own
-        return f"cannot connect to {error.host}:{error.port}: {reason}"
-    return str(error) or type(error).__name__
-
-
-def _exchange_fault(error: Exception, connection: Connection) -> AttemptError:
-    """Return bulkcancel's word for what ended an exchange."""
-    if isinstance(error, AttemptError):
-        return error
-    if isinstance(error, HttpProcessingError):
-        return UnreadableAnswerError(f"the answer is not readable HTTP: {error.message}")
-    if isinstance(error, aiohttp.ServerDisconnectedError) and not isinstance(error.message, str):
-        # The message is then the part of the answer that had come.
-        return DisconnectedError("the server closed the connection in the middle of its answer")
-    if isinstance(error, aiohttp.ClientPayloadError):
-        return DisconnectedError("the connection broke in the middle of the answer")
-    if connection.kept:
-        return IdleConnectionClosedError("the server had closed an idle connection")
-    return DisconnectedError("the server closed the connection without an answer")

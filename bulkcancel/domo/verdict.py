@@ -44,6 +44,8 @@ class Next(enum.Enum):
     UNAUTHORIZED = enum.auto()
     """As `RETRY`, once it is clear that the token still holds; else the end of the run."""
     STOP_TLS = enum.auto()
+    STOP_ISSUER = enum.auto()
+    """As `STOP_TLS`; another authority would make the server trusted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +136,8 @@ def judge_fault(fault: AttemptError) -> Verdict:
     """Return what an attempt without a readable answer means."""
     error = f"{fault.code}: {fault.message}"
     if isinstance(fault, TlsFailedError):
-        return Verdict(Next.STOP_TLS, Outcome.FAILED, error)
+        step = Next.STOP_ISSUER if fault.unknown_issuer else Next.STOP_TLS
+        return Verdict(step, Outcome.FAILED, error)
     if isinstance(fault, IdleConnectionClosedError):
         return Verdict(Next.RETRY_FREE, Outcome.FAILED, error, ambiguous=True)
     if isinstance(fault, NoDescriptorsError):
@@ -142,7 +145,7 @@ def judge_fault(fault: AttemptError) -> Verdict:
     verdict = Verdict(Next.RETRY, Outcome.FAILED, error, transient=True, ambiguous=fault.ambiguous)
     if not isinstance(fault, ConnectFailedError):
         return verdict
-    at_first = f"{fault.message}: check the instance name, the address and the network"
+    at_first = f"{fault.message}: {fault.advice}"
     return replace(verdict, at_first=at_first)
 
 

@@ -37,7 +37,7 @@ _LOCAL_WAIT_S = 0.5
 _STALL_S = 0.05
 _UNSENT = frozenset({Next.RETRY_FREE, Next.WAIT_LOCAL})
 """What was, as far as can be told, never heard."""
-_FINAL = frozenset({Next.DONE, Next.STOP_TLS})
+_FINAL = frozenset({Next.DONE, Next.STOP_TLS, Next.STOP_ISSUER})
 _HAS_A_ROW = _FINAL | {Next.UNAUTHORIZED}
 """What has a row where it was the last word on an ID."""
 

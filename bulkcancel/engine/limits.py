@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from bulkcancel.domo import Next, Verdict
-from bulkcancel.errors import LimitError, StoppedError, TokenRefusedError
+from bulkcancel.errors import LimitError, StoppedError, TokenRefusedError, UntrustedError
 from bulkcancel.models import Outcome
 
 if TYPE_CHECKING:
@@ -94,9 +94,14 @@ class RunMonitor:
                     "Security > Access tokens"
                 )
                 self._stop.request(TokenRefusedError(refused))
-        elif verdict.next is Next.STOP_TLS:
+        elif verdict.next in {Next.STOP_TLS, Next.STOP_ISSUER}:
             untrusted = f"no trusted TLS connection to {self._host} ({verdict.error})"
-            self._stop.request(StoppedError(f"{untrusted}: nothing was sent over it"))
+            untrusted += ": nothing was sent over it"
+            if verdict.next is Next.STOP_TLS:
+                self._stop.request(StoppedError(untrusted))
+            else:
+                untrusted += "; if it is to be trusted, give its certificate in SSL_CERT_FILE or "
+                self._stop.request(UntrustedError(untrusted, "ca_file"))
         elif verdict.at_first and not self.answered:
             self._stop.request(StoppedError(verdict.at_first), cut=not answered)
         if answered:

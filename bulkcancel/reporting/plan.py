@@ -30,6 +30,7 @@ class Plan:
     """
 
     host: str
+    proxy: str
     inputs: str
     to_cancel: int | None
     already_done: int
@@ -58,6 +59,8 @@ def print_plan(console: Console, plan: Plan) -> None:
         table.add_row(name, Text(visible(text), style))
 
     row("host", plan.host, "bold")
+    if plan.proxy:
+        row("proxy", plan.proxy)
     row("input", plan.inputs)
     row("to cancel", "as they come" if plan.to_cancel is None else f"{plan.to_cancel:,}", "bold")
     if plan.already_done:

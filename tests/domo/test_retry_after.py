@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from bulkcancel.domo.retry_after import parse_retry_after
+from bulkcancel.domo.answers import parse_retry_after
 
 NOW = datetime(2024, 11, 6, 8, 49, 30, 250_000, tzinfo=UTC)
 

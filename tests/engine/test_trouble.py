@@ -180,7 +180,7 @@ def test_too_many_failures_stop_the_run(limits: Limits, limit: str, least: int) 
     policy = Policy(rate_per_s=100_000, concurrency=4, limits=limits)
     run = _run(server, make_ids(500), policy)
     assert isinstance(run.stop.reason, LimitError)
-    assert run.stop.reason.limit == limit
+    assert run.stop.reason.name == limit
     assert str(run.stop.reason) == f"{least} failed, the limit of {limit}"
     assert least <= len(run.results) <= least + 4
 

@@ -51,7 +51,7 @@ def test_a_pause_that_the_run_cannot_wait_for_ends_it(
     run = _run(server, limits)
     reason = run.stop.reason
     assert isinstance(reason, LimitError)
-    assert reason.limit == limit
+    assert reason.name == limit
     assert "asks to be left alone for 1209600 s" in str(reason)
     assert f"what is left of {limit} (" in str(reason)
     assert str(reason.called("--it")) == str(reason).replace(limit, "--it")

@@ -135,21 +135,21 @@ def _is_true(story: Story, run: Run, seen: list[Exchange], reason: BaseException
         allowed = any(row.outcome in SUCCESSES for row in run.rows)
         return refused >= (2 if domo else 1) or (forbidden >= _FORBIDDEN_FROM_START and not allowed)
     if isinstance(reason, LimitError):
-        if reason.limit == "max_failures":
+        if reason.name == "max_failures":
             failed = sum(row.outcome not in SUCCESSES for row in run.new_rows)
             return world.max_failures is not None and failed >= world.max_failures
-        if reason.limit == "max_failure_share":
+        if reason.name == "max_failure_share":
             failed = sum(row.outcome not in SUCCESSES for row in run.new_rows)
             return failed >= (world.max_failure_share or math.inf) * _SHARE_FROM
         asked_s = max(
             (e.reply.retry_after_s or 0.0 for e in seen if isinstance(e.reply, Answer)), default=0.0
         )
         trouble_s = _trouble_s(story, run, seen, stopped_at)
-        limit_s = world.max_outage_s if reason.limit == "max_outage_s" else world.deadline_s
+        limit_s = world.max_outage_s if reason.name == "max_outage_s" else world.deadline_s
         if limit_s is None:
             return False
         if "left alone" in said:
-            passed_s = trouble_s if reason.limit == "max_outage_s" else stopped_at - run.began_at
+            passed_s = trouble_s if reason.name == "max_outage_s" else stopped_at - run.began_at
             return asked_s + passed_s > limit_s - _CLOCK_S
         return trouble_s >= world.max_outage_s - _CLOCK_S
     if "deadline" in said:
