@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from bulkcancel.domo import (
     Answer,
     AttemptError,
+    Connection,
     Next,
     NoDescriptorsError,
     Verdict,
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Callable
 
-    from bulkcancel.domo import Connection, DomoClient
+    from bulkcancel.domo import DomoClient
     from bulkcancel.engine.events import Observer
     from bulkcancel.engine.limits import RunMonitor
     from bulkcancel.engine.result_factory import ResultFactory
@@ -92,18 +93,27 @@ class Canceller:
             # The fast path: an ID that succeeds at the first attempt, on a connection that is
             # there, costs no history, no verdict and no await but the request's own.
             fresh = probe or (retry is not None and retry.fresh)
-            connection = None if fresh else self.client.idle()
             sent_at = self.clock()
+            connection = None if fresh else self.client.idle()
+            if connection is None:
+                came = await self._connect(target, retry, probe=probe)
+                if not isinstance(came, Connection):
+                    return came
+                connection, sent_at = came, self.clock()
+            stats = self.stats
+            is_first = target.instance_id not in stats.open_ids
+            stats.open_ids.add(target.instance_id)
+            self._count_request(retry)
+            stats.in_flight += 1
             answer: Answer | AttemptError
             try:
-                if connection is None:
-                    connection = await self._connect(retry, probe=probe)
-                    if connection is None:
-                        return retry or Retry(target)
-                    sent_at = self.clock()
-                answer = await self._send(target, connection, retry)
+                answer = await self.client.cancel(target.instance_id, connection)
             except AttemptError as fault:
                 answer = fault
+                if is_first and not fault.ambiguous:  # nothing has reached the server
+                    stats.open_ids.discard(target.instance_id)
+            finally:
+                stats.in_flight -= 1
             if isinstance(answer, Answer) and answer.instance is not None:
                 self.breaker.on_success(sent_at)
                 self.monitor.on_success()
@@ -122,8 +132,10 @@ class Canceller:
             self.monitor.on_failed(result)
             return result
 
-    async def _connect(self, retry: Retry | None, *, probe: bool) -> Connection | None:
-        """Return a new connection, `None` if the request is not to go after all.
+    async def _connect(
+        self, target: Target, retry: Retry | None, *, probe: bool
+    ) -> Connection | CancelResult | Retry:
+        """Return a new connection, or what becomes of the ID without one.
 
         At the start, name look-up and connecting can stall, while the pacer lets others go: the
         requests held up there must not all be sent at once. Later most find a connection.
@@ -137,39 +149,21 @@ class Canceller:
         stats.in_flight += 1
         try:
             connection = await self.client.connect()
-        except NoDescriptorsError:
-            raise
-        except AttemptError:
-            self._count_request(retry)
-            raise
+        except AttemptError as fault:
+            if not isinstance(fault, NoDescriptorsError):
+                self._count_request(retry)
+            return self._after(retry or Retry(target), fault, began, probe=probe)
         finally:
             stats.in_flight -= 1
-        if probe:
-            return connection
         stalled_s = self.clock() - began
         unpaced = stalled_s > max(_STALL_S, 1 / self.pacer.rate_per_s)
-        if self.pacer.paused or (unpaced and not answered):
+        if not probe and (self.pacer.paused or (unpaced and not answered)):
             with self.stop.waiting():
                 await self.pacer.acquire(ahead=True)
-        if not (self.stop.requested or self.breaker.open):
-            return connection
-        self.client.give_back(connection)
-        return None
-
-    async def _send(self, target: Target, connection: Connection, retry: Retry | None) -> Answer:
-        stats = self.stats
-        is_first = target.instance_id not in stats.open_ids
-        stats.open_ids.add(target.instance_id)
-        self._count_request(retry)
-        stats.in_flight += 1
-        try:
-            return await self.client.cancel(target.instance_id, connection)
-        except AttemptError as fault:
-            if is_first and not fault.ambiguous:  # nothing has reached the server
-                stats.open_ids.discard(target.instance_id)
-            raise
-        finally:
-            stats.in_flight -= 1
+        if self.stop.requested or (self.breaker.open and not probe):
+            self.client.give_back(connection)
+            return retry or Retry(target)
+        return connection
 
     def _count_request(self, retry: Retry | None) -> None:
         self.stats.requests += 1

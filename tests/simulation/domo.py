@@ -175,7 +175,6 @@ class SimulatedClient(DomoClient):
             await anyio.sleep(world.connect_s)
         elif self._story.healed_at is None and self._rng.random() < world.shortage_share:
             self._story.tell(self._domo.clock(), "no file descriptor is left")
-            self._story.shortages.append((self._run, self._domo.clock()))
             raise NoDescriptorsError("no file descriptor is left")
         self._connected = True
         return connection

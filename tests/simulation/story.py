@@ -179,8 +179,6 @@ class Story:
         self.ids = ids
         self.fate_of = {each: Fate(letter) for each, letter in zip(ids, world.fates, strict=True)}
         self.exchanges: list[Exchange] = []
-        self.shortages: list[tuple[int, float]] = []
-        """When which run found no descriptor for a connection."""
         self.runs: list[Run] = []
         self.events: list[tuple[float, str]] = []
         self.healed_at: float | None = None
@@ -191,10 +189,6 @@ class Story:
     def tell(self, at: float, text: str) -> None:
         """Keep a line for whoever replays the world."""
         self.events.append((at, text))
-
-    def short_of_descriptors(self, run: Run, start: float, end: float) -> bool:
-        """Whether a run found none for a connection between two times."""
-        return any(run.number == each and start <= at <= end for each, at in self.shortages)
 
     def is_bad(self, instance_id: str) -> bool:
         """Whether an ID always fails."""

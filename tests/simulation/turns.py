@@ -52,22 +52,19 @@ def retries_do_not_starve(story: Story) -> Iterator[str]:
 def new_ones_do_not_starve(story: Story) -> Iterator[str]:
     """As long as there are new targets, every fifth request is one, but for those in hand.
 
-    Where the input pauses there may be none, and a new one may find no descriptor. And while the
-    breaker is open it is chance whose consumer sends the probe.
+    Where the input pauses there may be none, and one that finds no descriptor comes again. And
+    while the breaker is open it is chance whose consumer sends the probe.
     """
-    if story.world.pause is not None:
+    if story.world.pause is not None or story.world.shortage_share:
         return
     most = MOST_DUE_IN_A_ROW + story.world.concurrency
     for run in story.runs:
         in_hand = 2 * story.world.concurrency
         left, in_a_row = len(run.targets), 0
         sent = _in_order(story, run)
-        seen_at = run.began_at
         for each, is_new in zip(sent, _is_new(sent), strict=True):
             left -= is_new
-            new_one_short = story.short_of_descriptors(run, seen_at, each.sent_at)
-            is_other = is_new or new_one_short or run.is_open(each.sent_at)
-            in_a_row, seen_at = 0 if is_other else in_a_row + 1, each.sent_at
+            in_a_row = 0 if is_new or run.is_open(each.sent_at) else in_a_row + 1
             if in_a_row > most and left > in_hand:
                 yield f"run {run.number}: {in_a_row} retries in a row by {each.sent_at:.3f} s"
                 break
