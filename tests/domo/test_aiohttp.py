@@ -64,6 +64,11 @@ def test_what_ends_an_exchange_has_its_kind() -> None:
     assert not issubclass(HttpProcessingError, aiohttp.ClientError), CHANGED
 
 
+async def _body(protocol: ResponseHandler) -> bytes:
+    _, payload = await protocol.read()
+    return await payload.read()
+
+
 def _with_a_connection(
     talk: Callable[[ResponseHandler], Coroutine[Any, Any, None]], *answers: bytes
 ) -> None:
@@ -119,8 +124,7 @@ def test_what_is_no_answer_is_raised(answer: bytes, kind: type[Exception]) -> No
         assert protocol.transport is not None
         protocol.transport.write(b"POST / HTTP/1.1\r\n\r\n")
         with pytest.raises(kind):
-            _, payload = await protocol.read()
-            await payload.read()
+            await _body(protocol)
         assert protocol.should_close, CHANGED
 
     _with_a_connection(talk, answer)
