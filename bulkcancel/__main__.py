@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import os
 import sys
 from importlib import import_module
 
@@ -12,6 +14,9 @@ from bulkcancel.errors import CRASHED, InterruptedRunError, fault_of
 def main() -> None:
     """Run the command line of this process and exit with its code."""
     SIGNALS.install()
+    gc.disable()  # until all is loaded, and nothing of that is garbage: a twentieth of the start
+    # Nobody's plugin is to see the settings; looking for some takes another twentieth.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     try:
         # Loaded only now: a signal that comes while it loads must already find its handler.
         cli = import_module("bulkcancel.cli.app")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -64,6 +65,7 @@ class Signals:
 
     def loaded(self) -> None:
         """Let signals raise in the main thread from now on; raise one that was kept."""
+        gc.enable()
         self._loading = False
         self._raise_kept()
 

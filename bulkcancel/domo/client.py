@@ -67,8 +67,7 @@ class DomoClient:
         self.proxy = proxy_of(proxy, self.base_url)
         url = URL(self.base_url)
         self._url = url
-        # Not aiohttp's own, which is made when it is imported: SSL_CERT_FILE set later counts.
-        self._tls = tls_context(ca_file) if url.scheme == "https" else None
+        self._tls = tls_context(ca_file) if url.scheme == "https" else True
         # All requests of a run differ in their ID alone.
         self._before_id = f"POST {url.raw_path.rstrip('/')}/api/workflow/v1/instances/"
         self._after_id = (

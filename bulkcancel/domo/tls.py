@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 from importlib import import_module
 
@@ -12,11 +13,22 @@ _UNKNOWN_ISSUER = frozenset({2, 18, 19, 20, 21})
 """OpenSSL's X509_V_ERR_ codes for a certificate whose issuer nobody here vouches for."""
 
 
-def tls_context(ca_file: str | None) -> ssl.SSLContext:
+def _places() -> list[str | None]:
+    return [os.environ.get(name) for name in ("SSL_CERT_FILE", "SSL_CERT_DIR")]
+
+
+_PLACES_AT_IMPORT = _places()
+
+
+def tls_context(ca_file: str | None) -> ssl.SSLContext | bool:
     """Return what trusts the system's authorities, or those in `SSL_CERT_FILE`, and in `ca_file`.
 
-    Raises `UsageError` for a file that holds no certificates.
+    `True` stands for the context that aiohttp made when it was imported, where that is the same:
+    reading all authorities once more would take as long as a handshake. Raises `UsageError` for
+    a file that holds no certificates.
     """
+    if ca_file is None and _places() == _PLACES_AT_IMPORT:
+        return True
     context = ssl.create_default_context()
     if ca_file is not None:
         try:

@@ -92,7 +92,12 @@ class Transport:
     """
 
     def __init__(
-        self, url: URL, *, tls: ssl.SSLContext | None, proxy: Proxy | None, timeout_s: float
+        self,
+        url: URL,
+        *,
+        tls: ssl.SSLContext | bool,
+        proxy: Proxy | None,
+        timeout_s: float,
     ) -> None:
         self._url = url
         self._tls = tls
@@ -109,7 +114,7 @@ class Transport:
     async def __aenter__(self) -> Self:
         self._connector = aiohttp.TCPConnector(
             limit=0,
-            ssl=self._tls or True,
+            ssl=self._tls,
             ttl_dns_cache=_DNS_CACHE_S,  # a look-up in mid-run may stall
             resolver=aiohttp.ThreadedResolver(),
         )

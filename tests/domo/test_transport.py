@@ -58,7 +58,7 @@ async def talking(*talks: Talk, timeout_s: float = 10.0) -> AsyncIterator[tuple[
     server = Server(*talks)
     listening = await asyncio.start_server(server.serve, "127.0.0.1", 0)
     url = URL(f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}")
-    async with listening, Transport(url, tls=None, proxy=None, timeout_s=timeout_s) as client:
+    async with listening, Transport(url, tls=True, proxy=None, timeout_s=timeout_s) as client:
         yield server, client
 
 
