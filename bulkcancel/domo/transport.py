@@ -226,9 +226,11 @@ class Transport:
             body = payload.read_nowait() if payload.is_eof() else await _read(payload)
             if connection.expired:  # a body that ends with its connection was cut off
                 raise TimeoutError
+            if len(body) > MAX_BODY_BYTES:
+                raise too_long()
             encoding = message.headers.get("Content-Encoding")
-            if encoding is not None or len(body) > MAX_BODY_BYTES:
-                body = unpacked(body, encoding or "")
+            if encoding is not None:
+                body = unpacked(body, encoding)
             ended = time.monotonic()
             reusable = not protocol.should_close
         except (AttemptError, aiohttp.ClientError, HttpProcessingError, OSError) as error:

@@ -154,6 +154,22 @@ async def test_some_answers_are_the_last_on_their_connection(answer: bytes) -> N
         assert server.connections == 2
 
 
+@pytest.mark.parametrize("more", [1, 100_000, 300_000])
+@on_a_loop
+async def test_a_body_that_is_too_long_is_no_answer(more: int) -> None:
+    """Also where all of it has come by the time that it is looked at."""
+    length = 64 * 1024 + more
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % length + b"x" * length
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await says(answer)(reader, writer)
+        await writer.drain()
+
+    async with talking(talk) as (_, client):
+        with pytest.raises(UnreadableAnswerError, match="more than 64 KiB"):
+            await asked(client)
+
+
 @pytest.mark.parametrize("version", [b"1.0", b"1.1"])
 @on_a_loop
 async def test_a_body_may_end_with_its_connection(version: bytes) -> None:
