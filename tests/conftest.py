@@ -18,7 +18,13 @@ if sys.platform != "win32":
 
 
 def pytest_configure() -> None:
-    """Let the processes that tests start hear what a shell's `&` or `nohup` has them ignore."""
+    """Make the surroundings those of any machine, for the processes that tests start as well.
+
+    They hear what a shell's `&` or `nohup` has them ignore, and know of no proxy.
+    """
+    for name in ("https_proxy", "http_proxy", "all_proxy", "no_proxy"):
+        os.environ.pop(name, None)
+        os.environ.pop(name.upper(), None)
     for name, handler in (("SIGINT", signal.default_int_handler), ("SIGHUP", signal.SIG_DFL)):
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) is signal.SIG_IGN:

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import shlex
 import socket
-import ssl
 import subprocess
 import sys
 import threading
@@ -40,6 +39,7 @@ from tests.support.processes import (
     write_ids,
 )
 from tests.support.runs import Observed, Run, make_ids
+from tests.support.tls import certified, trusting
 
 LIMITED = "import os, resource, sys; n = int(sys.argv[1]); \
 resource.setrlimit(resource.RLIMIT_NOFILE, (n, n)); os.execv(sys.argv[2], sys.argv[2:])"
@@ -404,18 +404,6 @@ def test_a_token_revoked_in_mid_run(tmp_path: Path) -> None:
 # ------------------------------------------------------------------ where the token may go
 
 
-def _certified(authority: trustme.CA, name: str) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert(name).configure_cert(context)
-    return context
-
-
-def _trusting(authority: trustme.CA, folder: Path) -> dict[str, str]:
-    path = folder / "authority.pem"
-    authority.cert_pem.write_to_path(str(path))
-    return {"SSL_CERT_FILE": str(path)}
-
-
 @contextlib.contextmanager
 def _plain_http() -> Iterator[tuple[int, bytearray]]:
     """Answer every connection as a plain HTTP server does that is sent TLS; keep what came."""
@@ -460,8 +448,8 @@ def test_a_certificate_that_proves_nothing_stops_the_run(tmp_path: Path, certifi
     write_ids(tmp_path / "ids.txt", make_ids(30))
     authority = trustme.CA()
     known = certified == "for another host"
-    server = FaultyServer(ssl=_certified(authority, "other.example" if known else "localhost"))
-    trust = _trusting(authority, tmp_path) if known else {}
+    server = FaultyServer(ssl=certified(authority, "other.example" if known else "localhost"))
+    trust = trusting(authority, tmp_path) if known else {}
     with running_in_thread(server):
         done = bulkcancel(
             "run", "ids.txt", "--base-url", f"https://localhost:{server.port}",
@@ -491,12 +479,12 @@ def test_a_handshake_that_breaks_off_in_mid_run_is_no_reason_to_stop(
     """A TLS server that restarts says nothing of whom to trust: the run waits and goes on."""
     monkeypatch.setattr(breaker, "_FIRST_WAIT_S", 0.1)
     authority = trustme.CA()
-    monkeypatch.setenv("SSL_CERT_FILE", _trusting(authority, tmp_path)["SSL_CERT_FILE"])
+    monkeypatch.setenv("SSL_CERT_FILE", trusting(authority, tmp_path)["SSL_CERT_FILE"])
     ids = make_ids(60)
     server = FaultyServer(
         lambda i, _n: answers.http(200, answers.instance(i), end=answers.End.FIN),
         host="localhost",
-        ssl=_certified(authority, "localhost"),
+        ssl=certified(authority, "localhost"),
     )
     hung_up = 0
 
@@ -525,11 +513,11 @@ def test_an_authority_of_ones_own_is_trusted(tmp_path: Path) -> None:
     ids = make_ids(30)
     write_ids(tmp_path / "ids.txt", ids)
     authority = trustme.CA()
-    server = FaultyServer(ssl=_certified(authority, "localhost"))
+    server = FaultyServer(ssl=certified(authority, "localhost"))
     with running_in_thread(server):
         done = bulkcancel(
             "run", "ids.txt", "--base-url", f"https://localhost:{server.port}", "--rate", "400",
-            cwd=tmp_path, env=environment(**_trusting(authority, tmp_path)),
+            cwd=tmp_path, env=environment(**trusting(authority, tmp_path)),
         )  # fmt: skip
     assert done.code == 0, done.stderr
     assert sorted(row["instanceId"] for row in done.rows()) == sorted(ids)
@@ -538,21 +526,21 @@ def test_an_authority_of_ones_own_is_trusted(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_proxies_netrc_and_cookies_are_not_used(tmp_path: Path, scheme: str) -> None:
-    """Whatever the environment and the server suggest, requests go straight and bare."""
+    """Plain http, which stays on this machine, goes straight; no request has a login or cookie."""
     (tmp_path / ".netrc").write_text("machine localhost login someone password secret\n")
     (tmp_path / ".netrc").chmod(0o600)
     write_ids(tmp_path / "ids.txt", make_ids(3))
     authority = trustme.CA()
     server = FaultyServer(
         lambda i, _n: answers.http(200, answers.instance(i), {"Set-Cookie": "sid=1; Path=/"}),
-        ssl=_certified(authority, "localhost") if scheme == "https" else None,
+        ssl=certified(authority, "localhost") if scheme == "https" else None,
     )
     with running_in_thread(FaultyServer()) as proxy, running_in_thread(server):
-        env = environment(HOME=str(tmp_path), **_trusting(authority, tmp_path))
-        for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
-            env[name] = env[name.lower()] = proxy.base_url
-        for name in ("NO_PROXY", "no_proxy", "NETRC"):
-            env.pop(name, None)
+        env = environment(HOME=str(tmp_path), **trusting(authority, tmp_path))
+        if scheme == "http":
+            for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+                env[name] = env[name.lower()] = proxy.base_url
+        env.pop("NETRC", None)
         # A name, not an address: aiohttp's cookie jar would refuse the cookies of an address.
         address = f"{scheme}://localhost:{server.port}"
         done = bulkcancel(
