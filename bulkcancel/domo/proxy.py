@@ -25,6 +25,9 @@ class Proxy(NamedTuple):
     def __str__(self) -> str:
         return f"{self.url.scheme}://{self.url.host_subcomponent}:{self.url.port}"
 
+    def __repr__(self) -> str:
+        return f"Proxy({str(self)!r})"  # tracebacks and debuggers show it
+
     @property
     def has_login(self) -> bool:
         """Whether there is a login for it."""
