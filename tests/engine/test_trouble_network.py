@@ -442,12 +442,12 @@ def _check_no_tls(done: Finished, word: str) -> None:
     assert not {"accepted", "canceled", "completed"} & {row["outcome"] for row in done.rows()}
 
 
-@pytest.mark.parametrize("certified", ["by nobody known", "for another host"])
-def test_a_certificate_that_proves_nothing_stops_the_run(tmp_path: Path, certified: str) -> None:
+@pytest.mark.parametrize("proven", ["by nobody known", "for another host"])
+def test_a_certificate_that_proves_nothing_stops_the_run(tmp_path: Path, proven: str) -> None:
     """Exit 4 and `tls` is said; no request is sent, in TLS or in clear."""
     write_ids(tmp_path / "ids.txt", make_ids(30))
     authority = trustme.CA()
-    known = certified == "for another host"
+    known = proven == "for another host"
     server = FaultyServer(ssl=certified(authority, "other.example" if known else "localhost"))
     trust = trusting(authority, tmp_path) if known else {}
     with running_in_thread(server):
