@@ -100,7 +100,7 @@ def _parsed(text: str, called: str) -> Proxy:
 def refusal(proxy: Proxy, status: int) -> tuple[str, str]:
     """Return what it means that a proxy answers a CONNECT with a status, and what to do."""
     said = f"the proxy {proxy} lets no connection through (HTTP {status})"
-    if status == 407 and proxy.has_login:
+    if status in {401, 407} and proxy.has_login:  # tinyproxy says 401 to a wrong one
         return said, "it does not take the login in its address"
     if status == 407:
         return said, "it wants a login: put it in its address, http://user:password@host:port"

@@ -214,6 +214,8 @@ def test_the_password_is_in_nothing_that_is_shown() -> None:
     ("given", "status", "advice"),
     [
         ("http://a:b@gate:1", 407, "it does not take the login in its address"),
+        ("http://a:b@gate:1", 401, "it does not take the login in its address"),
+        ("http://gate:1", 401, "check the proxy, and that it can reach the host"),
         ("http://gate:1", 407, "it wants a login: put it in its address, http://user:password@"),
         ("http://gate:1", 403, "it does not allow this host or this port"),
         ("http://gate:1", 502, "check the proxy, and that it can reach the host"),
