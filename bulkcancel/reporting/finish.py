@@ -18,6 +18,9 @@ _STDIN = "-"
 _STDIN_PATHS = frozenset({"/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"})
 _REPLACED = frozenset({"--resume", "--overwrite"})
 _FILE = "FILE"
+_PROXY = "--proxy"
+_PROXY_LOGIN = re.compile(r"^((?:--proxy=)?(?:[a-z]+://)?).*@", re.IGNORECASE | re.DOTALL)
+_LOGIN = "LOGIN"
 
 
 class Finish(NamedTuple):
@@ -37,7 +40,7 @@ def finish_command(
     `inputs` are the names of its inputs, with `-` for standard input even where that was not
     named; `variables` are the environment variables that hold settings of the run.
     """
-    command, *rest = arguments or ["run"]
+    command, *rest = _without_login(arguments) or ["run"]
     kept: list[str] = []
     stdin = _STDIN in inputs
     gone = False
@@ -58,9 +61,21 @@ def finish_command(
             kept.insert(0, _STDIN)
     if gone:
         needs.append(f"with a file of the same content in place of {_FILE}")
+    if rest != [*arguments[1:]]:
+        needs.append(f"with the proxy's user:password in place of {_LOGIN}")
     if settings := sorted(variables):
         needs.insert(0, f"with {' and '.join(settings)} set as for this run")
     return Finish(shlex.join(["bulkcancel", command, "--resume", *kept]), ", ".join(needs))
+
+
+def _without_login(arguments: Sequence[str]) -> list[str]:
+    """Return the arguments with another word for the login in a proxy's address."""
+    return [
+        _PROXY_LOGIN.sub(rf"\1{_LOGIN}@", word)
+        if before == _PROXY or word.startswith(f"{_PROXY}=")
+        else word
+        for before, word in zip(["", *arguments], arguments, strict=False)
+    ]
 
 
 def _is_pipe(name: str) -> bool:

@@ -20,6 +20,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX shells an
 IDS = make_ids(30)
 PIPE = "pipe the same IDs into"
 REDIRECT = "redirect the same file into"
+PROXY_LOGIN = "with the proxy's user:password in place of LOGIN"
 STAND_IN = "with a file of the same content in place of FILE"
 
 
@@ -56,6 +57,21 @@ def server() -> Iterator[FaultyServer]:
             "run --resume a.csv --token-file FILE --config=FILE",
             STAND_IN,
         ),
+        ("run a.csv --proxy gate:8", "a.csv", "run --resume a.csv --proxy gate:8", ""),
+        ("run --proxy u:p@gate:8 a", "a", "run --resume --proxy LOGIN@gate:8 a", PROXY_LOGIN),
+        (
+            "run a.csv --proxy http://u:p%40@gate:8 --rate 5",
+            "a.csv",
+            "run --resume a.csv --proxy http://LOGIN@gate:8 --rate 5",
+            PROXY_LOGIN,
+        ),
+        (
+            "run a.csv --proxy=HTTP://u:p@q@gate:8",
+            "a.csv",
+            "run --resume a.csv --proxy=HTTP://LOGIN@gate:8",
+            PROXY_LOGIN,
+        ),
+        ("run a@b.csv --rate 5", "a@b.csv", "run --resume a@b.csv --rate 5", ""),
         ("run a/dev/fd/63.csv", "a/dev/fd/63.csv", "run --resume a/dev/fd/63.csv", ""),
         ("run a.csv --where x=a/dev/fd/1", "a.csv", "run --resume a.csv --where x=a/dev/fd/1", ""),
     ],
