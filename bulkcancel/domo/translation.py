@@ -39,8 +39,9 @@ _HUNG_UP = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
 def connect_fault(error: Exception, proxy: Proxy | None) -> AttemptError:
     """Return bulkcancel's word for what ended the making of a connection."""
     cause = getattr(error, "os_error", getattr(error, "certificate_error", error))
+    through = "" if proxy is None else f"through the proxy {proxy}: "
     if isinstance(error, _TLS) and not isinstance(cause, _HUNG_UP):
-        fault = TlsFailedError(_connect_text(error))
+        fault = TlsFailedError(f"{through}{_connect_text(error)}")
         fault.unknown_issuer = is_unknown_issuer(cause)
         return fault
     if isinstance(error, OSError) and error.errno in _NO_DESCRIPTORS:
@@ -52,7 +53,7 @@ def connect_fault(error: Exception, proxy: Proxy | None) -> AttemptError:
     if isinstance(error, aiohttp.ClientProxyConnectionError):
         said = f"cannot connect to the proxy {proxy}: {_reason(error)}"
     else:
-        said = f"through the proxy {proxy}: {_connect_text(error)}"
+        said = f"{through}{_connect_text(error)}"
     return ConnectFailedError(said, "check the proxy, and that it can reach the host")
 
 
@@ -63,6 +64,8 @@ def _connect_text(error: Exception) -> str:
         return f"cannot connect to {error.host}:{error.port}: {_reason(error)}"
     if isinstance(error, aiohttp.ClientResponseError):  # its text holds the request
         return "it does not answer in HTTP"
+    if isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno)
     return str(error) or type(error).__name__
 
 
