@@ -183,6 +183,8 @@ class Transport:
 
     async def _issuer(self) -> str:
         """Return whose certificate was not trusted, for a message; nothing is sent there."""
+        if self._proxy is not None and self._proxy.url.scheme == "https":
+            return ""  # it may be the proxy's own, and the proxy would be told its login
         try:
             opened = await self._open_to(self._request_to(trusted=False))
         except (aiohttp.ClientError, OSError, ValueError):
