@@ -19,6 +19,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING, Self
 
 import aiohttp
@@ -178,8 +179,13 @@ class Transport:
         )
 
     async def _open_to(self, where: aiohttp.ClientRequest) -> connector.Connection:
+        connect = self._connector.connect
         async with asyncio.timeout(self._timeout_s):
-            return await self._connector.connect(where, [], self._connect_timeout)
+            for _ in range(3):
+                # aiohttp's own: the cache was cleared in the moment a look-up ended.
+                with suppress(KeyError):
+                    return await connect(where, [], self._connect_timeout)
+            return await connect(where, [], self._connect_timeout)
 
     async def _issuer(self) -> str:
         """Return whose certificate was not trusted, for a message; nothing is sent there."""
