@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import shutil
 import socket
+import ssl
 import subprocess
 import tempfile
 import threading
@@ -123,14 +124,14 @@ class RecordingProxy:
 
 
 @contextlib.contextmanager
-def recording_proxy() -> Iterator[RecordingProxy]:
-    """Run a `RecordingProxy` in a thread of its own."""
+def recording_proxy(ssl: ssl.SSLContext | None = None) -> Iterator[RecordingProxy]:
+    """Run a `RecordingProxy` in a thread of its own, with `ssl` as an https proxy."""
     proxy, started = RecordingProxy(), threading.Event()
     stop: list[Callable[[], object]] = []
 
     async def serve() -> None:
         loop, stopping = asyncio.get_running_loop(), asyncio.Event()
-        server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0)
+        server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0, ssl=ssl)
         proxy.port = server.sockets[0].getsockname()[1]
         stop.append(lambda: loop.call_soon_threadsafe(stopping.set))
         started.set()
