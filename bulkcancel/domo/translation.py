@@ -71,6 +71,8 @@ def _connect_text(error: Exception) -> str:
 
 def _reason(error: aiohttp.ClientConnectorError) -> str:
     cause = error.os_error
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return cause.verify_message.rstrip(".")  # without OpenSSL's own: an issuer is to follow
     if cause.errno and not isinstance(cause, (ssl.SSLError, socket.gaierror)):
         return os.strerror(cause.errno)  # asyncio has words of its own
     return cause.strerror or str(cause) or "the server hung up"
