@@ -283,6 +283,19 @@ def test_what_each_fault_means(fault: type[AttemptError], expected: Verdict) -> 
     assert fault.ambiguous is expected.ambiguous
 
 
+def test_a_fault_of_the_issuer_alone_is_told_apart() -> None:
+    """Another authority would mend it; it ends the run like any other fault of TLS."""
+    fault = TlsFailedError("why")
+    fault.unknown_issuer = True
+    assert judge_fault(fault) == Verdict(Next.STOP_ISSUER, Outcome.FAILED, "tls: why")
+
+
+def test_what_to_do_about_a_connection_that_failed_may_be_its_own() -> None:
+    """A proxy is not looked for where the server is."""
+    verdict = judge_fault(ConnectFailedError("why", "ask the proxy"))
+    assert (verdict.error, verdict.at_first) == ("connection: why", "why: ask the proxy")
+
+
 def test_every_fault_is_in_the_table() -> None:
     """A new one needs a decision here."""
     known = {

@@ -13,7 +13,7 @@ from bulkcancel.domo.faults import AttemptTimeoutError, TlsFailedError
 from bulkcancel.domo.verdict import Next, Verdict, judge_answer, judge_fault
 from bulkcancel.engine.limits import Limits, RunMonitor
 from bulkcancel.engine.stop import Stop
-from bulkcancel.errors import LimitError, StoppedError, TokenRefusedError
+from bulkcancel.errors import LimitError, StoppedError, TokenRefusedError, UntrustedError
 from bulkcancel.models import CancelResult, Outcome
 from tests.support import faulty_answers as answers
 from tests.support.runs import make_ids
@@ -136,6 +136,28 @@ async def test_broken_tls_ends_it_whenever_it_comes() -> None:
     assert bench.reason == (
         "no trusted TLS connection to acme.domo.com (tls: self-signed): nothing was sent over it"
     )
+
+
+@pytest.mark.parametrize("known", ["nothing", "success"])
+@on_virtual_time
+async def test_an_issuer_that_is_not_trusted_ends_it_with_advice(known: str) -> None:
+    """Whenever it comes; the text names what to give, which the command calls otherwise."""
+    bench = Bench()
+    if known == "success":
+        bench.monitor.on_success()
+    fault = TlsFailedError("who is that?")
+    fault.unknown_issuer = True
+    bench.trouble(judge_fault(fault), answered=False)
+    said = (
+        "no trusted TLS connection to acme.domo.com (tls: who is that?): nothing was sent over it; "
+        "if it is to be trusted, give its certificate in SSL_CERT_FILE or "
+    )
+    assert bench.reason == f"{said}ca_file"
+    assert isinstance(bench.stop.reason, UntrustedError)
+    assert str(bench.stop.reason.called("--ca-file")) == f"{said}--ca-file"
+    with anyio.move_on_after(1) as waited:
+        await bench.stop.wait_cut()
+    assert waited.cancelled_caught
 
 
 @pytest.mark.parametrize("known", ["nothing", "success", "refusal", "trouble"])
