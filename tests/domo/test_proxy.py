@@ -87,6 +87,8 @@ def test_plain_http_has_none(server: str, monkeypatch: pytest.MonkeyPatch) -> No
         ("*", "acme.domo.com", True),
         (" * ", "acme.domo.com", True),
         ("*", "10.1.2.3", True),
+        ("other.example,*", "acme.domo.com", False),
+        ("*.domo.com", "acme.domo.com", False),
         ("10.1.2.3", "10.1.2.3", True),
         ("10.1.2.3", "10.1.2.30", False),
         ("1.2.3", "10.1.2.3", False),
