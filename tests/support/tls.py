@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import ssl
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import trustme
@@ -25,3 +29,14 @@ def authority_file(authority: trustme.CA, folder: Path, name: str = "authority.p
 def trusting(authority: trustme.CA, folder: Path) -> dict[str, str]:
     """Return the environment in which that authority alone is trusted."""
     return {"SSL_CERT_FILE": authority_file(authority, folder)}
+
+
+@contextmanager
+def handshakes_may_fail() -> Iterator[None]:
+    """Let asyncio leave to the garbage collector what a failed handshake held, as it may do."""
+    try:
+        yield
+    finally:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            gc.collect()
