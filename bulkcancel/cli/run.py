@@ -126,7 +126,8 @@ class RunCommand:
         if not settings.sandbox and inputs.to_cancel != 0:
             token = read_token(settings.token_file, ask=not settings.dry_run)
         if not settings.sandbox:
-            self._client = client_of(settings, self._base_url(), token)
+            # A dry run checks the way to the server as well, without a token where none is set.
+            self._client = client_of(settings, self._base_url(), token or SANDBOX_TOKEN)
         results = self._reserve_results()
         policy = policy_of(settings, inputs, results.resumed)
         if results.resumed is not None:

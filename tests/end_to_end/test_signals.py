@@ -175,9 +175,9 @@ sys.meta_path.insert(0, Finder())
 BEFORE_THE_RUN = """
 from bulkcancel.cli import run as run_command
 plan_of = run_command.plan_of
-def loudly(*arguments):
+def loudly(*arguments, **options):
     Loud()
-    return plan_of(*arguments)
+    return plan_of(*arguments, **options)
 run_command.plan_of = loudly
 """
 
