@@ -3,8 +3,8 @@
 from bulkcancel.domo.address import SANDBOX, base_url_of, host_of
 from bulkcancel.domo.answers import Answer
 from bulkcancel.domo.client import DomoClient
+from bulkcancel.domo.dialer import Connection
 from bulkcancel.domo.faults import AttemptError, NoDescriptorsError
-from bulkcancel.domo.transport import Connection
 from bulkcancel.domo.verdict import Next, Verdict, judge_answer, judge_fault, outcome_of
 
 __all__ = [

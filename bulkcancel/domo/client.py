@@ -17,17 +17,19 @@ from bulkcancel.domo.answers import (
     read_other,
     redacted,
 )
+from bulkcancel.domo.dialer import USER_AGENT
 from bulkcancel.domo.faults import AttemptError, IdleConnectionClosedError
 from bulkcancel.domo.proxy import proxy_of
 from bulkcancel.domo.tls import tls_context
-from bulkcancel.domo.transport import USER_AGENT, Transport
+from bulkcancel.domo.transport import Transport
 from bulkcancel.errors import UsageError
+from bulkcancel.ids import parse_instance_id
 from bulkcancel.text import redact, shorten, visible
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from bulkcancel.domo.transport import Connection
+    from bulkcancel.domo.dialer import Connection
 
 _TOKEN = re.compile(r"[\x21-\x7e]+")
 
@@ -111,16 +113,16 @@ class DomoClient:
         self._opened().forget_address()
 
     async def cancel(self, instance_id: str, connection: Connection | None = None) -> Answer:
-        """Send one cancel for a valid, lower-case ID and return the server's answer.
+        """Send one cancel and return the server's answer.
 
-        The connection comes from `idle` or `connect`; without one, from whichever of the two has
-        it. Never follows a redirect. Raises an `AttemptError` if there is no readable answer, and
-        `UsageError` if the client is not open.
+        With a connection from `idle` or `connect` the ID must be a valid one in small letters;
+        without, both are seen to. Never follows a redirect. Raises an `AttemptError` if there is
+        no readable answer, and `UsageError` for what is no ID or if the client is not open.
         """
         if connection is None:
+            instance_id = _checked(instance_id)
             connection = self.idle() or await self.connect()
         was_kept = connection.kept
-        # The ID was matched against a strict pattern: nothing in it needs quoting.
         request = f"{self._before_id}{instance_id}{self._after_id}".encode()
         try:
             came = await self._opened().exchange(connection, request)
@@ -149,6 +151,13 @@ class DomoClient:
         fault.message = shorten(visible(redact(fault.message, self._token)))
         fault.args = (fault.message,)
         return fault
+
+
+def _checked(text: str) -> str:
+    instance_id = parse_instance_id(text)
+    if instance_id is None:
+        raise UsageError(f"{visible(shorten(text))!r} is no instance ID")
+    return instance_id
 
 
 def _gives_up_idle_connection(status: int, headers: Mapping[str, str], *, is_object: bool) -> bool:

@@ -43,12 +43,12 @@ def proxy_of(given: str | None, base_url: str) -> Proxy | None:
     proxy; nothing of it is repeated, as it may hold a password.
     """
     server = URL(base_url)
-    if server.scheme != "https" or given == DIRECT:
+    if server.scheme != "https" or (given is not None and given.lower() == DIRECT):
         return None
     if given is not None:
         return _parsed(given, "the proxy")
     name = next((name for name in _VARIABLES if os.environ.get(name)), None)
-    if name is None or _is_exempt(server.raw_host or ""):
+    if name is None or _is_exempt((server.raw_host or "").rstrip(".")):
         return None
     return _parsed(os.environ[name], f"the proxy in {name}")
 
@@ -62,7 +62,7 @@ def _is_exempt(host: str) -> bool:
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
-        return any(f".{host}".endswith(f".{name.lstrip('.')}") for name in names)
+        return any(f".{host}".endswith(f".{name.strip('.')}") for name in names)
     return any(_holds(name.strip("[]"), address) for name in names)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import ssl
+import sys
+import warnings
 from importlib import import_module
 
 from bulkcancel.errors import UsageError
@@ -17,7 +19,8 @@ def _places() -> list[str | None]:
     return [os.environ.get(name) for name in ("SSL_CERT_FILE", "SSL_CERT_DIR")]
 
 
-_PLACES_AT_IMPORT = _places()
+_PLACES_AT_IMPORT = None if "aiohttp" in sys.modules else _places()
+"""What aiohttp will find when it is imported, after this; unknown where that was done before."""
 
 
 def tls_context(ca_file: str | None) -> ssl.SSLContext | bool:
@@ -48,6 +51,7 @@ def is_unknown_issuer(error: BaseException | None) -> bool:
 
 
 def issuer_of(certificate: bytes) -> str:
-    """Return who issued a certificate (DER), in the form of RFC 4514."""
+    """Return who issued a certificate (DER), in the form of RFC 4514. Raises what x509 raises."""
     x509 = import_module("cryptography.x509")  # large, and needed once all has failed
-    return str(x509.load_der_x509_certificate(certificate).issuer.rfc4514_string())
+    with warnings.catch_warnings(action="ignore"):  # of what is odd in somebody's certificate
+        return str(x509.load_der_x509_certificate(certificate).issuer.rfc4514_string())

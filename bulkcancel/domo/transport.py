@@ -2,86 +2,52 @@
 
 aiohttp's connector makes the connections (names, happy eyeballs, TLS, CONNECT) and its parser
 reads the answers. Its session, three quarters of what a request costs, is left out; what is used
-instead is no part of aiohttp's documented surface. It is used in this module alone, and
-`tests/domo/test_aiohttp.py` says what has changed if a new version no longer has it:
+instead is no part of aiohttp's documented surface. It is used in this module and in `dialer` alone,
+and `tests/domo/test_aiohttp.py` says what has changed if a new version no longer has it:
 
-- `TCPConnector.connect(request, traces, timeout)` returns a `Connection` with `protocol` and
-  `close()`; `request` is a `ClientRequest`, which says where to connect to and through what;
+- `TCPConnector.connect(request, traces, timeout)` returns a `Connection` with `protocol`,
+  `transport` and `close()`; `request` is a `ClientRequest`, which says where to connect to and
+  through what. It raises a bare `KeyError` if the cache of names is cleared under a look-up;
 - `ResponseHandler`, the protocol: `transport`, `set_response_params()`, `read()`, `should_close`,
-  `is_connected()`;
+  `is_connected()`, `closed`, `exception()`;
 - `read()` returns a message with `code` and `headers`, and a body with `is_eof()`,
-  `read_nowait()`, `read(n)` and `at_eof()`;
-- `HttpProcessingError` stands for an answer that is no HTTP.
+  `read_nowait()`, `read(n)`, `at_eof()`, `exception()` and `set_exception()`;
+- `HttpProcessingError` stands for an answer that is no HTTP, and the `message` of
+  `ServerDisconnectedError` is the part of an answer that had come, if any.
 """
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections import deque
-from contextlib import suppress
 from typing import TYPE_CHECKING, Self
 
 import aiohttp
 from aiohttp.http import HttpProcessingError
 
 from bulkcancel.domo.answers import MAX_BODY_BYTES, too_long, unpacked
+from bulkcancel.domo.dialer import Connection, Dialer
 from bulkcancel.domo.faults import (
     AttemptError,
     AttemptTimeoutError,
     ConnectFailedError,
-    TlsFailedError,
+    DisconnectedError,
+    IdleConnectionClosedError,
     UnreadableAnswerError,
 )
-from bulkcancel.domo.tls import issuer_of
-from bulkcancel.domo.translation import connect_fault, exchange_fault
 from bulkcancel.domo.watchdog import Watchdog
-from bulkcancel.version import VERSION
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Mapping
 
-    from aiohttp import connector
     from aiohttp.client_proto import ResponseHandler
     from aiohttp.streams import StreamReader
     from yarl import URL
 
     from bulkcancel.domo.proxy import Proxy
 
-USER_AGENT = f"bulkcancel/{VERSION}"
-_CONNECT_TIMEOUT_S = 10.0
-_DNS_CACHE_S = 300
 _IDLE_S = 15.0
-
-
-class Connection:
-    """A connection to the server: held by one exchange at a time, or idle."""
-
-    __slots__ = ("_opened", "expired", "idle_since", "kept", "protocol", "spent_s", "started")
-
-    def __init__(self, opened: connector.Connection, spent_s: float) -> None:
-        protocol = opened.protocol
-        assert protocol is not None  # noqa: S101 - it has just been opened
-        self._opened = opened
-        self.protocol = protocol
-        self.kept = False
-        """Whether it has lain idle: the server may have closed it before the next request."""
-        self.idle_since = 0.0
-        self.spent_s = spent_s
-        """What it took to connect: part of the time of the first exchange."""
-        self.started = 0.0
-        self.expired = False
-
-    def expire(self) -> None:
-        """Break it off: its exchange takes too long."""
-        self.expired = True
-        if self.protocol.transport is not None:
-            self.protocol.transport.abort()
-
-    def close(self) -> None:
-        """Close it."""
-        self._opened.close()
 
 
 class Transport:
@@ -100,26 +66,17 @@ class Transport:
         proxy: Proxy | None,
         timeout_s: float,
     ) -> None:
-        self._url = url
-        self._tls = tls
-        self._proxy = proxy
         self._timeout_s = timeout_s
-        self._connect_timeout = aiohttp.ClientTimeout(
-            total=None, sock_connect=min(_CONNECT_TIMEOUT_S, timeout_s * 0.9)
-        )
         self._watchdog = Watchdog(timeout_s)
+        self._dialer = Dialer(
+            url, tls=tls, proxy=proxy, timeout_s=timeout_s, clock=self._watchdog.now
+        )
         self._idle: deque[Connection] = deque()
         """The one used last comes last: what is not needed stays unused, and is closed."""
         self._open: set[Connection] = set()
 
     async def __aenter__(self) -> Self:
-        self._connector = aiohttp.TCPConnector(
-            limit=0,
-            ssl=self._tls,
-            ttl_dns_cache=_DNS_CACHE_S,  # a look-up in mid-run may stall
-            resolver=aiohttp.ThreadedResolver(),
-        )
-        self._where = self._request_to(trusted=True)
+        self._dialer.open()
         self._watchdog.start()
         return self
 
@@ -127,7 +84,7 @@ class Transport:
         self._watchdog.stop()
         for each in list(self._open):
             self._close(each)
-        await self._connector.close()
+        await self._dialer.close()
 
     def idle(self) -> Connection | None:
         """Return a connection that was kept, if one is fit for a request."""
@@ -151,54 +108,9 @@ class Transport:
         """
         if self._idle:
             self._close(self._idle.popleft())
-        began = time.monotonic()
-        try:
-            opened = await self._open_to(self._where)
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            fault = connect_fault(error, self._proxy)
-            if isinstance(fault, ConnectFailedError):
-                self._connector.clear_dns_cache()
-            elif isinstance(fault, TlsFailedError) and fault.unknown_issuer:
-                fault.message += await self._issuer()
-            fault.latency_s = time.monotonic() - began
-            raise fault from None  # aiohttp's own error holds the login of a proxy
-        connection = Connection(opened, time.monotonic() - began)
+        connection = await self._dialer.dial()
         self._open.add(connection)
-        connection.protocol.set_response_params(read_until_eof=True, auto_decompress=False)
         return connection
-
-    def _request_to(self, *, trusted: bool) -> aiohttp.ClientRequest:
-        """Return what tells the connector where to connect to; nothing of it is sent there."""
-        return aiohttp.ClientRequest(
-            "POST",
-            self._url,
-            loop=asyncio.get_running_loop(),
-            ssl=trusted,
-            proxy=self._proxy and self._proxy.url,
-            proxy_headers={"User-Agent": USER_AGENT} if self._proxy else None,
-        )
-
-    async def _open_to(self, where: aiohttp.ClientRequest) -> connector.Connection:
-        connect = self._connector.connect
-        async with asyncio.timeout(self._timeout_s):
-            for _ in range(3):
-                # aiohttp's own: the cache was cleared in the moment a look-up ended.
-                with suppress(KeyError):
-                    return await connect(where, [], self._connect_timeout)
-            return await connect(where, [], self._connect_timeout)
-
-    async def _issuer(self) -> str:
-        """Return whose certificate was not trusted, for a message; nothing is sent there."""
-        if self._proxy is not None and self._proxy.url.scheme == "https":
-            return ""  # it may be the proxy's own, and the proxy would be told its login
-        try:
-            opened = await self._open_to(self._request_to(trusted=False))
-        except (aiohttp.ClientError, OSError, ValueError):
-            return ""
-        transport = opened.transport
-        shown = transport and transport.get_extra_info("ssl_object").getpeercert(binary_form=True)
-        opened.close()
-        return f" (its issuer is {issuer_of(shown)})" if shown else ""
 
     def give_back(self, connection: Connection) -> None:
         """Keep a connection on which nothing was sent after all."""
@@ -206,7 +118,7 @@ class Transport:
 
     def forget_address(self) -> None:
         """Have the next connections made anew, to wherever the name leads by then."""
-        self._connector.clear_dns_cache()
+        self._dialer.forget_address()
         while self._idle:
             self._close(self._idle.pop())
 
@@ -227,11 +139,13 @@ class Transport:
             transport = protocol.transport
             if transport is None or (protocol.should_close and not connection.kept):
                 raise _unfit(protocol)
+            # A parser of its own: the last one may hold the beginning of what nobody asked for.
+            protocol.set_response_params(read_until_eof=True, auto_decompress=False)
             transport.write(request)
             message, payload = await protocol.read()
             while 100 <= message.code < 200 and message.code != 101:
                 message, payload = await protocol.read()
-            body = payload.read_nowait() if payload.is_eof() else await _read(payload)
+            body = payload.read_nowait() if payload.is_eof() else await _read(protocol, payload)
             if connection.expired:  # a body that ends with its connection was cut off
                 raise TimeoutError
             if len(body) > MAX_BODY_BYTES:
@@ -242,7 +156,7 @@ class Transport:
             ended = time.monotonic()
             reusable = not protocol.should_close
         except (AttemptError, aiohttp.ClientError, HttpProcessingError, OSError) as error:
-            fault = exchange_fault(error, kept=connection.kept)
+            fault = _fault(error, kept=connection.kept)
             if connection.expired:
                 fault = AttemptTimeoutError(f"no whole answer within {self._timeout_s:g} s")
             fault.latency_s = time.monotonic() - began
@@ -256,6 +170,9 @@ class Transport:
         return message.code, message.headers, body, ended - began
 
     def _keep(self, connection: Connection, now: float) -> None:
+        if connection.generation != self._dialer.generation:  # it leads where the name led before
+            self._close(connection)
+            return
         connection.kept = True
         connection.spent_s = 0.0
         connection.idle_since = now
@@ -269,8 +186,21 @@ class Transport:
         connection.close()
 
 
-async def _read(payload: StreamReader) -> bytes:
+async def _read(protocol: ResponseHandler, payload: StreamReader) -> bytes:
     """Return the body once it is whole, or as soon as it is too long."""
+    closed = protocol.closed
+
+    def fail(_: object) -> None:
+        if closed is not None and not closed.cancelled():
+            closed.exception()  # it is told by the body
+        if not payload.is_eof() and payload.exception() is None:
+            payload.set_exception(protocol.exception() or aiohttp.ClientPayloadError())
+
+    # aiohttp lets go of a body whose rest it cannot parse: whoever reads it would wait for ever.
+    if closed is None:
+        fail(None)
+    else:
+        closed.add_done_callback(fail)
     body = await payload.read(MAX_BODY_BYTES)
     while not payload.at_eof():
         if len(body) >= MAX_BODY_BYTES:
@@ -282,5 +212,23 @@ async def _read(payload: StreamReader) -> bytes:
 def _unfit(protocol: ResponseHandler) -> AttemptError:
     """Return why nothing is sent on a new connection."""
     if protocol.is_connected():
-        return UnreadableAnswerError("the server spoke before it was asked")
+        fault = UnreadableAnswerError("the server spoke before it was asked")
+        fault.ambiguous = False
+        return fault
     return ConnectFailedError("the server closed the connection before anything was sent")
+
+
+def _fault(error: Exception, *, kept: bool) -> AttemptError:
+    """Return bulkcancel's word for what ended an exchange on a new connection or a `kept` one."""
+    if isinstance(error, AttemptError):
+        return error
+    if isinstance(error, HttpProcessingError):
+        return UnreadableAnswerError(f"the answer is not readable HTTP: {error.message}")
+    if isinstance(error, aiohttp.ServerDisconnectedError) and not isinstance(error.message, str):
+        # The message is then the part of the answer that had come.
+        return DisconnectedError("the server closed the connection in the middle of its answer")
+    if isinstance(error, aiohttp.ClientPayloadError):
+        return DisconnectedError("the connection broke in the middle of the answer")
+    if kept:
+        return IdleConnectionClosedError("the server had closed an idle connection")
+    return DisconnectedError("the server closed the connection without an answer")

@@ -46,14 +46,21 @@ class Watchdog:
             self._timer.cancel()
             self._timer = None
 
-    def _tick(self) -> None:
+    def now(self) -> float:
+        """Return the time without that in which this process did not run."""
         now = time.monotonic()
+        return now - self.lost_s - self._stalled_s(now)
+
+    def _stalled_s(self, now: float) -> float:
         late_s = now - self._ticked_at - self._tick_s
-        if late_s > 1:
-            self.lost_s += late_s
+        return late_s if late_s > 1 else 0.0
+
+    def _tick(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(self._tick_s, self._tick)
+        now = time.monotonic()
+        self.lost_s += self._stalled_s(now)
         self._ticked_at = now
         overdue = now - self.lost_s - self._timeout_s
         for each in [each for each in self.watched if each.started <= overdue]:
             self.watched.discard(each)
             each.expire()
-        self._timer = asyncio.get_running_loop().call_later(self._tick_s, self._tick)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -36,8 +37,8 @@ if TYPE_CHECKING:
 
 _LOCAL_WAIT_S = 0.5
 _STALL_S = 0.05
-_UNSENT = frozenset({Next.RETRY_FREE, Next.WAIT_LOCAL})
-"""What was, as far as can be told, never heard."""
+_UNHEARD = frozenset({Next.RETRY_FREE, Next.WAIT_LOCAL})
+"""What has, as far as can be told, not reached the server."""
 _FINAL = frozenset({Next.DONE, Next.STOP_TLS, Next.STOP_ISSUER})
 _HAS_A_ROW = _FINAL | {Next.UNAUTHORIZED}
 """What has a row where it was the last word on an ID."""
@@ -63,6 +64,8 @@ class Canceller:
     attempts: int
     clock: Callable[[], float]
     rng: random.Random
+    _connected_at: float = -math.inf
+    """When a connection came about last."""
     _refused: Retry | None = None
     """The ID whose 401 has put the token in doubt, or was the probe's since."""
 
@@ -92,15 +95,15 @@ class Canceller:
                 return self._failed(retry)
             # The fast path: an ID that succeeds at the first attempt, on a connection that is
             # there, costs no history, no verdict and no await but the request's own.
-            fresh = probe or (retry is not None and retry.fresh)
-            sent_at = self.clock()
-            connection = None if fresh else self.client.idle()
-            if connection is None:
-                came = await self._connect(target, retry, probe=probe)
-                if not isinstance(came, Connection):
-                    return came
-                connection, sent_at = came, self.clock()
             stats = self.stats
+            anew = probe or (retry is not None and retry.fresh)
+            connection = None if anew else self.client.idle()
+            if connection is None:
+                connected = await self._connect(target, retry, probe=probe)
+                if not isinstance(connected, Connection):
+                    return connected
+                connection = connected
+            sent_at = self.clock()
             is_first = target.instance_id not in stats.open_ids
             stats.open_ids.add(target.instance_id)
             self._count_request(retry)
@@ -135,37 +138,52 @@ class Canceller:
     async def _connect(
         self, target: Target, retry: Retry | None, *, probe: bool
     ) -> Connection | CancelResult | Retry:
-        """Return a new connection, or what becomes of the ID without one.
-
-        At the start, name look-up and connecting can stall, while the pacer lets others go: the
-        requests held up there must not all be sent at once. Later most find a connection.
-        """
-        stats = self.stats
-        if probe:
-            self.client.forget_address()
-        if not stats.requests:
+        """Return a new connection, or what becomes of the ID without one."""
+        client, began, answered = self.client, self.clock(), self.monitor.answered
+        if not self.stats.requests:
             self.monitor.on_first_request()
-        began, answered = self.clock(), self.monitor.answered
-        stats.in_flight += 1
+        if probe:
+            client.forget_address()
+        self.stats.in_flight += 1
         try:
-            connection = await self.client.connect()
+            connection = await client.connect()
         except AttemptError as fault:
             if not isinstance(fault, NoDescriptorsError):
                 self._count_request(retry)
             return self._after(retry or Retry(target), fault, began, probe=probe)
         finally:
-            stats.in_flight -= 1
-        stalled_s = self.clock() - began
-        unpaced = stalled_s > max(_STALL_S, 1 / self.pacer.rate_per_s)
-        if not probe and (self.pacer.paused or (unpaced and not answered)):
-            with self.stop.waiting():
-                await self.pacer.acquire(ahead=True)
+            self.stats.in_flight -= 1
+        if not probe and await self._has_waited(self.clock() - began, answered=answered):
+            client.give_back(connection)
+            kept = client.idle()  # it may have been closed meanwhile
+            if kept is None:
+                return retry or Retry(target)
+            connection = kept
         if self.stop.requested or (self.breaker.open and not probe):
-            self.client.give_back(connection)
+            client.give_back(connection)
             return retry or Retry(target)
         return connection
 
+    async def _has_waited(self, stalled_s: float, *, answered: bool) -> bool:
+        """Wait for the pace once more after a stall; return whether that was needed.
+
+        Where a name look-up or a handshake takes its time the pacer lets others go meanwhile:
+        those held up must not all be sent at once, nor in a pause that was asked for since. One
+        that comes by itself goes: else a server that closes each connection would halve the pace.
+        """
+        interval_s, now = 1 / self.pacer.rate_per_s, self.clock()
+        alone = now - self._connected_at >= interval_s / 2
+        self._connected_at = now
+        unpaced = stalled_s > max(_STALL_S, interval_s) and not (answered and alone)
+        if not (unpaced or self.pacer.paused):
+            return False
+        with self.stop.waiting():
+            await self.pacer.acquire(ahead=True)
+        return True
+
     def _count_request(self, retry: Retry | None) -> None:
+        if not self.stats.requests:  # it is on its way already where it had to connect
+            self.monitor.on_first_request()
         self.stats.requests += 1
         self.stats.retries += retry is not None and (retry.requests > 0 or retry.fresh)
 
@@ -185,7 +203,7 @@ class Canceller:
         retry.counted += costs
         retry.throttled += step is Next.RETRY_UNCOUNTED
         retry.unauthorized += step is Next.UNAUTHORIZED and (probe or opened_it)
-        retry.requests += step not in _UNSENT
+        retry.requests += step not in _UNHEARD
         if step is not Next.WAIT_LOCAL:
             retry.fresh = step is Next.RETRY_FREE
         retry.failed |= verdict.transient

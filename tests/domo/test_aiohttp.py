@@ -1,7 +1,7 @@
-"""What `domo/transport` uses of aiohttp beyond its documented surface is still there.
+"""What `bulkcancel/domo` uses of aiohttp beyond its documented surface is still there.
 
-Where one of these fails, a new aiohttp has changed it: `domo/transport` must be mended, or the
-new version excluded in `pyproject.toml`. The list is that of the module's docstring.
+Where one of these fails, a new aiohttp has changed it: they must be mended, or the new version
+excluded in `pyproject.toml`. The list is that of `domo/transport`'s docstring.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from aiohttp.http import HttpProcessingError
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from yarl import URL
 
-CHANGED = f"aiohttp {aiohttp.__version__} has changed what domo/transport uses"
+CHANGED = f"aiohttp {aiohttp.__version__} has changed what bulkcancel/domo uses"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX: y\r\n\r\nok"
 
 
@@ -47,14 +47,14 @@ def test_the_connector_connects_by_a_request() -> None:
 def test_the_protocol_reads_answers() -> None:
     """With a parser that serves a whole connection; a body is a stream that can be read at once."""
     _takes(ResponseHandler.set_response_params, "read_until_eof", "auto_decompress")
-    _has(ResponseHandler, "read", "should_close", "is_connected")
-    _has(StreamReader, "is_eof", "at_eof", "read", "read_nowait")
+    _has(ResponseHandler, "read", "should_close", "is_connected", "closed", "exception")
+    _has(StreamReader, "is_eof", "at_eof", "read", "read_nowait", "exception", "set_exception")
     assert EMPTY_PAYLOAD.is_eof(), CHANGED
     assert EMPTY_PAYLOAD.read_nowait() == b"", CHANGED
 
 
 def test_what_ends_an_exchange_has_its_kind() -> None:
-    """`domo/translation` tells faults apart by these."""
+    """Faults are told apart by these."""
     _has(HttpProcessingError(code=400, message="why"), "message")
     _has(aiohttp.ServerDisconnectedError(), "message")
     for kind in (aiohttp.ClientConnectorError, aiohttp.ClientProxyConnectionError):

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import asyncio.trsock
 import gc
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
 
 import anyio
 import pytest
+import trustme
 from yarl import URL
 
 from bulkcancel.domo import transport
+from bulkcancel.domo.dialer import Connection
 from bulkcancel.domo.faults import (
     AttemptTimeoutError,
     DisconnectedError,
     IdleConnectionClosedError,
     UnreadableAnswerError,
 )
-from bulkcancel.domo.transport import Connection, Transport
+from bulkcancel.domo.transport import Transport
+from tests.support.tls import certified
 
 REQUEST = b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -355,3 +360,104 @@ async def test_what_is_forgotten_is_closed() -> None:
         client.forget_address()
         assert client.idle() is None
         await until(lambda: server.open == 0)
+
+
+@pytest.mark.parametrize("bad", [b"zz\r\n", b"3\r\nabcXX"])
+@on_a_loop
+async def test_a_body_that_turns_bad_after_its_head_is_told_at_once(bad: bytes) -> None:
+    """The parser lets go of it: nobody may wait for the rest."""
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"
+        await says(head)(reader, writer)
+        await asyncio.sleep(0.02)
+        writer.write(bad)
+
+    async with talking(talk, timeout_s=60.0) as (_, client):
+        with anyio.fail_after(10), pytest.raises(UnreadableAnswerError):
+            await asked(client)
+
+
+@on_a_loop
+async def test_leaving_ends_what_reads_a_body() -> None:
+    """It would wait for ever: nothing is timed any more."""
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc"
+    async with anyio.create_task_group() as tasks:
+
+        async def ask(client: Transport) -> None:
+            with pytest.raises(DisconnectedError):
+                await asked(client)
+
+        with anyio.fail_after(10):
+            async with talking(says(head)) as (_, client):
+                tasks.start_soon(ask, client)
+                await asyncio.sleep(0.05)
+
+
+@on_a_loop
+async def test_what_is_left_of_something_else_is_no_part_of_the_next_answer() -> None:
+    """An answer that nobody asked for, of which one half comes with the last one."""
+    other = b"HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\nno"
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await says(OK + other[:12], other[12:])(reader, writer)
+
+    async with talking(talk) as (_, client):
+        assert await asked(client) == (200, b"ok")
+        with pytest.raises(UnreadableAnswerError):
+            await asked(client)
+
+
+@on_a_loop
+async def test_what_leads_where_the_name_led_before_is_not_kept() -> None:
+    """Nor one that was in use, or being made, when the address was forgotten."""
+    async with talking(says(OK, OK)) as (server, client):
+        connection = await client.connect()
+        client.forget_address()
+        await client.exchange(connection, REQUEST)
+        assert client.idle() is None
+        await until(lambda: server.open == 0)
+
+
+@on_a_loop
+async def test_nothing_was_sent_to_a_server_that_spoke_first() -> None:
+    """So nothing may have been done."""
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 ready\r\n")
+
+    async with talking(talk) as (_, client):
+        connection = await client.connect()
+        await asyncio.sleep(0.05)
+        with pytest.raises(UnreadableAnswerError) as caught:
+            await client.exchange(connection, REQUEST)
+    assert not caught.value.ambiguous
+
+
+@on_a_loop
+async def test_a_server_that_never_says_goodbye_holds_no_connection_open() -> None:
+    """Over TLS as well: its end is not waited for."""
+    authority = trustme.CA()
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    authority.configure_trust(tls)
+    sockets: list[asyncio.trsock.TransportSocket] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(OK.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        held.append(writer)
+
+    held: list[asyncio.StreamWriter] = []
+    context = certified(authority, "localhost")
+    listening = await asyncio.start_server(serve, "localhost", 0, ssl=context)
+    url = URL(f"https://localhost:{listening.sockets[0].getsockname()[1]}")
+    async with listening, Transport(url, tls=tls, proxy=None, timeout_s=10.0) as client:
+        for _ in range(3):
+            connection = await client.connect()
+            assert connection.protocol.transport is not None
+            sockets.append(connection.protocol.transport.get_extra_info("socket"))
+            assert (await client.exchange(connection, REQUEST))[2] == b"ok"
+        await until(lambda: all(each.fileno() == -1 for each in sockets))
+        for each in held:
+            each.transport.abort()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from bisect import bisect_left
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from typing import Any, cast
@@ -29,7 +30,15 @@ from bulkcancel.pacing import AdaptiveRate, Breaker, Pacer
 from bulkcancel.pacing.breaker import THRESHOLD
 from tests.support import faulty_answers as answers
 from tests.support.runs import Observed, make_ids
-from tests.support.virtual_server import NEW, Said, VirtualClient, VirtualServer, delayed, refused
+from tests.support.virtual_server import (
+    KEPT,
+    NEW,
+    Said,
+    VirtualClient,
+    VirtualServer,
+    delayed,
+    refused,
+)
 from tests.support.virtual_time import now, on_virtual_time
 
 IDS = make_ids(20)
@@ -856,7 +865,7 @@ async def test_only_a_long_wait_for_the_connection_takes_a_second_slot(
     bench = Bench(rate_per_s=2.0)
     _no_idle_ones(bench, lambda: anyio.sleep(takes_s))
     bench.pacer.acquire = wait = _Waits()  # type: ignore[method-assign]
-    assert (await bench.result()).attempts == 1
+    await bench.attempt()
     assert wait.ahead == [True] * waits
 
 
@@ -893,24 +902,94 @@ async def test_what_waits_with_its_connection_goes_ahead_of_others() -> None:
     assert order == ["other", "connected", "other"]
 
 
-@pytest.mark.parametrize("paused", [False, True])
 @on_virtual_time
-async def test_once_a_server_has_answered_only_a_pause_holds_what_has_connected(
-    paused: bool,
-) -> None:
-    """Most find a connection then; but nothing is sent while the server asks to be left alone."""
+async def test_what_has_connected_in_a_pause_waits_for_its_end() -> None:
+    """Nothing is sent while the server asks to be left alone."""
     bench = Bench()
-    await bench.result()
 
     async def connect() -> None:
-        await anyio.sleep(3)
-        if paused:
-            bench.pacer.pause_until(now() + 10)
+        await anyio.sleep(0.001)
+        bench.pacer.pause_until(now() + 10)
 
     _no_idle_ones(bench, connect)
+    bench.client.idle = lambda: KEPT if given_back else None  # type: ignore[method-assign]
+    given_back: list[Connection] = []
+    bench.client.give_back = given_back.append  # type: ignore[method-assign,assignment]
     began = now()
-    await bench.result(TARGETS[1])
-    assert now() - began == pytest.approx(13 if paused else 3, abs=0.01)
+    await bench.result()
+    assert now() - began == pytest.approx(10, abs=0.01)
+    assert given_back == [NEW]
+    assert [seen.fresh for seen in bench.server.requests] == [False]  # it may have been closed
+
+
+@on_virtual_time
+async def test_what_was_closed_during_a_wait_comes_again() -> None:
+    """It has cost nothing, and tells nothing of the server."""
+    bench = Bench(rate_per_s=2.0)
+    _no_idle_ones(bench, lambda: anyio.sleep(3))
+    retry = await bench.retry()
+    assert (retry.requests, retry.counted, retry.fresh) == (0, 0, False)
+    assert bench.stats.requests == 0
+
+
+@pytest.mark.parametrize("answered", [False, True])
+@on_virtual_time
+async def test_what_piled_up_while_connecting_is_spaced_out(answered: bool) -> None:
+    """Connections that hang and come about at once: no second holds more than the rate and one."""
+    bench = Bench(rate_per_s=20.0)
+    if answered:
+        await bench.result(TARGETS[19])
+    connected: list[Connection] = []
+    free_at = now() + 3
+
+    async def connect() -> Connection:
+        await anyio.sleep(max(free_at - now(), 0))
+        return NEW
+
+    client: Any = bench.client
+    client.idle = lambda: connected.pop() if connected else None
+    client.connect, client.give_back = connect, connected.append
+
+    async def work(n: int) -> None:
+        turn: Turn = TARGETS[n % len(TARGETS)]
+        while isinstance(came := await bench.attempt(turn), Retry):
+            turn = came
+
+    bench.server.requests.clear()
+    async with anyio.create_task_group() as tasks:
+        for n in range(100):
+            tasks.start_soon(work, n)
+    at = sorted(seen.at for seen in bench.server.requests)
+    assert len(at) == 100
+    assert max(bisect_left(at, start + 1) - n for n, start in enumerate(at)) <= 22
+
+
+@pytest.mark.parametrize("takes_s", [0.06, 0.3])
+@on_virtual_time
+async def test_connecting_each_time_costs_little_of_the_pace(takes_s: float) -> None:
+    """Where a server closes each connection requests come out as they went in, one by one."""
+    bench = Bench(rate_per_s=50.0)
+
+    async def work(n: int) -> None:
+        for _ in range(10):
+            turn: Turn = TARGETS[n]
+            while isinstance(came := await bench.attempt(turn), Retry):
+                turn = came
+
+    connected: list[Connection] = []
+
+    async def connect() -> Connection:
+        await anyio.sleep(takes_s)
+        return NEW
+
+    client: Any = bench.client
+    client.idle = lambda: connected.pop() if connected else None
+    client.connect, client.give_back = connect, connected.append
+    began = now()
+    async with anyio.create_task_group() as tasks:
+        for n in range(20):
+            tasks.start_soon(work, n)
+    assert 200 / (now() - began - takes_s) >= 0.9 * 50
 
 
 @on_virtual_time

@@ -158,10 +158,13 @@ class SimulatedClient(DomoClient):
         self._run = run
         self._rng = random.Random(f"{story.world.seed}: way of run {run}")
         self._connected = not story.world.connect_s
+        self._given_back: list[Connection] = []
 
     def idle(self) -> Connection | None:
         """Return a kept connection; there may be none, though there was one before."""
         world, well = self._story.world, self._story.healed_at is not None
+        if self._given_back:
+            return self._given_back.pop()
         if not self._connected:
             return None
         return KEPT if well or self._rng.random() >= 2 * world.shortage_share else None
@@ -180,7 +183,8 @@ class SimulatedClient(DomoClient):
         return connection
 
     def give_back(self, connection: Connection) -> None:
-        """Nothing was sent on it."""
+        """Keep it for the next request: nothing was sent on it."""
+        self._given_back.append(connection)
 
     def forget_address(self) -> None:
         """It has none."""

@@ -11,6 +11,7 @@ import anyio
 
 from bulkcancel.domo.answers import Answer, parse_instance, read_other, unpacked
 from bulkcancel.domo.client import DomoClient, _retry_after_s
+from bulkcancel.domo.dialer import Connection
 from bulkcancel.domo.faults import (
     AttemptError,
     AttemptTimeoutError,
@@ -18,7 +19,6 @@ from bulkcancel.domo.faults import (
     DisconnectedError,
     UnreadableAnswerError,
 )
-from bulkcancel.domo.transport import Connection
 from bulkcancel.engine.engine import Engine, Policy
 from bulkcancel.models import InvalidRow, Target
 from tests.support import faulty_answers as answers
