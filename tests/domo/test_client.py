@@ -343,6 +343,21 @@ def test_proxies_and_netrc_of_the_environment_are_not_used(
     anyio.run(check)
 
 
+@pytest.mark.parametrize("text", ["", "x HTTP/1.1\r\nEvil: 1\r\n", "../x", f"{{{ID}}}"])
+def test_only_an_id_is_put_into_a_request(text: str) -> None:
+    """Whoever calls it by hand gets an error; capitals and an address around it are fine."""
+
+    async def check() -> None:
+        async with FaultyServer() as server:
+            async with DomoClient(base_url=server.base_url, token=TOKEN) as client:
+                with pytest.raises(UsageError, match="is no instance ID"):
+                    await client.cancel(text)
+                assert (await client.cancel(f" {ID.upper()}")).instance is not None
+            assert [seen.path.split("/")[-2] for seen in server.requests] == [ID]
+
+    anyio.run(check)
+
+
 @pytest.mark.parametrize("token", ["", "a b", "a\nb", "tök", "x\x00"])
 def test_a_token_that_cannot_be_a_header_is_refused(token: str) -> None:
     """It is refused before anything is opened, and never repeated in the message."""

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import anyio
 import pytest
 import trustme
+from aiohttp import TCPConnector
 
-from bulkcancel.domo import faults
+from bulkcancel.domo import dialer, faults
 from bulkcancel.domo.client import DomoClient
 from tests.support import faulty_answers as answers
 from tests.support.faulty_server import FaultyServer
@@ -133,3 +136,70 @@ def test_the_login_is_not_told_to_a_proxy_that_is_not_trusted(
     assert fake.requests == []
     assert f"through the proxy https://127.0.0.1:{fake.port}: " in message
     assert "unable to get local issuer certificate" in message
+
+
+def test_whatever_is_odd_about_a_certificate_hides_no_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its issuer cannot be read: the fault is told without it."""
+    monkeypatch.setenv("SSL_CERT_FILE", authority_file(trustme.CA(), tmp_path))
+
+    def odd(_: bytes) -> str:
+        raise ValueError("not DER")
+
+    monkeypatch.setattr(dialer, "issuer_of", odd)
+
+    async def check() -> str:
+        context = certified(trustme.CA(), "localhost")
+        async with (
+            FaultyServer(ssl=context, host="localhost") as server,
+            DomoClient(base_url=server.base_url, token=TOKEN) as client,
+        ):
+            with pytest.raises(faults.TlsFailedError) as caught:
+                await client.cancel(ID)
+        return caught.value.message
+
+    with handshakes_may_fail():
+        assert "issuer is" not in anyio.run(check)
+
+
+SET_LATER = """
+import os
+import aiohttp
+os.environ["SSL_CERT_FILE"] = "{path}"
+from bulkcancel import DomoClient
+print(len(DomoClient("acme", token="x")._tls.get_ca_certs()))
+"""
+
+
+def test_authorities_that_were_named_after_aiohttp_was_loaded_count(tmp_path: Path) -> None:
+    """As in a notebook, where it may have been loaded long before."""
+    path = authority_file(trustme.CA(), tmp_path)
+    script = SET_LATER.format(path=path)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout == "1\n"
+
+
+def test_a_stopped_process_is_no_slow_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It connects once more, and its exchange has all of its time."""
+    tried = 0
+
+    async def connect(self: TCPConnector, *arguments: object) -> object:
+        nonlocal tried
+        tried += 1
+        if tried == 1:
+            time.sleep(2.5)  # noqa: ASYNC251 - that is what is tested: nothing runs
+            raise TimeoutError
+        return await real(self, *arguments)  # type: ignore[arg-type]
+
+    real = TCPConnector.connect
+    monkeypatch.setattr(TCPConnector, "connect", connect)
+
+    async def check() -> float:
+        async with FaultyServer() as server, _client(server.port) as client:
+            return (await client.connect()).spent_s
+
+    assert anyio.run(check) < 2
+    assert tried == 2
