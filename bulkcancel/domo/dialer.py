@@ -218,7 +218,7 @@ def _text(error: Exception) -> str:
     if isinstance(error, aiohttp.ClientResponseError):  # its text holds the request
         return "it does not answer in HTTP"
     if isinstance(error, aiohttp.ServerDisconnectedError):
-        return "the server hung up"
+        return "the connection was closed"
     if isinstance(error, OSError) and error.errno:
         return os.strerror(error.errno)
     return type(error).__name__  # its text may name the proxy with its login

@@ -293,7 +293,7 @@ NO_TLS = r"no trusted TLS connection to localhost:\d+ \(tls: through the proxy {
             f"{THROUGH}no connection within the connect timeout: {ADVICE}",
             id="hangs",
         ),
-        pytest.param(answers.gone(), f"{THROUGH}Server disconnected: {ADVICE}", id="closes"),
+        pytest.param(answers.gone(), f"{THROUGH}the connection was closed: {ADVICE}", id="closes"),
         pytest.param(
             answers.gone(reset=True), f"{THROUGH}Connection reset by peer: {ADVICE}", id="resets"
         ),
