@@ -101,7 +101,7 @@ def test_a_refusal_by_the_api_is_one_however_it_ends() -> None:
 @pytest.mark.slow
 def test_idle_connections_closed_by_the_server_cost_nothing() -> None:
     """Every kept-alive connection dies silently: no ID fails, no attempt is counted."""
-    ids = make_ids(10_000)
+    ids = make_ids(3000)
     server = FaultyServer(lambda i, _n: answers.closing_on_next(i))
 
     async def work() -> Run:
@@ -114,4 +114,4 @@ def test_idle_connections_closed_by_the_server_cost_nothing() -> None:
     assert run.outcomes() == {Outcome.ACCEPTED: len(ids)}
     assert {r.attempts for r in run.results} == {1}
     assert run.observed.breaker == []
-    assert server.unheard > 2500
+    assert server.unheard > 750

@@ -560,14 +560,14 @@ def test_proxies_netrc_and_cookies_are_not_used(tmp_path: Path, scheme: str) -> 
 @pytest.mark.alone
 @pytest.mark.timeout(240)
 def test_mixed_faults_lose_nothing() -> None:
-    """30 % of first answers faulty in every way there is: a true row for each of 3,000 IDs."""
-    ids = make_ids(3000)
+    """30 % of first answers faulty in every way there is: a true row for each of 1,500 IDs."""
+    ids = make_ids(1500)
     # A 429 may pause everything for seconds: once in a while is enough.
     others = tuple(kind for kind in answers.FAULTS if kind != "429")
     server = FaultyServer(answers.mixed_faults(7, 0.3, (*others, *others, *answers.FAULTS)))
     run = _run(server, ids, Policy(rate_per_s=100_000, concurrency=64), timeout_s=1.0)
     assert Counter(r.instance_id for r in run.results) == Counter(ids)
-    assert run.outcomes()[Outcome.ACCEPTED] >= 2997
+    assert run.outcomes()[Outcome.ACCEPTED] >= 1498
     assert {seen.path for seen in server.requests} == {
         f"/api/workflow/v1/instances/{each}/cancel" for each in ids
     }
