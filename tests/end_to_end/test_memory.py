@@ -19,7 +19,7 @@ from tests.support.waiting import until
 pytestmark = pytest.mark.slow
 
 linux = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
-MANY = 200_000
+MANY = 120_000
 FIRST, LAST = make_ids(2)
 
 
@@ -34,7 +34,7 @@ def _peak_mb(process: subprocess.Popen[bytes]) -> float:
 
 
 def test_a_checked_file_costs_a_hundred_bytes_an_id(tmp_path: Path) -> None:
-    """The IDs, their lines and the set that finds duplicates: all that is kept of 200,000 rows."""
+    """The IDs, their lines and the set that finds duplicates: all that is kept of 120,000 rows."""
     path = tmp_path / "ids.csv"
     rows = (f"{n},{n:08x}-0000-4000-8000-{n * n:012x},IN_PROGRESS\n" for n in range(MANY))
     path.write_text("n,instanceId,status\n" + "".join(rows))
@@ -52,7 +52,7 @@ def test_a_checked_file_costs_a_hundred_bytes_an_id(tmp_path: Path) -> None:
 
 @linux
 def test_a_pipe_of_duplicates(tmp_path: Path) -> None:
-    """200,000 times the same ID: sent once, counted, and nothing kept of it."""
+    """120,000 times the same ID: sent once, counted, and nothing kept of it."""
     with running_in_thread(FaultyServer()) as server:
         target = ("-", "--base-url", server.base_url, "--rate", "1000")
         with running(*target, cwd=tmp_path, stdin=subprocess.PIPE) as process:

@@ -147,7 +147,7 @@ def test_nothing_else_ends_a_line(tmp_path: Path, mark: str) -> None:
 @pytest.mark.parametrize("end", ["\r\n", "\r", "\n"])
 def test_lines_are_counted_right_wherever_a_chunk_ends(tmp_path: Path, end: str) -> None:
     """A line end cut in two by the reading is one line end."""
-    count = 70_000
+    count = 45_000
     checked = check(tmp_path, end.join(["instanceId"] + ["x"] * count + [A]))
     assert (checked.counts.invalid, places(checked)) == (count, [f"runs.csv:{count + 2}"])
 

@@ -17,7 +17,7 @@ from tests.support.processes import bulkcancel, command, environment, write_ids
 from tests.support.runs import make_ids
 from tests.support.waiting import until
 
-RACES = 5
+RACES = 3
 
 
 def test_the_lock_names_its_holder_and_goes_with_it(tmp_path: Path) -> None:

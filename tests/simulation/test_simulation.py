@@ -9,7 +9,7 @@ from tests.simulation.invariants import CHECKS, violations
 from tests.simulation.play import play
 
 _CHUNK = 20
-_SEEDS = 300
+_SEEDS = 200
 
 
 @pytest.mark.parametrize("first", range(1, _SEEDS + 1, _CHUNK))
