@@ -6,6 +6,8 @@ import asyncio
 import subprocess
 import sys
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import anyio
@@ -32,6 +34,17 @@ def _client(port: int) -> DomoClient:
     return DomoClient(base_url=f"http://localhost:{port}", token=TOKEN, timeout_s=5)
 
 
+@asynccontextmanager
+async def _at_both_addresses() -> AsyncIterator[tuple[FaultyServer, FaultyServer, DomoClient]]:
+    """The server where a name led at first, the one where it leads later, and a client."""
+    async with FaultyServer() as old, FaultyServer(host="127.0.0.2") as new:
+        await new.refuse()
+        new.port = old.port
+        await new.listen()
+        async with _client(old.port) as client:
+            yield old, new, client
+
+
 def test_a_name_is_looked_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not for every connection, nor for each of those made at the same time."""
     name = MovingName(monkeypatch)
@@ -54,20 +67,16 @@ def test_a_forgotten_address_is_used_no_more(monkeypatch: pytest.MonkeyPatch) ->
     name = MovingName(monkeypatch)
 
     async def check() -> None:
-        async with FaultyServer() as old, FaultyServer(host="127.0.0.2") as new:
-            await new.refuse()
-            new.port = old.port
-            await new.listen()
-            async with _client(old.port) as client:
-                await client.cancel(ID)
-                name.address = "127.0.0.2"
-                await client.cancel(ID)
-                await client.cancel(ID, await client.connect())
-                assert (len(old.requests), len(new.requests)) == (3, 0)
-                client.forget_address()
-                assert client.idle() is None
-                await client.cancel(ID)
-                assert (len(old.requests), len(new.requests)) == (3, 1)
+        async with _at_both_addresses() as (old, new, client):
+            await client.cancel(ID)
+            name.address = "127.0.0.2"
+            await client.cancel(ID)
+            await client.cancel(ID, await client.connect())
+            assert (len(old.requests), len(new.requests)) == (3, 0)
+            client.forget_address()
+            assert client.idle() is None
+            await client.cancel(ID)
+            assert (len(old.requests), len(new.requests)) == (3, 1)
 
     anyio.run(check)
 
@@ -80,18 +89,14 @@ def test_after_a_connection_that_failed_the_name_is_looked_up_anew(
     name = MovingName(monkeypatch)
 
     async def check() -> None:
-        async with FaultyServer() as old, FaultyServer(host="127.0.0.2") as new:
-            await new.refuse()
-            new.port = old.port
-            await new.listen()
-            async with _client(old.port) as client:
-                await client.cancel(ID)
-                await old.refuse()
-                name.address = "127.0.0.2"
-                with pytest.raises(faults.ConnectFailedError):
-                    await client.connect()
-                await client.cancel(ID)
-                assert len(new.requests) == 1
+        async with _at_both_addresses() as (old, new, client):
+            await client.cancel(ID)
+            await old.refuse()
+            name.address = "127.0.0.2"
+            with pytest.raises(faults.ConnectFailedError):
+                await client.connect()
+            await client.cancel(ID)
+            assert len(new.requests) == 1
 
     anyio.run(check)
 

@@ -344,10 +344,13 @@ async def test_all_connections_are_closed_at_the_end() -> None:
     """Idle ones, and those that somebody holds: nothing is left to the collector."""
     kept: list[Connection] = []
     async with talking(says(OK)) as (server, client):
+        kept.append(await client.connect())
+        kept.append(await client.connect())
         await asked(client)
-        kept.append(await client.connect())
-        kept.append(await client.connect())
+        assert len(client._open) == 3
+    assert client._open == set()
     await until(lambda: server.open == 0)
+    assert all(each.protocol.transport is None for each in kept)
     kept.clear()
     gc.collect()  # warnings are errors here
 

@@ -852,8 +852,11 @@ async def test_a_probe_never_waits_with_its_connection() -> None:
 async def test_only_a_probe_has_the_name_looked_up_anew() -> None:
     """All others use what is there."""
     bench = Bench(IdleConnectionClosedError("gone"))
-    bench.client.forget_address = lambda: pytest.fail("forgotten")  # type: ignore[method-assign]
+    forgotten: list[float] = []
+    bench.client.forget_address = lambda: forgotten.append(now())  # type: ignore[method-assign]
     await bench.result(await bench.retry())
+    assert [seen.fresh for seen in bench.server.requests] == [False, True]
+    assert forgotten == []
 
 
 @pytest.mark.parametrize(("takes_s", "waits"), [(0.04, False), (0.5, False), (0.6, True)])
