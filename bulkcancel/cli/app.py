@@ -48,10 +48,12 @@ app = cyclopts.App(
 )
 # Named by module and attribute, so that only the command that runs is loaded.
 app.command(
-    "bulkcancel.cli.run:app", name="run", help="Cancel every instance listed in the inputs."
+    "bulkcancel.cli.commands.run:app",
+    name="run",
+    help="Cancel every instance listed in the inputs.",
 )
 app.command(
-    "bulkcancel.cli.sandbox:app",
+    "bulkcancel.cli.commands.sandbox:app",
     name="sandbox",
     help="Serve a local stand-in for Domo's Workflow API, for rehearsals and tests.",
 )

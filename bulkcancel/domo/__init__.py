@@ -1,11 +1,10 @@
-"""One call out, a checked answer or a named fault back: of a run, it alone knows HTTP's library."""
+"""The calls of Domo's Workflow API: one call out, a checked answer or a named fault back."""
 
 from bulkcancel.domo.address import SANDBOX, base_url_of, host_of
 from bulkcancel.domo.answers import Answer
 from bulkcancel.domo.client import DomoClient
-from bulkcancel.domo.dialer import Connection
-from bulkcancel.domo.faults import AttemptError, NoDescriptorsError
 from bulkcancel.domo.verdict import Next, Verdict, judge_answer, judge_fault, outcome_of
+from bulkcancel.http import AttemptError, Connection, NoDescriptorsError
 
 __all__ = [
     "SANDBOX",

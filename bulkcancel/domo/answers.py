@@ -4,22 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-import zlib
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from bulkcancel.domo.faults import UnreadableAnswerError
 from bulkcancel.ids import parse_instance_id
 from bulkcancel.text import redact
 
-MAX_BODY_BYTES = 64 * 1024
-"""The most that is read of an answer, on the wire and unpacked."""
-
-_INFLATED = frozenset({"gzip", "x-gzip", "deflate"})
-_GZIP_OR_ZLIB = zlib.MAX_WBITS | 32
-_RAW_DEFLATE = -zlib.MAX_WBITS
 _SECONDS = re.compile("[0-9]{1,20}")
 _DAYS = "(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)"
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
@@ -105,42 +97,6 @@ def read_other(body: bytes, instance_id: str) -> tuple[str, bool]:
     if "\0" in text or text.count("\ufffd") > len(text) // _LEAST_READABLE:
         return f"{len(body)} bytes that are no text", False
     return text, False
-
-
-def unpacked(body: bytes, encoding: str) -> bytes:
-    """Return the plain body of an answer in a content encoding that nobody asked for.
-
-    gzip and deflate (RFC 9110, section 8.4.1) are read, with or without zlib's frame, to
-    `MAX_BODY_BYTES` of plain text. Raises `UnreadableAnswerError` for all else.
-    """
-    encoding = encoding.strip().lower()
-    if encoding in {"", "identity"}:
-        return body
-    if encoding not in _INFLATED:
-        raise UnreadableAnswerError("an answer in a content encoding that was not asked for")
-    plain = _inflate(body, _GZIP_OR_ZLIB)
-    if plain is None and encoding == "deflate":
-        plain = _inflate(body, _RAW_DEFLATE)
-    if plain is None:
-        raise UnreadableAnswerError(f"an answer that is not the {encoding} it claims to be")
-    if len(plain) > MAX_BODY_BYTES:
-        raise too_long()
-    return plain
-
-
-def too_long() -> UnreadableAnswerError:
-    """Return the fault of an answer that is longer than any of the API's."""
-    return UnreadableAnswerError(f"an answer of more than {MAX_BODY_BYTES // 1024} KiB")
-
-
-def _inflate(body: bytes, window_bits: int) -> bytes | None:
-    """Return what `body` unpacks to, one byte more than allowed at most; `None` if it is broken."""
-    inflater = zlib.decompressobj(window_bits)
-    try:
-        plain = inflater.decompress(body, MAX_BODY_BYTES + 1)
-    except zlib.error:
-        return None
-    return plain if inflater.eof or len(plain) > MAX_BODY_BYTES else None
 
 
 def parse_retry_after(value: str, now: datetime) -> float | None:

@@ -17,19 +17,22 @@ from bulkcancel.domo.answers import (
     read_other,
     redacted,
 )
-from bulkcancel.domo.dialer import USER_AGENT
-from bulkcancel.domo.faults import AttemptError, IdleConnectionClosedError
-from bulkcancel.domo.proxy import proxy_of
-from bulkcancel.domo.tls import tls_context
-from bulkcancel.domo.transport import Transport
 from bulkcancel.errors import UsageError
+from bulkcancel.http import (
+    USER_AGENT,
+    AttemptError,
+    IdleConnectionClosedError,
+    Transport,
+    proxy_of,
+    tls_context,
+)
 from bulkcancel.ids import parse_instance_id
 from bulkcancel.text import redact, shorten, visible
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from bulkcancel.domo.dialer import Connection
+    from bulkcancel.http import Connection
 
 _TOKEN = re.compile(r"[\x21-\x7e]+")
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from bulkcancel.domo.faults import (
+from bulkcancel.http import (
     AttemptError,
     ConnectFailedError,
     IdleConnectionClosedError,

@@ -26,11 +26,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from bulkcancel.domo import DomoClient
-    from bulkcancel.engine.events import Observer
     from bulkcancel.engine.limits import RunMonitor
     from bulkcancel.engine.result_factory import ResultFactory
     from bulkcancel.engine.retries import Turn
-    from bulkcancel.engine.stats import Stats
+    from bulkcancel.engine.stats import Observer, Stats
     from bulkcancel.engine.stop import Stop
     from bulkcancel.models import CancelResult, Target
     from bulkcancel.pacing import AdaptiveRate, Breaker, Pacer

@@ -24,9 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from bulkcancel.domo import DomoClient
-    from bulkcancel.engine.events import Observer
     from bulkcancel.engine.pipeline import Collector, Items
-    from bulkcancel.engine.stats import Stats
+    from bulkcancel.engine.stats import Observer, Stats
     from bulkcancel.engine.stop import Stop
     from bulkcancel.models import Outcome
 

@@ -16,8 +16,7 @@ from bulkcancel.engine.engine import (
     Engine,
     Policy,
 )
-from bulkcancel.engine.events import SilentObserver
-from bulkcancel.engine.stats import Stats
+from bulkcancel.engine.stats import SilentObserver, Stats
 from bulkcancel.engine.stop import Stop
 from bulkcancel.errors import LimitError, UsageError
 from bulkcancel.ids import IdSet, PageHost, pack

@@ -1,10 +1,10 @@
-"""The running figures of one run: what the progress bar and the summary show."""
+"""The running figures of one run, and who is told what happens on the way."""
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from bulkcancel.ids import ANY_ID
 from bulkcancel.models import SUCCESSES
@@ -12,7 +12,7 @@ from bulkcancel.models import SUCCESSES
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from bulkcancel.models import CancelResult, Outcome
+    from bulkcancel.models import CancelResult, Outcome, Target
 
 
 _MOST_KINDS = 200
@@ -93,3 +93,31 @@ class Stats:
             kind = kind.partition(":")[0]  # a server may say something else to every ID
         self.errors[kind] += 1
         self.examples.setdefault(kind, result.instance_id)
+
+
+class Observer(Protocol):
+    """Is told what happens on the way: a person's or a log's side of a run."""
+
+    def retry_scheduled(self, target: Target, error: str, attempt: int, wait_s: float) -> None:
+        """Tell that the ID is sent again in `wait_s` seconds."""
+
+    def out_of_descriptors(self) -> None:
+        """Tell that this process may open no more connections."""
+
+    def pace_changed(self, rate_per_s: float, reason: str) -> None:
+        """Tell that the pace is another one from now on."""
+
+    def breaker_changed(self, *, opened: bool) -> None:
+        """Tell that the circuit breaker has opened or closed."""
+
+    def bug(self, target: Target, error: Exception) -> None:
+        """Tell of a fault of bulkcancel itself, inside the handling of one ID."""
+
+
+class SilentObserver:
+    """Tells nobody: a library prints nothing."""
+
+    def _ignore(self, *_: object, **__: object) -> None:
+        """Do nothing."""
+
+    retry_scheduled = out_of_descriptors = pace_changed = breaker_changed = bug = _ignore

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from bulkcancel.cli.sandbox import app
+from bulkcancel.cli.commands.sandbox import app
 from bulkcancel.sandbox import SandboxOptions
 from tests.support.processes import LATE_TIMER, bulkcancel, command, environment, write_ids
 from tests.support.runs import make_ids

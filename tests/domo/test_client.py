@@ -12,10 +12,10 @@ import anyio
 import pytest
 import trustme
 
-from bulkcancel.domo import faults
 from bulkcancel.domo.answers import Answer as Read
 from bulkcancel.domo.client import DomoClient
 from bulkcancel.errors import UsageError
+from bulkcancel.http import faults
 from tests.support import faulty_answers as answers
 from tests.support.faulty_answers import Answer
 from tests.support.faulty_server import FaultyServer

@@ -18,7 +18,7 @@ from bulkcancel.domo import (
     outcome_of,
 )
 from bulkcancel.domo.answers import InstanceBody
-from bulkcancel.domo.faults import (
+from bulkcancel.http.faults import (
     AttemptTimeoutError,
     ConnectFailedError,
     DisconnectedError,

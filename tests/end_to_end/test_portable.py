@@ -19,7 +19,7 @@ for name in ("fcntl", "resource", "uvloop"):
     sys.modules[name] = None
 sys.modules["msvcrt"] = types.SimpleNamespace(LK_NBLCK=2, locking=lambda *_: None)
 sys.platform = "win32"
-import bulkcancel.cli.run
+import bulkcancel.cli.commands.run
 from bulkcancel.__main__ import main
 main()
 """

@@ -51,7 +51,7 @@ def print_plan(console, plan):
 display.print_plan = print_plan
 """
 ANSWERED_NO = """
-from bulkcancel.cli import run as run_command
+from bulkcancel.cli.commands import run as run_command
 run_command.is_interactive = lambda: True
 run_command.confirm = lambda question: False
 """

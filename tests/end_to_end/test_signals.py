@@ -173,7 +173,7 @@ class Finder:
 sys.meta_path.insert(0, Finder())
 """
 BEFORE_THE_RUN = """
-from bulkcancel.cli import run as run_command
+from bulkcancel.cli.commands import run as run_command
 plan_of = run_command.plan_of
 def loudly(*arguments, **options):
     Loud()

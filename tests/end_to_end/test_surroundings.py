@@ -151,11 +151,11 @@ BUG += "place.{name} = broken\n"
 @pytest.mark.parametrize(
     ("module", "name"),
     [
-        ("bulkcancel.cli.run", "refuse_shared_files"),
-        ("bulkcancel.cli.run", "open_inputs"),
-        ("bulkcancel.cli.run", "read_token"),
-        ("bulkcancel.cli.run", "summary_of"),
-        ("bulkcancel.cli.run", "Display"),
+        ("bulkcancel.cli.commands.run", "refuse_shared_files"),
+        ("bulkcancel.cli.commands.run", "open_inputs"),
+        ("bulkcancel.cli.commands.run", "read_token"),
+        ("bulkcancel.cli.commands.run", "summary_of"),
+        ("bulkcancel.cli.commands.run", "Display"),
         ("bulkcancel.cli.app", "app"),
         ("bulkcancel.cli.app", "hold_standard_descriptors"),
     ],

@@ -13,11 +13,6 @@ import anyio.lowlevel
 import pytest
 
 from bulkcancel.domo import Connection
-from bulkcancel.domo.faults import (
-    IdleConnectionClosedError,
-    NoDescriptorsError,
-    TlsFailedError,
-)
 from bulkcancel.engine.canceller import Canceller
 from bulkcancel.engine.limits import Limits, RunMonitor
 from bulkcancel.engine.result_factory import ResultFactory
@@ -25,6 +20,11 @@ from bulkcancel.engine.retries import Retry, Turn
 from bulkcancel.engine.stats import Stats
 from bulkcancel.engine.stop import Stop
 from bulkcancel.errors import StoppedError, TokenRefusedError, UsageError
+from bulkcancel.http.faults import (
+    IdleConnectionClosedError,
+    NoDescriptorsError,
+    TlsFailedError,
+)
 from bulkcancel.models import CancelResult, Outcome, Target
 from bulkcancel.pacing import AdaptiveRate, Breaker, Pacer
 from bulkcancel.pacing.breaker import THRESHOLD

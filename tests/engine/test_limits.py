@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 import anyio
 import pytest
 
-from bulkcancel.domo.faults import AttemptTimeoutError, TlsFailedError
 from bulkcancel.domo.verdict import Next, Verdict, judge_answer, judge_fault
 from bulkcancel.engine.limits import Limits, RunMonitor
 from bulkcancel.engine.stop import Stop
 from bulkcancel.errors import LimitError, StoppedError, TokenRefusedError, UntrustedError
+from bulkcancel.http.faults import AttemptTimeoutError, TlsFailedError
 from bulkcancel.models import CancelResult, Outcome
 from tests.support import faulty_answers as answers
 from tests.support.runs import make_ids

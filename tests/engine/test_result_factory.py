@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from bulkcancel.domo.faults import AttemptTimeoutError
 from bulkcancel.engine.result_factory import ResultFactory
+from bulkcancel.http.faults import AttemptTimeoutError
 from bulkcancel.models import CancelResult, InvalidRow, Outcome, Target
 from tests.support import faulty_answers as answers
 from tests.support.runs import make_ids

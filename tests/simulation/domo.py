@@ -10,7 +10,7 @@ import anyio
 
 from bulkcancel.domo import Connection, DomoClient
 from bulkcancel.domo.answers import Answer, InstanceBody
-from bulkcancel.domo.faults import (
+from bulkcancel.http.faults import (
     AttemptError,
     AttemptTimeoutError,
     ConnectFailedError,

@@ -10,13 +10,13 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from bulkcancel.domo.answers import Answer
-from bulkcancel.domo.faults import IdleConnectionClosedError
 from bulkcancel.engine import Stats
+from bulkcancel.http.faults import IdleConnectionClosedError
 from bulkcancel.models import CancelResult
 from tests.simulation.world import BAD, NO_FAILURE, Fate, Kind, Trouble, World
 
 if TYPE_CHECKING:
-    from bulkcancel.domo.faults import AttemptError
+    from bulkcancel.http.faults import AttemptError
 
 
 @dataclass(slots=True)

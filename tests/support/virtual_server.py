@@ -9,17 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from bulkcancel.domo.answers import Answer, parse_instance, read_other, unpacked
+from bulkcancel.domo.answers import Answer, parse_instance, read_other
 from bulkcancel.domo.client import DomoClient, _retry_after_s
-from bulkcancel.domo.dialer import Connection
-from bulkcancel.domo.faults import (
+from bulkcancel.engine.engine import Engine, Policy
+from bulkcancel.http.bodies import unpacked
+from bulkcancel.http.dialer import Connection
+from bulkcancel.http.faults import (
     AttemptError,
     AttemptTimeoutError,
     ConnectFailedError,
     DisconnectedError,
     UnreadableAnswerError,
 )
-from bulkcancel.engine.engine import Engine, Policy
 from bulkcancel.models import InvalidRow, Target
 from tests.support import faulty_answers as answers
 from tests.support.faulty_answers import End

@@ -26,8 +26,8 @@ from typing import Any
 _LOADED = (
     "bulkcancel.__main__",
     "bulkcancel.cli.app",
-    "bulkcancel.cli.run",
-    "bulkcancel.cli.sandbox",
+    "bulkcancel.cli.commands.run",
+    "bulkcancel.cli.commands.sandbox",
     "bulkcancel.sandbox.server",
     "anyio._backends._asyncio",
     "rich.progress",

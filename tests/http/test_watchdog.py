@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from bulkcancel.domo.watchdog import Watchdog
+from bulkcancel.http.watchdog import Watchdog
 from tests.support.virtual_time import now, run, stall
 
 TIMEOUT_S = 10.0
@@ -17,7 +17,7 @@ TICK_S = 0.25
 
 @pytest.fixture(autouse=True)
 def _virtual_clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bulkcancel.domo.watchdog.time", SimpleNamespace(monotonic=now))
+    monkeypatch.setattr("bulkcancel.http.watchdog.time", SimpleNamespace(monotonic=now))
 
 
 class Exchange:

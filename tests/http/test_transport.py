@@ -15,15 +15,15 @@ import pytest
 import trustme
 from yarl import URL
 
-from bulkcancel.domo import transport
-from bulkcancel.domo.dialer import Connection
-from bulkcancel.domo.faults import (
+from bulkcancel.http import transport
+from bulkcancel.http.dialer import Connection
+from bulkcancel.http.faults import (
     AttemptTimeoutError,
     DisconnectedError,
     IdleConnectionClosedError,
     UnreadableAnswerError,
 )
-from bulkcancel.domo.transport import Transport
+from bulkcancel.http.transport import Transport
 from tests.support.tls import certified
 
 REQUEST = b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"

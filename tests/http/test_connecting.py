@@ -15,8 +15,8 @@ import pytest
 import trustme
 from aiohttp import TCPConnector
 
-from bulkcancel.domo import dialer, faults
 from bulkcancel.domo.client import DomoClient
+from bulkcancel.http import dialer, faults
 from tests.support import faulty_answers as answers
 from tests.support.faulty_server import FaultyServer
 from tests.support.moving_name import MovingName

@@ -1,4 +1,4 @@
-"""What `bulkcancel/domo` uses of aiohttp beyond its documented surface is still there.
+"""What `bulkcancel/http` uses of aiohttp beyond its documented surface is still there.
 
 Where one of these fails, a new aiohttp has changed it: they must be mended, or the new version
 excluded in `pyproject.toml`. The list is that of `domo/transport`'s docstring.
@@ -20,7 +20,7 @@ from aiohttp.http import HttpProcessingError
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from yarl import URL
 
-CHANGED = f"aiohttp {aiohttp.__version__} has changed what bulkcancel/domo uses"
+CHANGED = f"aiohttp {aiohttp.__version__} has changed what bulkcancel/http uses"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX: y\r\n\r\nok"
 
 

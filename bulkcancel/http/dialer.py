@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
-from bulkcancel.domo.faults import (
+from bulkcancel.http.faults import (
     AttemptError,
     ConnectFailedError,
     NoDescriptorsError,
     TlsFailedError,
 )
-from bulkcancel.domo.proxy import refusal
-from bulkcancel.domo.tls import is_unknown_issuer, issuer_of
+from bulkcancel.http.proxy import refusal
+from bulkcancel.http.tls import is_unknown_issuer, issuer_of
 from bulkcancel.version import VERSION
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from aiohttp.connector import Connection as Opened
     from yarl import URL
 
-    from bulkcancel.domo.proxy import Proxy
+    from bulkcancel.http.proxy import Proxy
 
 USER_AGENT = f"bulkcancel/{VERSION}"
 _ADDRESS_TIMEOUT_S = 10.0

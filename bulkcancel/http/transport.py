@@ -25,9 +25,9 @@ from typing import TYPE_CHECKING, Self
 import aiohttp
 from aiohttp.http import HttpProcessingError
 
-from bulkcancel.domo.answers import MAX_BODY_BYTES, too_long, unpacked
-from bulkcancel.domo.dialer import Connection, Dialer
-from bulkcancel.domo.faults import (
+from bulkcancel.http.bodies import MAX_BODY_BYTES, too_long, unpacked
+from bulkcancel.http.dialer import Connection, Dialer
+from bulkcancel.http.faults import (
     AttemptError,
     AttemptTimeoutError,
     ConnectFailedError,
@@ -35,7 +35,7 @@ from bulkcancel.domo.faults import (
     IdleConnectionClosedError,
     UnreadableAnswerError,
 )
-from bulkcancel.domo.watchdog import Watchdog
+from bulkcancel.http.watchdog import Watchdog
 
 if TYPE_CHECKING:
     import ssl
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from aiohttp.streams import StreamReader
     from yarl import URL
 
-    from bulkcancel.domo.proxy import Proxy
+    from bulkcancel.http.proxy import Proxy
 
 _IDLE_S = 15.0
 

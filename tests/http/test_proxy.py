@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from bulkcancel.domo.client import DomoClient
-from bulkcancel.domo.proxy import proxy_of, refusal
 from bulkcancel.errors import UsageError
+from bulkcancel.http.proxy import proxy_of, refusal
 
 SERVER = "https://acme.domo.com"
 PASSWORD = "s3cret-canary"
