@@ -1,6 +1,6 @@
-"""Every option of `run`: its flag, its environment variable, its key in the settings file.
+"""Every option of the commands: its flag, its environment variable, its key in a settings file.
 
-The model below is their only definition: names, types, defaults, checks and help all come from
+The models below are their only definition: names, types, defaults, checks and help all come from
 it. A value comes from the flag, else the environment (`BULKCANCEL_` and the name in capitals),
 else the settings file, else the default.
 """
@@ -75,8 +75,8 @@ else:
 _FLAG = Parameter(negative="", show_default=False)
 
 
-class RunSettings(BaseModel):
-    """The options of `bulkcancel run`."""
+class ServerSettings(BaseModel):
+    """The options of every command that talks to a server."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
@@ -105,6 +105,48 @@ class RunSettings(BaseModel):
         description="File that holds the token, instead of the environment variable "
         "DOMO_DEVELOPER_TOKEN or DOMO_ACCESS_TOKEN. Asked for on a terminal if there is none.",
     )
+    rate: Annotated[Rate, Parameter(group=_PACE)] = Field(
+        f"{DEFAULT_RATE_PER_S:g}",
+        validate_default=True,
+        description="Most requests a second, retries included; also 600/m, or auto to search for "
+        "what the server allows.",
+    )
+    log_format: Annotated[Literal["auto", "console", "json"], Parameter(group=_SEEN)] = Field(
+        "auto", description="auto: console on a terminal, else JSON lines."
+    )
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"] | None, Parameter(group=_SEEN)
+    ] = Field(
+        None, description="Default: warning on a terminal (the bar shows the rest), else info."
+    )
+    log_file: Annotated[str | None, Parameter(group=_SEEN)] = Field(
+        None, description="Also write the log there, as JSON lines, from level info on."
+    )
+    quiet: Annotated[bool, _FLAG, Parameter(name=["--quiet", "-q"], group=_SEEN)] = Field(
+        default=False, description="Show errors only: no plan, no bar, no summary."
+    )
+    loop: Annotated[Literal["auto", "asyncio", "uvloop"], Parameter(group=_SETTINGS)] = Field(
+        "auto", description="Event loop; auto: uvloop where it is installed."
+    )
+    config: Annotated[str | None, Parameter(group=_SETTINGS)] = Field(
+        None,
+        description="Settings file (TOML), instead of the user's own bulkcancel/config.toml.",
+    )
+
+    @model_validator(mode="after")
+    def _given(self) -> Self:
+        for name, value in self:
+            if value == "":
+                flag = f"--{name.replace('_', '-')}"
+                raise ValueError(f"{flag} is empty (is a variable empty?): leave it out")
+        if self.sandbox and self.base_url:
+            raise ValueError("give --sandbox or --base-url, not both")
+        return self
+
+
+class RunSettings(ServerSettings):
+    """The options of `bulkcancel run`."""
+
     column: Annotated[str | None, Parameter(group=_INPUT)] = Field(
         None, description="Name of the column that holds the instance IDs (or its number)."
     )
@@ -127,12 +169,6 @@ class RunSettings(BaseModel):
         ge=0,
         description="Refuse the input unless it lists exactly this many distinct IDs (a pipe: said "
         "at its end).",
-    )
-    rate: Annotated[Rate, Parameter(group=_PACE)] = Field(
-        f"{DEFAULT_RATE_PER_S:g}",
-        validate_default=True,
-        description="Most requests a second, retries included; also 600/m, or auto to search for "
-        "what the server allows.",
     )
     burst: Annotated[int, Parameter(group=_PACE)] = Field(
         1, ge=1, le=10_000, description="Requests that may go at once after a pause."
@@ -191,41 +227,14 @@ class RunSettings(BaseModel):
         description="Outcomes, separated by commas, that count as success for the exit code and "
         "--max-failures, such as not_found.",
     )
-    log_format: Annotated[Literal["auto", "console", "json"], Parameter(group=_SEEN)] = Field(
-        "auto", description="auto: console on a terminal, else JSON lines."
-    )
-    log_level: Annotated[
-        Literal["debug", "info", "warning", "error"] | None, Parameter(group=_SEEN)
-    ] = Field(
-        None, description="Default: warning on a terminal (the bar shows the rest), else info."
-    )
-    log_file: Annotated[str | None, Parameter(group=_SEEN)] = Field(
-        None, description="Also write the log there, as JSON lines, from level info on."
-    )
-    quiet: Annotated[bool, _FLAG, Parameter(name=["--quiet", "-q"], group=_SEEN)] = Field(
-        default=False, description="Show errors only: no plan, no bar, no summary."
-    )
     summary: Annotated[str | None, Parameter(group=_SEEN, allow_leading_hyphen=True)] = Field(
         None, description="Write the summary there, as JSON; - for standard output."
-    )
-    loop: Annotated[Literal["auto", "asyncio", "uvloop"], Parameter(group=_SETTINGS)] = Field(
-        "auto", description="Event loop; auto: uvloop where it is installed."
-    )
-    config: Annotated[str | None, Parameter(group=_SETTINGS)] = Field(
-        None,
-        description="Settings file (TOML), instead of the user's own bulkcancel/config.toml.",
     )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        for name, value in self:
-            if value == "":
-                flag = f"--{name.replace('_', '-')}"
-                raise ValueError(f"{flag} is empty (is a variable empty?): leave it out")
         if self.resume and self.overwrite:
             raise ValueError("--resume keeps the results file, --overwrite replaces it: give one")
-        if self.sandbox and self.base_url:
-            raise ValueError("give --sandbox or --base-url, not both")
         if self.output == "-" and (self.resume or self.overwrite):
             raise ValueError("--resume and --overwrite need a results file: give -o FILE")
         if "again" in self.model_fields_set and not self.resume:

@@ -17,7 +17,7 @@ from bulkcancel.errors import UsageError
 from bulkcancel.text import visible
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from cyclopts import App, ArgumentCollection
     from cyclopts.argument import Argument
@@ -35,24 +35,31 @@ _RIVALS = (
 
 
 def from_environment_and_file(
-    _app: App, _commands: tuple[str, ...], arguments: ArgumentCollection
+    _app: App,
+    _commands: tuple[str, ...],
+    arguments: ArgumentCollection,
+    *,
+    fields: Collection[str],
+    known: Collection[str],
 ) -> None:
     """Fill the options that no flag gave: from the environment, then from the file.
 
     A name that no option has is refused (`UsageError`): a misspelt safety setting must not be
-    silently without effect. The file is the one named, or the user's own; never one that lies
-    in the current directory.
+    silently without effect. Only `fields` are filled: an option that is not `run`'s as well is a
+    flag alone, and of the `known` names those that are `run`'s alone (where its results go, say)
+    mean nothing to other commands. The file is the one named, or the user's own; never one that
+    lies in the current directory.
     """
-    by_name = {_name(a): a for a in arguments if a.name.startswith("--")}
+    by_name = {name: a for a in arguments if (name := _name(a)) in fields}
     taken = _taken(by_name)
     for variable, text in sorted(os.environ.items()):
         if variable.startswith(PREFIX):
             name = variable.removeprefix(PREFIX).lower()
-            argument = _known(name, by_name, f"the environment variable {variable}")
+            argument = _known(name, by_name, known, f"the environment variable {variable}")
             if not text.strip():
                 raise UsageError(f"{variable} is empty: give it a value, or unset it")
             values = text.splitlines() if name == "where" else [text]
-            if name not in taken:
+            if argument is not None and name not in taken:
                 _fill(argument, values, keyword=variable, source="env")
     file = _read_file(by_name["config"])
     # DOMO_INSTANCE is set in many shells: it must not make a settings file's rehearsal a real run.
@@ -62,13 +69,13 @@ def from_environment_and_file(
     taken = _taken(by_name)
     for key, value in file.items():
         name = key.replace("-", "_")
-        argument = _known(name, by_name, f"the settings file's key {key!r}")
+        argument = _known(name, by_name, known, f"the settings file's key {key!r}")
         if isinstance(value, list) and name not in _LISTS:
             raise UsageError(f"the settings file's {visible(key)} takes one value, not a list")
         values = [_text(v) for v in (value if isinstance(value, list) else [value])]
         if name in _COMMA_LISTS:
             values = [",".join(values)] if values else []
-        if name not in taken:
+        if argument is not None and name not in taken:
             _fill(argument, values, keyword=key, source="file")
 
 
@@ -114,10 +121,13 @@ def _name(argument: Argument) -> str:
     return argument.name.removeprefix("--").replace("-", "_")
 
 
-def _known(name: str, by_name: Mapping[str, Argument], what: str) -> Argument:
+def _known(
+    name: str, by_name: Mapping[str, Argument], known: Collection[str], what: str
+) -> Argument | None:
+    """Return the option of that name, `None` if it is another command's; refuse all else."""
     argument = by_name.get(name)
-    if argument is None:
-        close = difflib.get_close_matches(name, by_name, 1)
+    if argument is None and name not in known:
+        close = difflib.get_close_matches(name, known, 1)
         hint = f": did you mean {close[0]!r}?" if close else ": see bulkcancel run --help"
         raise UsageError(f"{visible(what)} is no setting of bulkcancel{hint}")
     return argument

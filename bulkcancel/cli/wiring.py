@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from bulkcancel.cli.process import fitting_concurrency
 from bulkcancel.cli.settings_sources import settings_variables
-from bulkcancel.domo import DomoClient
 from bulkcancel.engine import Limits, Policy
 from bulkcancel.errors import (
     BulkcancelError,
@@ -29,17 +28,6 @@ if TYPE_CHECKING:
     from bulkcancel.cli.sources import Inputs
     from bulkcancel.engine import Stats
     from bulkcancel.results import Resumed
-
-
-def client_of(settings: RunSettings, base_url: str, token: str) -> DomoClient:
-    """Return the client of a run. Raises `UsageError` for what it cannot use."""
-    return DomoClient(
-        token=token,
-        base_url=base_url,
-        timeout_s=settings.timeout,
-        proxy=settings.proxy,
-        ca_file=settings.ca_file,
-    )
 
 
 def plan_of(

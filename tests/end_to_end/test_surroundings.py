@@ -153,7 +153,7 @@ BUG += "place.{name} = broken\n"
     [
         ("bulkcancel.cli.commands.run", "refuse_shared_files"),
         ("bulkcancel.cli.commands.run", "open_inputs"),
-        ("bulkcancel.cli.commands.run", "read_token"),
+        ("bulkcancel.cli.server", "read_token"),
         ("bulkcancel.cli.commands.run", "summary_of"),
         ("bulkcancel.cli.commands.run", "Display"),
         ("bulkcancel.cli.app", "app"),

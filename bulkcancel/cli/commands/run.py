@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from contextlib import AsyncExitStack, ExitStack, suppress
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
-from importlib import import_module
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import anyio
@@ -16,12 +16,11 @@ from cyclopts import Parameter
 
 from bulkcancel.cli.files import refuse_shared_files
 from bulkcancel.cli.process import SIGNALS, loop_options
+from bulkcancel.cli.server import Server
 from bulkcancel.cli.settings import RunSettings
 from bulkcancel.cli.settings_sources import from_environment_and_file, refuse_options
 from bulkcancel.cli.sources import Inputs, open_inputs
-from bulkcancel.cli.token import SANDBOX_TOKEN, read_token
-from bulkcancel.cli.wiring import client_of, display_options_of, plan_of, policy_of, summary_of
-from bulkcancel.domo import SANDBOX, base_url_of, host_of
+from bulkcancel.cli.wiring import display_options_of, plan_of, policy_of, summary_of
 from bulkcancel.engine import Engine, Policy, Stats, Stop
 from bulkcancel.errors import (
     BulkcancelError,
@@ -31,7 +30,6 @@ from bulkcancel.errors import (
     NamingError,
     OutputError,
     StoppedError,
-    UsageError,
     unwrapped,
 )
 from bulkcancel.reporting import Display, Gauge, confirm, is_interactive
@@ -39,7 +37,6 @@ from bulkcancel.results import ResultsFile, ResultsStream, ResultsWriter, format
 from bulkcancel.text import visible
 
 if TYPE_CHECKING:
-    from bulkcancel.domo import DomoClient
     from bulkcancel.reporting import Plan
 
 app = cyclopts.App(
@@ -48,7 +45,11 @@ app = cyclopts.App(
     help_epilogue="Every option can also be set in the environment (BULKCANCEL_RATE=5) or in a "
     "TOML file (~/.config/bulkcancel/config.toml, or --config). Flag beats environment beats "
     "file.",
-    config=from_environment_and_file,
+    config=partial(
+        from_environment_and_file,
+        fields=RunSettings.model_fields,
+        known=RunSettings.model_fields,
+    ),
     result_action="return_value",
 )
 
@@ -106,11 +107,9 @@ class RunCommand:
         self._resources = resources
         self._display = display
         self._paths = inputs
+        self._server = Server(settings, timeout_s=settings.timeout)
         self._stats = Stats(ok=settings.ok)
         self._stop = Stop()
-        self._host = ""
-        self._client: DomoClient | None = None
-        """That of the run, unless it is the sandbox's: that one is not there yet."""
         self._notes_told = 0
         self._start_clock()
 
@@ -118,16 +117,10 @@ class RunCommand:
         """Do it all; return the exit code. Raises `BulkcancelError` for what prevents a start."""
         settings = self._settings
         loop = loop_options(settings.loop)
-        self._host = SANDBOX if settings.sandbox else host_of(self._base_url())
         with self._display.reading() as on_progress:
-            inputs = open_inputs(self._paths, settings, self._host, on_progress)
+            inputs = open_inputs(self._paths, settings, self._server.host, on_progress)
         self._check_count(inputs)
-        token = SANDBOX_TOKEN  # also where nothing is to be sent
-        if not settings.sandbox and inputs.to_cancel != 0:
-            token = read_token(settings.token_file, ask=not settings.dry_run)
-        if not settings.sandbox:
-            # A dry run checks the way to the server as well, without a token where none is set.
-            self._client = client_of(settings, self._base_url(), token or SANDBOX_TOKEN)
+        self._server.prepare(needs_token=inputs.to_cancel != 0, ask=not settings.dry_run)
         results = self._reserve_results()
         policy = policy_of(settings, inputs, results.resumed)
         if results.resumed is not None:
@@ -137,19 +130,8 @@ class RunCommand:
             self._display.plan(self._plan(inputs, policy))
             self._display.say("Dry run: nothing was sent.")
             return 0
-        error = self._work(inputs, results, token, policy, loop)
+        error = self._work(inputs, results, policy, loop)
         return self._finish(inputs, results, error)
-
-    def _base_url(self) -> str:
-        instance, base_url = self._settings.instance, self._settings.base_url
-        if instance and base_url:
-            raise UsageError("give --instance or --base-url, not both")
-        if not (instance or base_url):
-            raise UsageError(
-                "no Domo instance given: use --instance acme (for acme.domo.com), or set "
-                "DOMO_INSTANCE"
-            )
-        return base_url_of(instance, base_url)
 
     def _check_count(self, inputs: Inputs) -> None:
         expected = self._settings.expect_count
@@ -170,7 +152,7 @@ class RunCommand:
         else:
             results = ResultsFile.reserve(
                 settings.output,
-                host=self._host,
+                host=self._server.host,
                 mode="resume" if settings.resume else "overwrite" if settings.overwrite else "new",
                 form=settings.output_format,
                 again=settings.again,
@@ -183,7 +165,6 @@ class RunCommand:
         self,
         inputs: Inputs,
         results: ResultsStream,
-        token: str,
         policy: Policy,
         loop: dict[str, bool],
     ) -> BulkcancelError | None:
@@ -195,7 +176,7 @@ class RunCommand:
             self._confirm(self._plan(inputs, policy), inputs)
             results.begin(inputs.sent_again)
             self._start_clock()
-            anyio.run(self._cancel_all, inputs, results, token, policy, backend_options=loop)
+            anyio.run(self._cancel_all, inputs, results, policy, backend_options=loop)
             results.close()
             reason = results.failure or self._stop.reason
         except Exception as error:  # noqa: BLE001 - a reason like the others
@@ -206,15 +187,14 @@ class RunCommand:
             return reason.called(_FLAGS[reason.name])
         if reason is None or isinstance(reason, BulkcancelError):
             return reason
-        self._display.observer.crashed(reason, token)
+        self._display.observer.crashed(reason, self._server.token)
         return StoppedError(
             f"bulkcancel itself failed ({type(reason).__name__}): please report what the log says"
         )
 
     def _plan(self, inputs: Inputs, policy: Policy) -> Plan:
-        proxy = self._client and self._client.proxy
-        shown = "" if proxy is None else str(proxy)
-        return plan_of(self._settings, inputs, policy, self._host, proxy=shown)
+        server = self._server
+        return plan_of(self._settings, inputs, policy, server.host, proxy=server.proxy)
 
     def _confirm(self, plan: Plan, inputs: Inputs) -> None:
         """Show the plan and, on a terminal, ask. Raises `DeclinedError`."""
@@ -224,7 +204,7 @@ class RunCommand:
             self._display.say("Nothing to cancel.")
         elif not self._settings.yes and is_interactive():
             how_many = "the listed runs" if plan.to_cancel is None else f"{plan.to_cancel:,} runs"
-            if not confirm(f"Cancel {how_many} on {self._host}?"):
+            if not confirm(f"Cancel {how_many} on {self._server.host}?"):
                 raise DeclinedError("not confirmed: nothing was sent")
 
     def _start_clock(self) -> None:
@@ -237,7 +217,7 @@ class RunCommand:
             inputs,
             self._stats,
             results.resumed,
-            host=self._host,
+            host=self._server.host,
             error=error,
             started_at=self._started_at,
             seconds=time.monotonic() - self._began,
@@ -250,9 +230,7 @@ class RunCommand:
         self._display.summary(summary)
         return summary.exit_code
 
-    async def _cancel_all(
-        self, inputs: Inputs, results: ResultsStream, token: str, policy: Policy
-    ) -> None:
+    async def _cancel_all(self, inputs: Inputs, results: ResultsStream, policy: Policy) -> None:
         settings = self._settings
         if policy.concurrency < settings.concurrency:
             self._display.observer.out_of_descriptors()
@@ -268,22 +246,14 @@ class RunCommand:
             stop.request(reason, cut=second)
 
         SIGNALS.hand_to(on_signal, within_s=policy.grace_s + _ENDING_S)
-        async with AsyncExitStack() as stack:
-            client = self._client
-            if client is None:
-                # Named by its place, as commands are: no other run pays for loading a server.
-                server = import_module("bulkcancel.sandbox")
-                sandbox = server.Sandbox(server.SandboxOptions(port=0))
-                base_url = (await stack.enter_async_context(sandbox)).base_url
-                client = client_of(settings, base_url, token)
-            await stack.enter_async_context(client)
+        async with self._server.open() as client:
             engine = Engine(
                 client,
                 policy,
                 stats=self._stats,
                 stop=stop,
                 observer=self._display.observer,
-                host=self._host,
+                host=self._server.host,
             )
             gauge = Gauge(
                 self._stats,
