@@ -19,6 +19,7 @@ from bulkcancel.domo.answers import (
 )
 from bulkcancel.errors import UsageError
 from bulkcancel.http import (
+    MAX_BODY_BYTES,
     USER_AGENT,
     AttemptError,
     IdleConnectionClosedError,
@@ -32,7 +33,12 @@ from bulkcancel.text import redact, shorten, visible
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from bulkcancel.http import Connection
+    from bulkcancel.http import Connection, Reply
+
+INSTANCES = "/api/workflow/v1/instances/"
+EXECUTIONS = "/api/workflow/v2/executions"
+READ_BACK = (f"{EXECUTIONS}/", INSTANCES)
+"""The calls that say what has become of an instance, the better one first; both unofficial."""
 
 _TOKEN = re.compile(r"[\x21-\x7e]+")
 
@@ -74,13 +80,15 @@ class DomoClient:
         self._url = url
         self._tls = tls_context(ca_file) if url.scheme == "https" else True
         # All requests of a run differ in their ID alone.
-        self._before_id = f"POST {url.raw_path.rstrip('/')}/api/workflow/v1/instances/"
-        self._after_id = (
-            f"/cancel HTTP/1.1\r\nHost: {url.host_port_subcomponent}\r\n"
+        headers = (
+            f"Host: {url.host_port_subcomponent}\r\n"
             f"X-DOMO-Developer-Token: {token}\r\nAccept: application/json\r\n"
             f"Accept-Encoding: identity\r\nUser-Agent: {USER_AGENT}\r\n"
-            "Content-Length: 0\r\n\r\n"
         )
+        self._before_id = f"POST {url.raw_path.rstrip('/')}{INSTANCES}"
+        self._after_id = f"/cancel HTTP/1.1\r\n{headers}Content-Length: 0\r\n\r\n"
+        self._before_target = f"GET {url.raw_path.rstrip('/')}"
+        self._after_target = f" HTTP/1.1\r\n{headers}\r\n"
         self._transport: Transport | None = None
 
     def __repr__(self) -> str:
@@ -131,6 +139,43 @@ class DomoClient:
             came = await self._opened().exchange(connection, request)
         except AttemptError as fault:
             raise self._safe(fault) from None
+        return self._answer(came, instance_id, was_kept=was_kept)
+
+    async def look(self, instance_id: str, connection: Connection, *, call: str) -> Answer:
+        """Read back what has become of an instance by one of `READ_BACK`; changes nothing.
+
+        The ID must be a valid one in small letters. Never follows a redirect. Raises as `cancel`.
+        """
+        was_kept = connection.kept
+        came = await self.read(f"{call}{instance_id}", connection)
+        return self._answer(came, instance_id, was_kept=was_kept)
+
+    async def read(
+        self,
+        target: str,
+        connection: Connection | None = None,
+        *,
+        most_bytes: int = MAX_BODY_BYTES,
+    ) -> Reply:
+        """GET `target`, a path of the API and its query, percent-encoded; return what comes.
+
+        Nothing in it is checked, and it may hold the token; never follows a redirect. Raises an
+        `AttemptError` if there is no readable answer of at most `most_bytes`, and `UsageError` if
+        the client is not open.
+        """
+        connection = connection or self.idle() or await self.connect()
+        request = f"{self._before_target}{target}{self._after_target}".encode("ascii")
+        try:
+            return await self._opened().exchange(connection, request, most_bytes=most_bytes)
+        except AttemptError as fault:
+            raise self._safe(fault) from None
+
+    def redacted(self, text: str) -> str:
+        """Return what a server said, without the token in it and safe to show."""
+        return shorten(visible(redact(text, self._token)))
+
+    def _answer(self, came: Reply, instance_id: str, *, was_kept: bool) -> Answer:
+        """Return what came as an answer about one instance."""
         status, headers, body, latency_s = came
         if 200 <= status < 300:
             instance = parse_instance(body, instance_id)
@@ -141,8 +186,9 @@ class DomoClient:
         said, is_object = read_other(body, instance_id)
         if was_kept and _gives_up_idle_connection(status, headers, is_object=is_object):
             raise IdleConnectionClosedError("the server gave up an idle connection")
-        message = shorten(visible(redact(said, self._token)))
-        return Answer(status, None, is_object, message, _retry_after_s(headers), latency_s)
+        return Answer(
+            status, None, is_object, self.redacted(said), retry_after_of(headers), latency_s
+        )
 
     def _opened(self) -> Transport:
         if self._transport is None:
@@ -151,7 +197,7 @@ class DomoClient:
 
     def _safe(self, fault: AttemptError) -> AttemptError:
         """Return the fault with a message that can be shown."""
-        fault.message = shorten(visible(redact(fault.message, self._token)))
+        fault.message = self.redacted(fault.message)
         fault.args = (fault.message,)
         return fault
 
@@ -172,7 +218,8 @@ def _gives_up_idle_connection(status: int, headers: Mapping[str, str], *, is_obj
     return gave_up and headers.get("Connection", "").lower() == "close"
 
 
-def _retry_after_s(headers: Mapping[str, str]) -> float | None:
+def retry_after_of(headers: Mapping[str, str]) -> float | None:
+    """Return for how many seconds an answer asks to be left alone, by its own clock."""
     value = headers.get("Retry-After")
     if value is None:
         return None

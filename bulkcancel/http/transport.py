@@ -20,7 +20,8 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Self
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Self, TypeAlias
 
 import aiohttp
 from aiohttp.http import HttpProcessingError
@@ -39,7 +40,6 @@ from bulkcancel.http.watchdog import Watchdog
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Mapping
 
     from aiohttp.client_proto import ResponseHandler
     from aiohttp.streams import StreamReader
@@ -48,6 +48,9 @@ if TYPE_CHECKING:
     from bulkcancel.http.proxy import Proxy
 
 _IDLE_S = 15.0
+
+Reply: TypeAlias = tuple[int, Mapping[str, str], bytes, float]
+"""Status, headers and plain body of an answer, and the seconds it took."""
 
 
 class Transport:
@@ -123,12 +126,12 @@ class Transport:
             self._close(self._idle.pop())
 
     async def exchange(
-        self, connection: Connection, request: bytes
-    ) -> tuple[int, Mapping[str, str], bytes, float]:
+        self, connection: Connection, request: bytes, *, most_bytes: int = MAX_BODY_BYTES
+    ) -> Reply:
         """Send a request; return status, headers and plain body of its answer, and its seconds.
 
-        An answer in progress (1xx) is no answer. Never reads more than 64 KiB of a body, on the
-        wire or unpacked. Raises an `AttemptError` if there is no readable answer.
+        An answer in progress (1xx) is no answer. Never reads more than `most_bytes` of a body, on
+        the wire or unpacked. Raises an `AttemptError` if there is no readable answer.
         """
         protocol, watchdog = connection.protocol, self._watchdog
         began = time.monotonic() - connection.spent_s
@@ -145,14 +148,18 @@ class Transport:
             message, payload = await protocol.read()
             while 100 <= message.code < 200 and message.code != 101:
                 message, payload = await protocol.read()
-            body = payload.read_nowait() if payload.is_eof() else await _read(protocol, payload)
+            body = (
+                payload.read_nowait()
+                if payload.is_eof()
+                else await _read(protocol, payload, most_bytes)
+            )
             if connection.expired:  # a body that ends with its connection was cut off
                 raise TimeoutError
-            if len(body) > MAX_BODY_BYTES:
-                raise too_long()
+            if len(body) > most_bytes:
+                raise too_long(most_bytes)
             encoding = message.headers.get("Content-Encoding")
             if encoding is not None:
-                body = unpacked(body, encoding)
+                body = unpacked(body, encoding, most_bytes)
             ended = time.monotonic()
             reusable = not protocol.should_close
         except (AttemptError, aiohttp.ClientError, HttpProcessingError, OSError) as error:
@@ -186,7 +193,7 @@ class Transport:
         connection.close()
 
 
-async def _read(protocol: ResponseHandler, payload: StreamReader) -> bytes:
+async def _read(protocol: ResponseHandler, payload: StreamReader, most_bytes: int) -> bytes:
     """Return the body once it is whole, or as soon as it is too long."""
     closed = protocol.closed
 
@@ -201,11 +208,11 @@ async def _read(protocol: ResponseHandler, payload: StreamReader) -> bytes:
         fail(None)
     else:
         closed.add_done_callback(fail)
-    body = await payload.read(MAX_BODY_BYTES)
+    body = await payload.read(most_bytes)
     while not payload.at_eof():
-        if len(body) >= MAX_BODY_BYTES:
-            raise too_long()
-        body += await payload.read(MAX_BODY_BYTES - len(body))
+        if len(body) >= most_bytes:
+            raise too_long(most_bytes)
+        body += await payload.read(most_bytes - len(body))
     return body
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from bulkcancel.domo.answers import Answer, parse_instance, read_other
-from bulkcancel.domo.client import DomoClient, _retry_after_s
+from bulkcancel.domo.client import DomoClient, retry_after_of
 from bulkcancel.engine.engine import Engine, Policy
 from bulkcancel.http.bodies import unpacked
 from bulkcancel.http.dialer import Connection
@@ -199,4 +199,4 @@ def read(said: answers.Answer, instance_id: str, latency_s: float) -> Answer:
     if 200 <= status < 300 and (instance := parse_instance(body, instance_id)) is not None:
         return Answer(status, instance, True, "", None, latency_s)
     message, is_object = read_other(body, instance_id)
-    return Answer(status, None, is_object, message, _retry_after_s(headers), latency_s)
+    return Answer(status, None, is_object, message, retry_after_of(headers), latency_s)
