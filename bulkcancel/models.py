@@ -31,6 +31,10 @@ SENT_AGAIN = frozenset({Outcome.FORBIDDEN, Outcome.FAILED, Outcome.UNCONFIRMED})
 """Outcomes whose IDs `--resume` sends again."""
 
 
+UNSEEN = frozenset({Outcome.ACCEPTED, Outcome.UNCONFIRMED})
+"""Outcomes of IDs that have not been seen to stop, although cancelling was accepted."""
+
+
 class ErrorCode(enum.StrEnum):
     """The word before the colon in the results' `error` column."""
 
@@ -68,6 +72,15 @@ class InvalidRow:
     source: str
     reason: str
     """A clause a person can act on, such as `not a UUID`."""
+
+
+class Finding(NamedTuple):
+    """What has become of an ID by the time that it was looked at."""
+
+    outcome: Outcome
+    """`canceled`, `completed`, or `unconfirmed`: it has not been seen to stop."""
+    status: str | None
+    error: str
 
 
 class CancelResult(NamedTuple):

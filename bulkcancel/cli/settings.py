@@ -222,6 +222,16 @@ class RunSettings(ServerSettings):
     yes: Annotated[bool, _FLAG, Parameter(name=["--yes", "-y"], group=_SAFETY)] = Field(
         default=False, description="Do not ask for confirmation on a terminal."
     )
+    verify: Annotated[bool, _FLAG, Parameter(group=_SAFETY)] = Field(
+        default=False,
+        description="After a cancel was accepted, ask until the run has stopped (by a call that "
+        "Domo does not document; read-only).",
+    )
+    verify_timeout: Annotated[PositiveSeconds, Parameter(group=_SAFETY)] = Field(
+        "2m",
+        validate_default=True,
+        description="How long --verify asks after one ID, from the first answer on.",
+    )
     ok: Annotated[Outcomes, Parameter(group=_EXIT, show_default=False)] = Field(
         frozenset(),
         description="Outcomes, separated by commas, that count as success for the exit code and "
@@ -237,6 +247,10 @@ class RunSettings(ServerSettings):
             raise ValueError("--resume keeps the results file, --overwrite replaces it: give one")
         if self.output == "-" and (self.resume or self.overwrite):
             raise ValueError("--resume and --overwrite need a results file: give -o FILE")
+        if self.output == "-" and self.verify:
+            raise ValueError("--verify brings a results file up to date: give -o FILE")
+        if "verify_timeout" in self.model_fields_set and not self.verify:
+            raise ValueError("--verify-timeout is how long --verify asks: give --verify as well")
         if "again" in self.model_fields_set and not self.resume:
             raise ValueError("--again says what --resume sends again: give --resume as well")
         return self

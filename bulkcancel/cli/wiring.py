@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from bulkcancel.cli.process import fitting_concurrency
 from bulkcancel.cli.settings_sources import settings_variables
-from bulkcancel.engine import Limits, Policy
+from bulkcancel.engine import Limits, Policy, Verification
 from bulkcancel.errors import (
     BulkcancelError,
     DeclinedError,
@@ -18,7 +19,7 @@ from bulkcancel.errors import (
     OutputError,
     StoppedError,
 )
-from bulkcancel.models import SUCCESSES
+from bulkcancel.models import SUCCESSES, CancelResult, Outcome
 from bulkcancel.reporting import DisplayOptions, Finish, Plan, Summary, finish_command
 from bulkcancel.results import timestamp
 from bulkcancel.version import VERSION
@@ -26,14 +27,23 @@ from bulkcancel.version import VERSION
 if TYPE_CHECKING:
     from bulkcancel.cli.settings import RunSettings
     from bulkcancel.cli.sources import Inputs
-    from bulkcancel.engine import Stats
-    from bulkcancel.results import Resumed
+    from bulkcancel.engine import Findings, Stats
+    from bulkcancel.results import ResultsFile, Resumed
 
 
 def plan_of(
-    settings: RunSettings, inputs: Inputs, policy: Policy, host: str, *, proxy: str
+    settings: RunSettings,
+    inputs: Inputs,
+    policy: Policy,
+    host: str,
+    *,
+    proxy: str,
+    unseen: int,
 ) -> Plan:
-    """Return what is known of the run before its first request."""
+    """Return what is known of the run before its first request.
+
+    `unseen` is how many IDs an earlier run has left that were accepted and not seen to stop.
+    """
     return Plan(
         host=f"{host} (nothing is real)" if settings.sandbox else host,
         proxy=proxy,
@@ -47,6 +57,8 @@ def plan_of(
         rate_per_s=policy.rate_per_s,
         concurrency=policy.concurrency,
         output=settings.output,
+        verify_s=settings.verify_timeout if settings.verify else None,
+        unseen=unseen if settings.verify else 0,
         notes=inputs.notes,
     )
 
@@ -89,6 +101,7 @@ def policy_of(settings: RunSettings, inputs: Inputs, resumed: Resumed | None) ->
         ),
         ok=settings.ok,
         succeeded_before=sum(resumed.outcomes[each] for each in SUCCESSES) if resumed else 0,
+        verification=Verification(settings.verify_timeout) if settings.verify else None,
     )
 
 
@@ -100,6 +113,7 @@ def summary_of(
     *,
     host: str,
     error: BulkcancelError | None,
+    looks_ended: str = "",
     started_at: datetime,
     seconds: float,
 ) -> Summary:
@@ -121,6 +135,7 @@ def summary_of(
     without_row -= inputs.already_done + stats.done
     unanswered = min(stats.unanswered, without_row)
     again = any(stats.outcomes[outcome] for outcome in settings.again)
+    again |= settings.verify and stats.outcomes[Outcome.ACCEPTED] > 0
     finish = Finish("")
     if _may_resume(error) and (without_row or again) and settings.output != "-":
         finish = finish_command(sys.argv[1:], inputs.names, settings_variables())
@@ -139,6 +154,7 @@ def summary_of(
         results=stats.done + inputs.already_done,
         already_done=inputs.already_done,
         kept_failures=kept_failures,
+        looks_ended=looks_ended,
         stats=stats,
         started_at=timestamp(started_at),
         ended_at=timestamp(datetime.now(UTC)),
@@ -159,3 +175,23 @@ def _reason(error: BulkcancelError | None, stats: Stats) -> str:
 def _may_resume(error: BulkcancelError | None) -> bool:
     """Return whether `--resume` goes on: not after the answer no, nor with an unusable file."""
     return error is not None and not isinstance(error, (DeclinedError, OutputError))
+
+
+def bring_up_to_date(results: ResultsFile, findings: Findings, stats: Stats) -> None:
+    """Rewrite the results with what looking at accepted IDs has found, and count them anew.
+
+    Raises `ResultsError`; then nothing has changed.
+    """
+    changes: Counter[tuple[Outcome, Outcome, str, bool]] = Counter()
+    examples: dict[str, str] = {}
+
+    def on_change(old: CancelResult, new: CancelResult, earlier: bool) -> None:  # noqa: FBT001
+        changes[old.outcome, new.outcome, new.error, earlier] += 1
+        examples.setdefault(new.error, new.instance_id)
+
+    results.bring_up_to_date(findings.of, on_change)
+    for (old, new, error, earlier), count in changes.items():
+        if not earlier:
+            stats.recount(old, new, count, error=error, example=examples[error])
+        elif results.resumed is not None:
+            results.resumed.recount(old, new, count)

@@ -2,11 +2,19 @@
 
 from bulkcancel.domo.address import SANDBOX, base_url_of, host_of
 from bulkcancel.domo.answers import Answer
-from bulkcancel.domo.client import DomoClient
-from bulkcancel.domo.verdict import Next, Verdict, judge_answer, judge_fault, outcome_of
+from bulkcancel.domo.client import READ_BACK, DomoClient
+from bulkcancel.domo.verdict import (
+    Next,
+    Verdict,
+    judge_answer,
+    judge_fault,
+    outcome_of,
+    seen_outcome_of,
+)
 from bulkcancel.http import AttemptError, Connection, NoDescriptorsError
 
 __all__ = [
+    "READ_BACK",
     "SANDBOX",
     "Answer",
     "AttemptError",
@@ -20,4 +28,5 @@ __all__ = [
     "judge_answer",
     "judge_fault",
     "outcome_of",
+    "seen_outcome_of",
 ]

@@ -29,6 +29,9 @@ _OUTCOMES = {
 }
 
 
+_ENDED = _OUTCOMES | {"FAILED": Outcome.COMPLETED}
+
+
 class Next(enum.Enum):
     """What to do with the ID now."""
 
@@ -77,6 +80,16 @@ def outcome_of(status: str | None) -> Outcome:
     word not known here say that the cancel was accepted, not that the run has stopped.
     """
     return _OUTCOMES.get(status.upper(), Outcome.ACCEPTED) if status else Outcome.ACCEPTED
+
+
+@lru_cache(maxsize=64)
+def seen_outcome_of(status: str | None) -> Outcome | None:
+    """Return the outcome of a run that was looked at; `None` if it goes on.
+
+    `FAILED` is v2's word for one that ended by itself, though not well. A word that is not known
+    here does not say that it has ended.
+    """
+    return _ENDED.get(status.upper()) if status else None
 
 
 def judge_answer(answer: Answer, *, ambiguous_before: bool) -> Verdict:

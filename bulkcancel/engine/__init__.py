@@ -12,16 +12,20 @@ from bulkcancel.engine.limits import Limits
 from bulkcancel.engine.pipeline import Items
 from bulkcancel.engine.stats import Stats
 from bulkcancel.engine.stop import Stop
+from bulkcancel.engine.verification import Confirmer, Findings, Verification
 
 __all__ = [
     "DEFAULT_ATTEMPTS",
     "DEFAULT_CONCURRENCY",
     "DEFAULT_RATE_PER_S",
+    "Confirmer",
     "Engine",
+    "Findings",
     "Items",
     "Limits",
     "Policy",
     "Stats",
     "Stop",
+    "Verification",
     "cancel_many",
 ]

@@ -17,11 +17,12 @@ from bulkcancel.engine.limits import Limits, RunMonitor
 from bulkcancel.engine.pipeline import Pipeline
 from bulkcancel.engine.result_factory import ResultFactory
 from bulkcancel.engine.retries import WorkQueue
+from bulkcancel.engine.verification import Confirmer, Verification
 from bulkcancel.errors import UsageError, unwrapped
 from bulkcancel.pacing import AdaptiveRate, Breaker, Pacer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from bulkcancel.domo import DomoClient
     from bulkcancel.engine.pipeline import Collector, Items
@@ -52,6 +53,8 @@ class Policy:
     """Outcomes that count as success besides those that are."""
     succeeded_before: int = 0
     """Successes that an earlier run has left in the results file."""
+    verification: Verification | None = None
+    """How what was accepted is looked at until it has stopped; `None`: it is not."""
 
     def __post_init__(self) -> None:
         if self.rate_per_s is not None and not 0 < self.rate_per_s < math.inf:
@@ -100,9 +103,26 @@ class Engine:
             clock=clock,
         )
         breaker = Breaker(rng=rng, on_change=self._on_breaker_change, clock=clock)
-        self._queue = WorkQueue(breaker, bound=2 * policy.concurrency, clock=clock, rng=rng)
         adaptive = AdaptiveRate(
             self.pacer, ceiling_per_s=ceiling, on_change=observer.pace_changed, rng=rng
+        )
+        self.confirmer: Confirmer | None = None
+        """What looks at accepted IDs, and has their findings."""
+        if policy.verification is not None:
+            self.confirmer = Confirmer(
+                policy.verification,
+                client=client,
+                pacer=self.pacer,
+                adaptive=adaptive,
+                stats=stats,
+                stop=stop,
+                observer=observer,
+                clock=clock,
+                rng=rng,
+            )
+        checks = None if self.confirmer is None else self.confirmer.checks
+        self._queue = WorkQueue(
+            breaker, bound=2 * policy.concurrency, clock=clock, rng=rng, checks=checks
         )
         results = ResultFactory(host, wall_clock)
         canceller = Canceller(
@@ -122,17 +142,21 @@ class Engine:
         self._pipeline = Pipeline(
             queue=self._queue,
             canceller=canceller,
+            confirmer=self.confirmer,
             results=results,
             stop=stop,
             concurrency=policy.concurrency,
             grace_s=policy.grace_s,
         )
 
-    async def run(self, items: Items, collector: Collector) -> None:
+    async def run(self, items: Items, collector: Collector, accepted: Iterable[bytes] = ()) -> None:
         """Work through `items`; returns when done or stopped (`stop.reason` says why).
 
-        Raises what `collector` raises, and any fault of the pipeline itself.
+        `accepted` are the packed IDs of earlier runs to be looked at as well. Raises what
+        `collector` raises, and any fault of the pipeline itself.
         """
+        if self.confirmer is not None:
+            self.confirmer.add_known(accepted)
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._monitor.watch)

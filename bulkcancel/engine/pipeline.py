@@ -1,7 +1,7 @@
 """The way of one ID: produced, queued, cancelled by a consumer, collected.
 
     targets → [bounded queue] → consumers → [bounded results stream] → collector
-                     ↑ an ID that needs another attempt ↓
+                     ↑ an ID that needs another attempt, or is to be looked at ↓
 
 Back-pressure runs the other way: a slow collector holds the consumers, a slow server holds the
 queue, a full queue holds the reading.
@@ -18,7 +18,8 @@ from anyio import WouldBlock
 from anyio.streams.memory import MemoryObjectReceiveStream
 
 from bulkcancel.engine.retries import Retry
-from bulkcancel.models import CancelResult, InvalidRow, Target
+from bulkcancel.engine.verification import Check
+from bulkcancel.models import CancelResult, InvalidRow, Outcome, Target
 
 if TYPE_CHECKING:
     from anyio.streams.memory import MemoryObjectSendStream
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from bulkcancel.engine.result_factory import ResultFactory
     from bulkcancel.engine.retries import Turn, WorkQueue
     from bulkcancel.engine.stop import Stop
+    from bulkcancel.engine.verification import Confirmer
 
 _RESULTS_BUFFER = 2048
 
@@ -37,10 +39,14 @@ Collector = Callable[[MemoryObjectReceiveStream[CancelResult]], Awaitable[None]]
 
 @dataclass(slots=True, kw_only=True)
 class Pipeline:
-    """Cancels every target and hands every result to a collector, each exactly once."""
+    """Cancels every target and hands every result to a collector, each exactly once.
+
+    With a `confirmer`, what was accepted is then looked at until it has stopped.
+    """
 
     queue: WorkQueue
     canceller: Canceller
+    confirmer: Confirmer | None
     results: ResultFactory
     stop: Stop
     concurrency: int
@@ -93,6 +99,9 @@ class Pipeline:
     async def _consume(self, results: MemoryObjectSendStream[CancelResult]) -> None:
         with results:
             while turn := self.queue.take_nowait() or await self._wait_for_a_turn():
+                if isinstance(turn, Check):
+                    await self._look(turn)
+                    continue
                 probe = False
                 if not (self.stop.requested or self.canceller.may_go(turn)):
                     with self.stop.waiting():
@@ -106,11 +115,19 @@ class Pipeline:
                 if isinstance(outcome, Retry):
                     self.queue.done(turn, again=outcome)
                 else:
+                    if self.confirmer is not None and outcome.outcome is Outcome.ACCEPTED:
+                        self.confirmer.add(outcome.instance_id)
                     self.queue.done(turn)
                     await _send(outcome, results)
 
-    async def _wait_for_a_turn(self) -> Turn | None:
-        turn: Turn | None = None
+    async def _look(self, check: Check) -> None:
+        """Look at an ID; a stop ends that at once, as nothing is lost with it."""
+        assert self.confirmer is not None  # noqa: S101 - checks are its own
+        with self.stop.waiting():
+            await self.confirmer.look(check)
+
+    async def _wait_for_a_turn(self) -> Turn | Check | None:
+        turn: Turn | Check | None = None
         with self.stop.waiting():
             turn = await self.queue.take()
         return turn  # noqa: RET504 - None if a stop has ended the wait

@@ -1,4 +1,4 @@
-"""What comes next: new targets as they are read, and IDs that are due for another attempt.
+"""What comes next: new targets as they are read, and IDs that are due to come again.
 
 The shape is that of a delaying work queue, as in Kubernetes' client-go (`util/workqueue`): an ID
 that must wait goes back to the queue, so that no consumer sleeps for it.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import math
 from collections import deque
 from dataclasses import dataclass
 from itertools import count
@@ -21,11 +22,13 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Callable, Iterator
 
+    from bulkcancel.engine.verification import Check, Checks
     from bulkcancel.models import CancelResult
     from bulkcancel.pacing import Breaker
 
 _MOST_DUE_IN_A_ROW = 4  # then a new target: it brings four more attempts at most, by default
 _MOST_NEW_IN_A_ROW = 10  # then one that is due, although first attempts fail
+_CANCELS_FOR_A_CHECK = 10  # so cancels are later by a tenth at most
 _SPREAD_S = 3.0  # over which those that are due come back when the breaker has closed
 _IN_DOUBT_S = 0.5
 _LEAST_TIMER_S = 0.001
@@ -86,10 +89,18 @@ class WorkQueue:
     tell an outage from IDs that always fail. After an outage IDs begin their attempts anew, spread
     over three seconds. One that has used up its attempts comes once more, to be told as failed,
     when a later request has shown the server to be well or no untried target is left that could.
+    `checks`, IDs to be looked at, come where no cancel's turn is, and at least after ten cancels;
+    while the breaker is open, if no cancel is left.
     """
 
     def __init__(
-        self, breaker: Breaker, *, bound: int, clock: Callable[[], float], rng: random.Random
+        self,
+        breaker: Breaker,
+        *,
+        bound: int,
+        clock: Callable[[], float],
+        rng: random.Random,
+        checks: Checks | None = None,
     ) -> None:
         self._breaker = breaker
         self._bound = bound
@@ -106,6 +117,10 @@ class WorkQueue:
         self._room = anyio.Event()
         self._idle: deque[asyncio.Future[None]] = deque()
         self._timer: asyncio.TimerHandle | None = None
+        self._cancels_in_a_row = 0
+        self._checks = checks
+        if checks is not None:
+            checks.on_change = self._on_checks_change
 
     async def put(self, target: Target) -> None:
         """Add a new target; wait while there are as many as `bound`."""
@@ -146,13 +161,30 @@ class WorkQueue:
             untried = not turn.failed_before
         if again is None:
             self._untried -= untried
+            if self._checks:  # it may have been the last cancel that checks had to wait for
+                self._set_timer()
             return
         again.untried = untried and not again.has_told
         self._untried -= untried and not again.untried
         self.put_back(again)
 
-    def take_nowait(self) -> Turn | None:
+    def take_nowait(self) -> Turn | Check | None:
         """Return whose turn it is, `None` if nobody's."""
+        if self._checks is None:
+            return self._take_cancel()
+        check_is_due = self._check_due() <= self._clock()
+        turn = None
+        if not (check_is_due and self._cancels_in_a_row >= _CANCELS_FOR_A_CHECK):
+            turn = self._take_cancel()
+        if turn is not None:
+            self._cancels_in_a_row += 1
+            return turn
+        if not check_is_due:
+            return None
+        self._cancels_in_a_row = 0
+        return self._checks.take()
+
+    def _take_cancel(self) -> Turn | None:
         due = bool(self._waiting) and self._waiting[0][0] <= self._clock()
         if due and not (self._new and self._is_new_ones_turn()):
             retry = self._pop_due()
@@ -165,13 +197,13 @@ class WorkQueue:
         self._new_in_a_row += due
         return self._pop_new()
 
-    async def take(self) -> Turn | None:
+    async def take(self) -> Turn | Check | None:
         """Wait for the next turn; return `None` when none will come.
 
         One that others have in hand may come back, but then they take it themselves.
         """
         while (turn := self.take_nowait()) is None:
-            if self._closed and not self._waiting:
+            if self._closed and not (self._waiting or self._checks):
                 self._wake(len(self._idle))
                 return None
             idle = asyncio.get_running_loop().create_future()
@@ -208,7 +240,7 @@ class WorkQueue:
         return self._is_told_by_new_ones() or self._due_in_a_row >= _MOST_DUE_IN_A_ROW
 
     def _is_told_by_new_ones(self) -> bool:
-        """Return whether there is doubt about the server, and the next new target can tell."""
+        """Return whether there is doubt about the server that the next new target can end."""
         if not self._breaker.streak or self._new[0].failed_before:
             return False
         return self._breaker.open or self._new_in_a_row < _MOST_NEW_IN_A_ROW
@@ -230,6 +262,19 @@ class WorkQueue:
             self.put_back(retry)
         return None
 
+    def _check_due(self) -> float:
+        """Return when an ID may be looked at; infinity while cancels wait for the breaker."""
+        none_left = self._closed and not (self._new or self._waiting)
+        if self._checks is None or (self._breaker.open and not none_left):
+            return math.inf
+        return self._checks.next_due()
+
+    def _on_checks_change(self) -> None:
+        if self._closed and not (self._waiting or self._checks):
+            self._wake(len(self._idle))
+        else:
+            self._set_timer()
+
     def _wake(self, waiters: int) -> None:
         while waiters and self._idle:
             idle = self._idle.popleft()
@@ -242,8 +287,11 @@ class WorkQueue:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._idle and self._waiting:
-            delay_s = max(self._waiting[0][0] - self._clock(), _LEAST_TIMER_S)
+        if not self._idle:
+            return
+        due = min(self._waiting[0][0] if self._waiting else math.inf, self._check_due())
+        if due < math.inf:
+            delay_s = max(due - self._clock(), _LEAST_TIMER_S)
             self._timer = asyncio.get_running_loop().call_later(delay_s, self._ring)
 
     def _ring(self) -> None:

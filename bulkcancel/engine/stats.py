@@ -33,6 +33,10 @@ class Stats:
     requests: int = 0
     retries: int = 0
     throttled: int = 0
+    looks: int = 0
+    """Requests that asked what has become of an ID that was accepted."""
+    unchecked: int = 0
+    """Accepted IDs that are still to be looked at."""
     in_flight: int = 0
     open_ids: set[str] = field(default_factory=set)
     """IDs of which a request may have reached the server, and that have no row yet."""
@@ -68,7 +72,14 @@ class Stats:
             self.outcomes[result.outcome] += 1
             self.open_ids.discard(result.instance_id)
             if result.error and result.outcome not in self.ok:
-                self._count_error(result)
+                self._count_errors(result.error, 1, result.instance_id)
+
+    def recount(self, old: Outcome, new: Outcome, count: int, *, error: str, example: str) -> None:
+        """Count rows of this run by another outcome than they had."""
+        self.outcomes[old] -= count
+        self.outcomes[new] += count
+        if error and new not in self.ok:
+            self._count_errors(error, count, example)
 
     def grouped_errors(self) -> list[dict[str, object]]:
         """Return this run's failures by error, most frequent first, each with an example."""
@@ -85,14 +96,15 @@ class Stats:
             "requests": self.requests,
             "retries": self.retries,
             "throttled": self.throttled,
+            "looks": self.looks,
         }
 
-    def _count_error(self, result: CancelResult) -> None:
-        kind = ANY_ID.sub("…", result.error)
+    def _count_errors(self, error: str, count: int, example: str) -> None:
+        kind = ANY_ID.sub("…", error)
         if kind not in self.errors and len(self.errors) >= _MOST_KINDS:
             kind = kind.partition(":")[0]  # a server may say something else to every ID
-        self.errors[kind] += 1
-        self.examples.setdefault(kind, result.instance_id)
+        self.errors[kind] += count
+        self.examples.setdefault(kind, example)
 
 
 class Observer(Protocol):
@@ -110,6 +122,9 @@ class Observer(Protocol):
     def breaker_changed(self, *, opened: bool) -> None:
         """Tell that the circuit breaker has opened or closed."""
 
+    def verification_ended(self, reason: str) -> None:
+        """Tell that accepted IDs are no longer looked at, although some have not stopped."""
+
     def bug(self, target: Target, error: Exception) -> None:
         """Tell of a fault of bulkcancel itself, inside the handling of one ID."""
 
@@ -120,4 +135,5 @@ class SilentObserver:
     def _ignore(self, *_: object, **__: object) -> None:
         """Do nothing."""
 
-    retry_scheduled = out_of_descriptors = pace_changed = breaker_changed = bug = _ignore
+    retry_scheduled = out_of_descriptors = pace_changed = breaker_changed = _ignore
+    verification_ended = bug = _ignore

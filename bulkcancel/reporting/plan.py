@@ -41,6 +41,10 @@ class Plan:
     rate_per_s: float | None
     concurrency: int
     output: str
+    verify_s: float | None
+    """How long an accepted ID is asked after; `None`: not at all."""
+    unseen: int
+    """IDs that an earlier run has left to be asked after."""
     notes: Sequence[str]
 
     def as_event(self) -> dict[str, object]:
@@ -74,6 +78,8 @@ def print_plan(console: Console, plan: Plan) -> None:
     for name, text in _invalid_rows(plan.invalid):
         row(name, text, "yellow")
     row("pace", _pace(plan))
+    if plan.verify_s is not None:
+        row("verify", _verify(plan))
     row("results", plan.output)
     for note in plan.notes:
         row("note", note)
@@ -87,6 +93,13 @@ def _invalid_rows(invalid: Sequence[InvalidRow]) -> Iterator[tuple[str, str]]:
         yield "", f"{bad.source}: {shorten(bad.text, 50)!r}: {bad.reason}"
     if len(invalid) > _NAMED:
         yield "", f"… and {len(invalid) - _NAMED:,} more"
+
+
+def _verify(plan: Plan) -> str:
+    text = f"asked after until stopped, {show_duration(plan.verify_s or 0)} each at most"
+    if plan.unseen:
+        text += f", and {plan.unseen:,} that were accepted before"
+    return f"{text} (an unofficial call, read-only)"
 
 
 def _pace(plan: Plan) -> str:

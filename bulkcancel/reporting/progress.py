@@ -48,9 +48,10 @@ class Gauge:
     def rates(self) -> tuple[float, float]:
         """Return results and requests a second over about the last ten seconds."""
         now = time.monotonic()
+        sent = self.stats.requests + self.stats.looks
         marks = self._marks
         if not marks or now - marks[-1][0] >= 0.2:
-            marks.append((now, self.stats.done, self.stats.requests))
+            marks.append((now, self.stats.done, sent))
         while len(marks) > 2 and now - marks[1][0] > _WINDOW_S:
             marks.popleft()
         since, done, requests = marks[0]
@@ -58,7 +59,7 @@ class Gauge:
         if seconds < 0.2:
             return 0.0, 0.0
         # Of n evenly spaced requests since there were none, n - 1 intervals have passed.
-        sent = self.stats.requests - (requests or min(self.stats.requests, 1))
+        sent -= requests or min(sent, 1)
         return (self.stats.done - done) / seconds, sent / seconds
 
     def eta_s(self) -> float | None:
@@ -155,6 +156,8 @@ class Bar:
         requests_per_s = gauge.rates()[1]
         ceiling = "auto" if gauge.ceiling_per_s is None else f"{gauge.ceiling_per_s:g}"
         line.append(f"{requests_per_s:.1f}/s of {ceiling} · {stats.in_flight} in flight")
+        if stats.unchecked:
+            line.append(f" · {stats.unchecked:,} to confirm")
         if stats.retries:
             line.append(f" · {stats.retries:,} retries", "yellow")
         pace = gauge.pace_per_s()
@@ -187,5 +190,6 @@ async def log_progress(gauge: Gauge, log: FilteringBoundLogger) -> None:
             pace_per_s=round(gauge.pace_per_s(), 2),
             in_flight=stats.in_flight,
             retries=stats.retries,
+            unchecked=stats.unchecked,
             eta_s=None if eta_s is None else round(eta_s),
         )

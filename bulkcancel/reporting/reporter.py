@@ -58,6 +58,10 @@ class LogObserver:
             self._log.warning("breaker.closed", reason="requests go on")
             self._show("")
 
+    def verification_ended(self, reason: str) -> None:
+        """Say why accepted IDs are no longer looked at."""
+        self._log.warning("verification.ended", reason=reason)
+
     def bug(self, target: Target, error: Exception) -> None:
         """Log a fault of bulkcancel itself, with where it happened but no values."""
         self._log.error(

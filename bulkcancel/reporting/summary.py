@@ -57,6 +57,8 @@ class Summary:
     """Of `results`, those that an earlier run left."""
     kept_failures: int
     """Failures that an earlier run left in the results file; they make the exit code 1."""
+    looks_ended: str
+    """Why accepted IDs were no longer looked at; empty where that was not given up."""
     stats: Stats
     started_at: str
     ended_at: str
@@ -169,7 +171,12 @@ def _notes(summary: Summary) -> list[str]:
         (summary.kept_failures, "failures of an earlier run stay in the results"),
     )
     parts = ", ".join(f"{count:,} {words}" for count, words in counts if count)
-    return [first, f"Of {summary.rows_in:,} input rows: {parts}."] if parts else [first]
+    notes = [first, f"Of {summary.rows_in:,} input rows: {parts}."] if parts else [first]
+    if stats.looks:
+        notes.append(f"Asked {stats.looks:,} times what has become of accepted ones.")
+    if summary.looks_ended:
+        notes.append(f"Not verified to the end: {visible(summary.looks_ended)}.")
+    return notes
 
 
 def _print_errors(console: Console, summary: Summary) -> None:

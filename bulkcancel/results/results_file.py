@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self, TypeAlias
@@ -13,12 +14,13 @@ from bulkcancel.results.atomic import is_mount, sync_directory, write_all
 from bulkcancel.results.codec import Format, encode, format_of
 from bulkcancel.results.lock import FileLock
 from bulkcancel.results.resume import Repair, Resumed, check_ours, read_back, repair
+from bulkcancel.results.update import update
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from bulkcancel.ids import IdSet
-    from bulkcancel.models import CancelResult, Outcome
+    from bulkcancel.models import CancelResult, Finding, Outcome
 
 Mode: TypeAlias = Literal["new", "resume", "overwrite"]
 """What becomes of an earlier run's results file: it is refused, gone on with or replaced."""
@@ -100,6 +102,8 @@ class ResultsFile(ResultsStream):
         self._lock = lock
         self._needed = needed
         self._size = 0
+        self._begun_at = sys.maxsize
+        """Where this run's rows begin."""
         self._syncing = threading.Lock()
         self._closed = False
 
@@ -144,7 +148,7 @@ class ResultsFile(ResultsStream):
         if self.resumed is not None:
             repair(self._path, self.resumed, self._needed, sent)
         self._descriptor = _open(self._path, empty=self.resumed is None)
-        self._size = os.fstat(self._descriptor).st_size
+        self._size = self._begun_at = os.fstat(self._descriptor).st_size
         if self._size == 0:
             self._put(self._form.header)
         try:
@@ -179,6 +183,27 @@ class ResultsFile(ResultsStream):
             raise self._fail("the file was replaced by another")
         if here.st_size < written:
             raise self._fail("the file was cut short by somebody else")
+
+    def bring_up_to_date(
+        self,
+        finding_of: Callable[[bytes], Finding | None],
+        on_change: Callable[[CancelResult, CancelResult, bool], None],
+    ) -> None:
+        """Rewrite the rows of IDs that were looked at, all or none; nothing is added after that.
+
+        `on_change` gets the old row, the new one and whether an earlier run has left it. Raises
+        `ResultsError`; then no row has changed.
+        """
+        if self._descriptor >= 0:
+            self.sync()
+            descriptor, self._descriptor = self._descriptor, -1
+            os.close(descriptor)
+        update(
+            self._path,
+            self._form,
+            finding_of,
+            lambda each: on_change(each.old, each.new, each.begins_at < self._begun_at),
+        )
 
     def close(self) -> None:
         """Sync, close and unlock; harmless when called again.

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 
 from bulkcancel.errors import OutputError, ResultsError
 from bulkcancel.ids import IdSet
-from bulkcancel.models import SUCCESSES, Outcome
+from bulkcancel.models import SUCCESSES, UNSEEN, Outcome
 from bulkcancel.results.atomic import replacing
 from bulkcancel.results.codec import Format, StoredRow, identify
 from bulkcancel.text import cell, shorten, visible
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
     from typing import BinaryIO
 
@@ -43,7 +44,18 @@ class Resumed:
     """IDs that are sent again if they are in the input; their rows are then removed."""
     again_for_others: IdSet = field(default_factory=IdSet)
     """Those of them whose outcome was not `failed`: few, as a rule."""
+    unseen: bytearray = field(default_factory=bytearray)
+    """The packed IDs, one after another, of rows kept that have not been seen to stop."""
     notes: list[str] = field(default_factory=list)
+
+    def ids_unseen(self) -> Iterator[bytes]:
+        """Yield the packed IDs that are to be looked at."""
+        return (bytes(self.unseen[at : at + 16]) for at in range(0, len(self.unseen), 16))
+
+    def recount(self, old: Outcome, new: Outcome, count: int) -> None:
+        """Count kept rows by another outcome than they had."""
+        self.outcomes[old] -= count
+        self.outcomes[new] += count
 
     def kept_failures(self, ok: frozenset[Outcome]) -> int:
         """Return how many of the rows kept are failures; outcomes in `ok` are not."""
@@ -187,6 +199,8 @@ def _keep(row: StoredRow, number: int, resumed: Resumed, again: frozenset[Outcom
     elif not resumed.done.add(row.instance_id):
         _note(resumed, f"{resumed.name}:{number} is a second row for {row.text}: taken out")
         return False
+    elif row.outcome in UNSEEN:
+        resumed.unseen += row.instance_id
     resumed.outcomes[row.outcome] += 1
     return True
 

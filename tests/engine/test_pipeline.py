@@ -41,8 +41,8 @@ class Bench:
         self.breaker = Breaker(rng=rng, on_change=lambda _: None, clock=now)
         self.queue = WorkQueue(self.breaker, bound=2 * concurrency, clock=now, rng=rng)
         self.pipeline = Pipeline(
-            queue=self.queue, canceller=cast("Canceller", self), results=RESULTS, stop=self.stop,
-            concurrency=concurrency, grace_s=grace_s,
+            queue=self.queue, canceller=cast("Canceller", self), confirmer=None,
+            results=RESULTS, stop=self.stop, concurrency=concurrency, grace_s=grace_s,
         )  # fmt: skip
         self.gate_s: float | None = None
         """How long breaker and pace hold each turn."""

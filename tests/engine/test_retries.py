@@ -10,6 +10,7 @@ import anyio
 import pytest
 
 from bulkcancel.engine.retries import Retry, Turn, WorkQueue
+from bulkcancel.engine.verification import Check
 from bulkcancel.models import CancelResult, Outcome, Target
 from bulkcancel.pacing.breaker import THRESHOLD, Breaker
 from tests.support.runs import make_ids
@@ -45,18 +46,30 @@ class Bench:
 
     def take(self) -> int | None:
         """The number of the ID whose turn it is, which has its attempt; negative for a retry."""
-        turn = self.queue.take_nowait()
+        turn = self.turn()
         if isinstance(turn, Retry):
             self.queue.done(turn)
         return _number(turn)
+
+    def turn(self) -> Turn | None:
+        """Whose turn it is; nobody here is to be looked at."""
+        turn = self.queue.take_nowait()
+        assert not isinstance(turn, Check)
+        return turn
+
+    async def wait(self) -> Turn | None:
+        """Whose turn is next."""
+        turn = await self.queue.take()
+        assert not isinstance(turn, Check)
+        return turn
 
     def take_all(self) -> list[int]:
         taken = iter(self.take, None)
         return list(taken)
 
 
-def _number(turn: Turn | None) -> int | None:
-    if turn is None:
+def _number(turn: Turn | Check | None) -> int | None:
+    if turn is None or isinstance(turn, Check):
         return None
     return int(turn.source) if isinstance(turn, Target) else -int(turn.target.source)
 
@@ -193,12 +206,12 @@ async def test_a_retry_whose_turn_it_is_keeps_it_while_it_waits_for_the_pace() -
     await bench.put(*range(1, 30))
     retry = bench.put_back(101)
     assert [bench.take() for _ in range(10)] == list(range(1, 11))
-    turn = bench.queue.take_nowait()
+    turn = bench.turn()
     assert turn is retry
     assert bench.queue.instead_of(turn) is retry
     bench.fail(THRESHOLD - 1)
     assert _number(bench.queue.instead_of(turn)) == 11
-    assert bench.queue.take_nowait() == Target(IDS[12], "12")
+    assert bench.turn() == Target(IDS[12], "12")
 
 
 @on_virtual_time
@@ -259,7 +272,7 @@ async def test_one_that_is_exhausted_waits_for_a_sign_that_the_server_is_well() 
     sent_at = now()
     bench.breaker.on_success(sent_at)
     await anyio.sleep(1)
-    turn = bench.queue.take_nowait()
+    turn = bench.turn()
     assert isinstance(turn, Retry)
     assert turn.exhausted
 
@@ -270,14 +283,14 @@ async def test_one_that_is_exhausted_is_told_when_nothing_untried_is_left() -> N
     bench = Bench()
     await bench.put(1)
     bench.put_back(101, exhausted=True)
-    turn = bench.queue.take_nowait()
+    turn = bench.turn()
     assert _number(turn) == 1
     await anyio.sleep(5)
     assert bench.take() is None
     assert turn is not None
     bench.queue.done(turn)
     await anyio.sleep(1)
-    retry = bench.queue.take_nowait()
+    retry = bench.turn()
     assert isinstance(retry, Retry)
     bench.queue.done(retry)
     bench.put_back(102, exhausted=True)
@@ -289,7 +302,7 @@ async def test_one_that_is_exhausted_waits_for_each_that_is_untried() -> None:
     """As many as were put in are to have their attempt first; it asks twice a second."""
     bench = Bench()
     await bench.put(1, 2, 3)
-    turns = [bench.queue.take_nowait() for _ in range(3)]
+    turns = [bench.turn() for _ in range(3)]
     bench.put_back(101, exhausted=True)
     for turn in turns:
         assert turn is not None
@@ -308,12 +321,12 @@ async def test_a_target_whose_attempt_reached_nobody_is_untried_still() -> None:
     bench = Bench()
     await bench.put(1)
     bench.put_back(101, exhausted=True)
-    turn = bench.queue.take_nowait()
+    turn = bench.turn()
     assert isinstance(turn, Target)
     again = Retry(turn, now())
     for _ in range(3):
         bench.queue.done(turn, again=again)
-        assert bench.queue.take_nowait() is again
+        assert bench.turn() is again
         assert bench.take() is None
         turn = again
     await anyio.sleep(1)
@@ -331,7 +344,7 @@ async def test_any_answer_tells(told: str) -> None:
     """A 429 too: whoever sends it is there."""
     bench = Bench()
     await bench.put(1)
-    turn = bench.queue.take_nowait()
+    turn = bench.turn()
     assert isinstance(turn, Target)
     again = Retry(turn, now() + 60)
     setattr(again, told, 1)
@@ -360,7 +373,7 @@ async def test_a_target_that_waits_at_a_full_queue_is_untried_too() -> None:
         tasks.start_soon(bench.put, 1, 2, 3)
         await anyio.sleep(1)
         for _ in range(2):
-            turn = bench.queue.take_nowait()
+            turn = bench.turn()
             assert turn is not None
             bench.queue.done(turn)
         bench.put_back(101, exhausted=True)
@@ -376,7 +389,7 @@ async def test_ids_that_an_earlier_run_has_failed_tell_nothing_of_the_server() -
     bench.put_back(101, exhausted=True)
     await bench.put(1, 2, failed_before=True)
     assert bench.take() == -101
-    turn = bench.queue.take_nowait()
+    turn = bench.turn()
     assert turn is not None
     bench.queue.done(turn)
     bench.put_back(102, exhausted=True)
@@ -396,7 +409,7 @@ async def test_an_outage_gives_attempts_back() -> None:
     during.counted = 2
     bench.breaker.on_success(now() + 1)
     for _ in range(3):
-        retry = bench.queue.take_nowait()
+        retry = bench.turn()
         assert isinstance(retry, Retry)
         if retry is during:
             assert retry.counted == 2
@@ -445,7 +458,7 @@ async def test_each_retry_that_is_due_wakes_a_consumer() -> None:
     taken: list[tuple[float, int | None]] = []
 
     async def consume() -> None:
-        while (turn := await bench.queue.take()) is not None:
+        while (turn := await bench.wait()) is not None:
             taken.append((round(now() - bench.began, 2), _number(turn)))
             await anyio.sleep(5)
 
@@ -471,7 +484,7 @@ async def test_what_is_put_back_wakes_one_who_waits_already() -> None:
     taken: list[tuple[int | None, float]] = []
 
     async def consume() -> None:
-        turn = await bench.queue.take()
+        turn = await bench.wait()
         taken.append((_number(turn), round(now() - bench.began, 2)))
 
     async with anyio.create_task_group() as tasks:
@@ -492,7 +505,7 @@ async def test_who_was_woken_for_a_new_target_and_takes_a_retry_wakes_another() 
     taken: list[tuple[int | None, float]] = []
 
     async def consume() -> None:
-        turn = await bench.queue.take()
+        turn = await bench.wait()
         taken.append((_number(turn), now() - bench.began))
         await anyio.sleep(60)
 
@@ -516,14 +529,14 @@ async def test_nobody_is_woken_for_nothing() -> None:
     looks = taken = 0
     real = bench.queue.take_nowait
 
-    def look() -> Turn | None:
+    def look() -> Turn | Check | None:
         nonlocal looks
         looks += 1
         return real()
 
     async def consume() -> None:
         nonlocal taken
-        while await bench.queue.take() is not None:
+        while await bench.wait() is not None:
             taken += 1
 
     bench.queue.take_nowait = look  # type: ignore[method-assign]
@@ -550,7 +563,7 @@ async def test_after_an_outage_those_who_wait_are_woken_in_time() -> None:
     times: list[float] = []
 
     async def consume() -> None:
-        while await bench.queue.take() is not None:
+        while await bench.wait() is not None:
             times.append(now() - bench.began)
 
     async with anyio.create_task_group() as tasks:
@@ -575,7 +588,7 @@ async def test_closing_with_nothing_left_ends_all_who_wait() -> None:
         await anyio.sleep(1)
         bench.queue.close()
         with anyio.fail_after(1):
-            assert await bench.queue.take() is None
+            assert await bench.wait() is None
 
 
 @on_virtual_time
@@ -586,7 +599,7 @@ async def test_closing_ends_those_who_wait_once_nothing_is_left() -> None:
     taken: list[int | None] = []
 
     async def consume() -> None:
-        while (turn := await bench.queue.take()) is not None:
+        while (turn := await bench.wait()) is not None:
             taken.append(_number(turn))
         ended.append(now() - bench.began)
 
@@ -609,11 +622,11 @@ async def test_a_consumer_that_is_stopped_while_it_waits_takes_nothing_with_it()
     taken: list[int | None] = []
 
     async def consume() -> None:
-        taken.append(_number(await bench.queue.take()))
+        taken.append(_number(await bench.wait()))
 
     async with anyio.create_task_group() as tasks:
         with anyio.move_on_after(1):
-            await bench.queue.take()
+            await bench.wait()
         tasks.start_soon(consume)
         await anyio.sleep(1)
         await bench.put(7)

@@ -99,7 +99,7 @@ def test_errors_of_too_many_kinds_are_counted_by_their_code() -> None:
 
 def test_the_figures_have_their_names() -> None:
     """Outcomes in the order of the alphabet, values as JSON knows them."""
-    stats = Stats(requests=9, retries=4, throttled=2)
+    stats = Stats(requests=9, retries=4, throttled=2, looks=3)
     stats.count([_row(0, Outcome.FAILED, "timeout: no"), _row(1), _row(2), _row(3)])
     figures = stats.figures()
     assert figures == {
@@ -108,6 +108,7 @@ def test_the_figures_have_their_names() -> None:
         "requests": 9,
         "retries": 4,
         "throttled": 2,
+        "looks": 3,
     }
     outcomes = figures["outcomes"]
     assert isinstance(outcomes, dict)

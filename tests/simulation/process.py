@@ -211,6 +211,9 @@ class _Watcher:
         self._run.breaker.append((self._clock(), opened))
         self._tell(f"breaker {'opened' if opened else 'closed'}")
 
+    def verification_ended(self, reason: str) -> None:
+        self._tell(f"no more looks: {reason}")
+
     def bug(self, target: Target, error: Exception) -> None:
         self._run.bugs.append("".join(traceback.format_exception(error)))
 

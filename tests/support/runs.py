@@ -28,6 +28,7 @@ class Observed:
     paces: list[tuple[float, str]] = field(default_factory=list)
     breaker: list[bool] = field(default_factory=list)
     bugs: list[Exception] = field(default_factory=list)
+    verification: list[str] = field(default_factory=list)
     descriptors: int = 0
 
     def retry_scheduled(self, target: Target, error: str, attempt: int, wait_s: float) -> None:
@@ -42,6 +43,9 @@ class Observed:
 
     def breaker_changed(self, *, opened: bool) -> None:
         self.breaker.append(opened)
+
+    def verification_ended(self, reason: str) -> None:
+        self.verification.append(reason)
 
     def bug(self, target: Target, error: Exception) -> None:
         self.bugs.append(error)

@@ -20,8 +20,14 @@ from bulkcancel.cli.server import Server
 from bulkcancel.cli.settings import RunSettings
 from bulkcancel.cli.settings_sources import from_environment_and_file, refuse_options
 from bulkcancel.cli.sources import Inputs, open_inputs
-from bulkcancel.cli.wiring import display_options_of, plan_of, policy_of, summary_of
-from bulkcancel.engine import Engine, Policy, Stats, Stop
+from bulkcancel.cli.wiring import (
+    bring_up_to_date,
+    display_options_of,
+    plan_of,
+    policy_of,
+    summary_of,
+)
+from bulkcancel.engine import Confirmer, Engine, Policy, Stats, Stop
 from bulkcancel.errors import (
     BulkcancelError,
     DeclinedError,
@@ -63,6 +69,7 @@ _FLAGS = {
 }
 """What the command line calls arguments of the library."""
 
+_REWRITING_S = 15.0  # of a million rows, on a slow disk
 _ENDING_S = 1.8  # after the grace: rows are with the system, only the summary is still to come
 
 
@@ -110,6 +117,9 @@ class RunCommand:
         self._server = Server(settings, timeout_s=settings.timeout)
         self._stats = Stats(ok=settings.ok)
         self._stop = Stop()
+        self._confirmer: Confirmer | None = None
+        self._unseen = 0
+        """IDs of earlier runs that were accepted, and not seen to stop."""
         self._notes_told = 0
         self._start_clock()
 
@@ -120,11 +130,13 @@ class RunCommand:
         with self._display.reading() as on_progress:
             inputs = open_inputs(self._paths, settings, self._server.host, on_progress)
         self._check_count(inputs)
-        self._server.prepare(needs_token=inputs.to_cancel != 0, ask=not settings.dry_run)
+        sends = inputs.to_cancel != 0 or (settings.resume and settings.verify)
+        self._server.prepare(needs_token=sends, ask=not settings.dry_run)
         results = self._reserve_results()
         policy = policy_of(settings, inputs, results.resumed)
         if results.resumed is not None:
             inputs.skip(results.resumed)
+            self._unseen = sum(1 for _ in results.resumed.ids_unseen())
             inputs.notes.extend(results.resumed.notes)
         if settings.dry_run:
             self._display.plan(self._plan(inputs, policy))
@@ -177,6 +189,8 @@ class RunCommand:
             results.begin(inputs.sent_again)
             self._start_clock()
             anyio.run(self._cancel_all, inputs, results, policy, backend_options=loop)
+            if self._confirmer is not None and isinstance(results, ResultsFile):
+                bring_up_to_date(results, self._confirmer.findings, self._stats)
             results.close()
             reason = results.failure or self._stop.reason
         except Exception as error:  # noqa: BLE001 - a reason like the others
@@ -194,7 +208,9 @@ class RunCommand:
 
     def _plan(self, inputs: Inputs, policy: Policy) -> Plan:
         server = self._server
-        return plan_of(self._settings, inputs, policy, server.host, proxy=server.proxy)
+        return plan_of(
+            self._settings, inputs, policy, server.host, proxy=server.proxy, unseen=self._unseen
+        )
 
     def _confirm(self, plan: Plan, inputs: Inputs) -> None:
         """Show the plan and, on a terminal, ask. Raises `DeclinedError`."""
@@ -212,6 +228,7 @@ class RunCommand:
 
     def _finish(self, inputs: Inputs, results: ResultsStream, error: BulkcancelError | None) -> int:
         """Show the summary of the run and return its exit code."""
+        gave_up = self._confirmer and self._confirmer.gave_up
         summary = summary_of(
             self._settings,
             inputs,
@@ -219,6 +236,7 @@ class RunCommand:
             results.resumed,
             host=self._server.host,
             error=error,
+            looks_ended=str(gave_up) if gave_up else "",
             started_at=self._started_at,
             seconds=time.monotonic() - self._began,
         )
@@ -245,7 +263,8 @@ class RunCommand:
             self._display.observer.stopping(str(reason))
             stop.request(reason, cut=second)
 
-        SIGNALS.hand_to(on_signal, within_s=policy.grace_s + _ENDING_S)
+        within_s = policy.grace_s + (_REWRITING_S if settings.verify else _ENDING_S)
+        SIGNALS.hand_to(on_signal, within_s=within_s)
         async with self._server.open() as client:
             engine = Engine(
                 client,
@@ -255,6 +274,7 @@ class RunCommand:
                 observer=self._display.observer,
                 host=self._server.host,
             )
+            self._confirmer = engine.confirmer
             gauge = Gauge(
                 self._stats,
                 total=inputs.to_write,
@@ -262,4 +282,6 @@ class RunCommand:
                 pace_per_s=lambda: engine.pacer.rate_per_s,
             )
             async with self._display.progress(gauge):
-                await engine.run(inputs.items(), ResultsWriter(results, self._stats.count).collect)
+                collect = ResultsWriter(results, self._stats.count).collect
+                unseen = results.resumed.ids_unseen() if results.resumed else ()
+                await engine.run(inputs.items(), collect, unseen)

@@ -1,0 +1,241 @@
+"""Whether what was accepted has stopped: each ID is looked at until the server says so.
+
+A look is a read-only call that Domo does not document; nothing that goes wrong with it may cost the
+cancels anything. So an ID that waits for one is an entry of the work queue's, beside its targets
+and retries, and trouble with looks holds up looks alone.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bulkcancel.domo import (
+    READ_BACK,
+    Answer,
+    AttemptError,
+    Next,
+    judge_answer,
+    judge_fault,
+    seen_outcome_of,
+)
+from bulkcancel.engine.verification.checks import Check, Checks, Findings
+from bulkcancel.errors import StoppedError, TokenRefusedError
+from bulkcancel.ids import ANY_ID, pack, unpack
+from bulkcancel.models import ErrorCode, Finding, Outcome
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Callable, Iterable
+
+    from bulkcancel.domo import DomoClient, Verdict
+    from bulkcancel.engine.stats import Observer, Stats
+    from bulkcancel.engine.stop import Stop
+    from bulkcancel.pacing import AdaptiveRate, Pacer
+
+_FIRST_AFTER_S = 2.0
+_GROWTH = 1.5
+_LONGEST_WAIT_S = 30.0
+_LOCAL_WAIT_S = 0.5
+_TROUBLES = 3  # in a row: then one look at a time, further and further apart
+_PATIENCE_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """How IDs are looked at."""
+
+    timeout_s: float = 120.0
+    """From an ID's first look that was answered until it is told as `unconfirmed`."""
+    refusals: int = 3
+    """So many looks that were refused (403, 404), and none answered, show that there is no such
+    call."""
+
+
+class Confirmer:
+    """Makes looks, for any number of consumers at a time, and keeps what they find.
+
+    The better of the calls that may be there is used; the next one once this one was refused
+    `refusals` times without an answer about any ID. Where none is there, where looks meet nothing
+    but trouble, or are to wait longer than an ID may take, it gives up: `gave_up` says why, and
+    what has not been found stays as it is.
+    """
+
+    def __init__(
+        self,
+        policy: Verification,
+        *,
+        client: DomoClient,
+        pacer: Pacer,
+        adaptive: AdaptiveRate,
+        stats: Stats,
+        stop: Stop,
+        observer: Observer,
+        clock: Callable[[], float],
+        rng: random.Random,
+    ) -> None:
+        self.checks = Checks(clock)
+        self.findings = Findings()
+        self.gave_up: StoppedError | TokenRefusedError | None = None
+        self._policy = policy
+        self._client = client
+        self._pacer = pacer
+        self._adaptive = adaptive
+        self._stats = stats
+        self._stop = stop
+        self._observer = observer
+        self._clock = clock
+        self._rng = rng
+        self._call = 0
+        self._answered = False
+        """Whether the call has ever told what has become of an ID."""
+        self._refusals = 0
+        self._troubles = 0
+        self._trouble_since = math.inf
+
+    def add(self, instance_id: str) -> None:
+        """Let an ID that was just accepted wait for its first look."""
+        self._wait(Check(pack(instance_id), 0, None), _FIRST_AFTER_S)
+
+    def add_known(self, ids: Iterable[bytes]) -> None:
+        """Let IDs that were accepted long ago be looked at as soon as may be."""
+        for each in ids:
+            self._wait(Check(each, 0, None), 0.0)
+
+    async def look(self, check: Check) -> None:
+        """Make one look, once the pace allows it, and keep what it finds, or let the ID wait.
+
+        If it is cancelled, the ID is as it was: accepted.
+        """
+        try:
+            await self._pacer.acquire()
+            call = self._call
+            if self.gave_up is None:
+                sent_at, answer = await self._ask(check, READ_BACK[call])
+                self._record(check, answer, sent_at, call)
+        finally:
+            self.checks.done()
+            self._stats.unchecked = len(self.checks)
+
+    async def _ask(self, check: Check, call: str) -> tuple[float, Answer | AttemptError]:
+        began = self._clock()
+        try:
+            connection = self._client.idle()
+            if connection is None:
+                connection = await self._client.connect()
+                # Looks that hung together must not all be sent at once.
+                if self._clock() - began > 1 / self._pacer.rate_per_s or self._pacer.paused:
+                    await self._pacer.acquire(ahead=True)
+            sent_at = self._clock()
+            self._stats.looks += 1
+            return sent_at, await self._client.look(unpack(check.packed), connection, call=call)
+        except AttemptError as fault:
+            return began, fault
+
+    def _record(
+        self, check: Check, answer: Answer | AttemptError, sent_at: float, call: int
+    ) -> None:
+        if isinstance(answer, AttemptError):
+            verdict = judge_fault(answer)
+        else:
+            verdict = judge_answer(answer, ambiguous_before=False)
+        now = self._clock()
+        if verdict.next in {Next.RETRY_FREE, Next.WAIT_LOCAL}:
+            self._wait(check, _LOCAL_WAIT_S if verdict.next is Next.WAIT_LOCAL else 0.0)
+        elif isinstance(answer, Answer) and answer.instance is not None:
+            self._well()
+            self._answered = True
+            self._adaptive.on_success(sent_at, now)
+            status = answer.instance.status
+            outcome = seen_outcome_of(status)
+            if outcome is None:
+                said = f"the server still says {status or 'nothing of its state'}"
+                self._wait_or_tell(check, Finding(Outcome.UNCONFIRMED, status, said), now)
+            else:
+                self.findings.add(check.packed, Finding(outcome, status, ""))
+        elif verdict.throttled:
+            self._adaptive.on_throttled(sent_at, now, None, outage=False)
+            self._hold_back(verdict, now, verdict.pause_s or self._back_off_s(1))
+            self._wait(check, 0.0)
+        elif verdict.next in {Next.DONE, Next.UNAUTHORIZED}:
+            self._refused(check, verdict, now, call)
+        else:
+            self._trouble(verdict, now)
+            self._wait(check, self._back_off_s(check.looks))
+
+    def _refused(self, check: Check, verdict: Verdict, now: float, call: int) -> None:
+        """Record that there is no such call, no such execution, or no right to look."""
+        if self._answered:  # it is about this ID alone
+            self._well()
+            said = verdict.error.partition(": ")[2] or verdict.error
+            self._wait_or_tell(check, Finding(Outcome.UNCONFIRMED, None, said), now)
+            return
+        if call == self._call:
+            self._refusals += 1
+            if self._refusals >= self._policy.refusals:
+                self._next_call(verdict)
+        self._wait(check, 0.0 if call != self._call else self._back_off_s(check.looks))
+
+    def _trouble(self, verdict: Verdict, now: float) -> None:
+        self._troubles += 1
+        if verdict.at_first and not self._stats.requests and not self._answered:
+            self._give_up(StoppedError(verdict.at_first))
+        self._trouble_since = min(self._trouble_since, now)
+        if self._troubles >= _TROUBLES:
+            self.checks.in_doubt = True
+            self._hold_back(verdict, now, self._back_off_s(self._troubles - _TROUBLES))
+        if now - self._trouble_since >= max(self._policy.timeout_s, _PATIENCE_S):
+            if self._answered:
+                self._give_up(StoppedError(f"nothing but trouble ({verdict.error})"))
+            else:
+                self._next_call(verdict)
+
+    def _well(self) -> None:
+        self._troubles = self._refusals = 0
+        self._trouble_since = math.inf
+        self.checks.in_doubt = False
+
+    def _hold_back(self, verdict: Verdict, now: float, wait_s: float) -> None:
+        """Let no look go for a while; give up where that is longer than an ID may take."""
+        if wait_s > max(self._policy.timeout_s, _PATIENCE_S):
+            asks = f"the server asks to be left alone for {wait_s:.0f} s ({verdict.error})"
+            self._give_up(StoppedError(asks))
+        self.checks.held_until = max(self.checks.held_until, now + wait_s)
+
+    def _next_call(self, verdict: Verdict) -> None:
+        self._well()
+        self._call += 1
+        if self._call < len(READ_BACK):
+            return
+        self._call = 0
+        kind = TokenRefusedError if verdict.next is Next.UNAUTHORIZED else StoppedError
+        self._give_up(kind(f"this server does not tell what has become of a run ({verdict.error})"))
+
+    def _give_up(self, reason: StoppedError | TokenRefusedError) -> None:
+        if self.gave_up is None:
+            self.gave_up = reason
+            self.checks.drop()
+            self._observer.verification_ended(str(reason))
+
+    def _wait(self, check: Check, wait_s: float) -> None:
+        if self.gave_up is None:
+            due = self._clock() + wait_s
+            self.checks.add(check.packed, due, looks=check.looks, first_at=check.first_at)
+            self._stats.unchecked = len(self.checks)
+
+    def _wait_or_tell(self, check: Check, finding: Finding, now: float) -> None:
+        """Let an ID that has not stopped wait for another look, if it has time left; else tell."""
+        first_at = now if check.first_at is None else check.first_at
+        left_s = self._policy.timeout_s - (now - first_at)
+        if left_s > 0:
+            again = Check(check.packed, check.looks + 1, first_at)
+            self._wait(again, min(self._back_off_s(check.looks), left_s))
+            return
+        said = ANY_ID.sub("…", f"{ErrorCode.NOT_CONFIRMED}: {finding.error}")
+        self.findings.add(check.packed, finding._replace(error=said))
+
+    def _back_off_s(self, looks: int) -> float:
+        """Return how long to wait after so many looks, give or take a quarter."""
+        wait_s = min(_FIRST_AFTER_S * _GROWTH ** min(looks, 20), _LONGEST_WAIT_S)
+        return wait_s * (0.75 + self._rng.random() / 2)
