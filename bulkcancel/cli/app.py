@@ -58,7 +58,13 @@ app.command(
     help="Serve a local stand-in for Domo's Workflow API, for rehearsals and tests.",
 )
 
-_COMMANDS = ("run", "sandbox")
+app.command(
+    "bulkcancel.cli.commands.verify:app",
+    name="verify",
+    help="Ask which of the accepted runs have stopped by now (unofficial call, read-only).",
+)
+
+_COMMANDS = ("run", "sandbox", "verify")
 _SWITCH = "is on or off: give it alone, or with =true or =false"
 _NEEDS: Mapping[object, str] = {
     bool: _SWITCH,

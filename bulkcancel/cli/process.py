@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from bulkcancel.errors import InterruptedRunError, UsageError
 
 if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
     from collections.abc import Callable
     from types import FrameType
 
@@ -83,6 +84,21 @@ class Signals:
         self._raise_kept()
         self._on_signal = on_signal
         self._within_s = within_s
+
+    def hand_to_loop(
+        self,
+        loop: AbstractEventLoop,
+        request: Callable[[InterruptedRunError, bool], None],
+        *,
+        within_s: float,
+    ) -> None:
+        """As `hand_to`, but `request` is called inside the running event loop."""
+
+        def on_signal(reason: InterruptedRunError, second: bool) -> None:  # noqa: FBT001
+            with suppress(RuntimeError):  # the loop has just ended, and all with it
+                loop.call_soon_threadsafe(request, reason, second)
+
+        self.hand_to(on_signal, within_s=within_s)
 
     def let_finish(self) -> None:
         """Ignore one signal from now on: the run is over and only its summary is left to show."""

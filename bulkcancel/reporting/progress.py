@@ -40,10 +40,19 @@ class Gauge:
     """Results this run will write; `None` for a pipe."""
     ceiling_per_s: float | None
     pace_per_s: Callable[[], float]
+    asks_only: bool = False
+    """Whether nothing is cancelled: what is done are looks."""
     state: str = ""
     """Why the run is not at full pace, or that it is stopping."""
     began: float = field(default_factory=time.monotonic)
     _marks: deque[tuple[float, int, int]] = field(default_factory=lambda: deque(maxlen=64))
+
+    @property
+    def done(self) -> int:
+        """How much of the total is done."""
+        if self.asks_only and self.total is not None:
+            return self.total - self.stats.unchecked
+        return self.stats.done
 
     def rates(self) -> tuple[float, float]:
         """Return results and requests a second over about the last ten seconds."""
@@ -51,7 +60,7 @@ class Gauge:
         sent = self.stats.requests + self.stats.looks
         marks = self._marks
         if not marks or now - marks[-1][0] >= 0.2:
-            marks.append((now, self.stats.done, sent))
+            marks.append((now, self.done, sent))
         while len(marks) > 2 and now - marks[1][0] > _WINDOW_S:
             marks.popleft()
         since, done, requests = marks[0]
@@ -60,14 +69,14 @@ class Gauge:
             return 0.0, 0.0
         # Of n evenly spaced requests since there were none, n - 1 intervals have passed.
         sent -= requests or min(sent, 1)
-        return (self.stats.done - done) / seconds, sent / seconds
+        return (self.done - done) / seconds, sent / seconds
 
     def eta_s(self) -> float | None:
         """Return the seconds left at the present speed, if that can be said."""
         speed = self.rates()[0]
         if self.total is None or speed <= 0:
             return None
-        return max(self.total - self.stats.done, 0) / speed
+        return max(self.total - self.done, 0) / speed
 
 
 class ReadingBar:
@@ -127,7 +136,7 @@ class Bar:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         gauge = self._gauge
-        done, total = gauge.stats.done, gauge.total
+        done, total = gauge.done, gauge.total
         head = Table.grid(padding=(0, 1), expand=True)
         head.add_column(no_wrap=True)
         head.add_column(ratio=1)
@@ -156,7 +165,7 @@ class Bar:
         requests_per_s = gauge.rates()[1]
         ceiling = "auto" if gauge.ceiling_per_s is None else f"{gauge.ceiling_per_s:g}"
         line.append(f"{requests_per_s:.1f}/s of {ceiling} · {stats.in_flight} in flight")
-        if stats.unchecked:
+        if stats.unchecked and not gauge.asks_only:
             line.append(f" · {stats.unchecked:,} to confirm")
         if stats.retries:
             line.append(f" · {stats.retries:,} retries", "yellow")
@@ -182,7 +191,7 @@ async def log_progress(gauge: Gauge, log: FilteringBoundLogger) -> None:
         done_per_s, requests_per_s = gauge.rates()
         log.info(
             "run.progress",
-            done=stats.done,
+            done=gauge.done,
             total=gauge.total,
             outcomes={str(k): n for k, n in stats.outcomes.items()},
             done_per_s=round(done_per_s, 2),

@@ -48,6 +48,11 @@ class Resumed:
     """The packed IDs, one after another, of rows kept that have not been seen to stop."""
     notes: list[str] = field(default_factory=list)
 
+    @property
+    def unseen_count(self) -> int:
+        """How many IDs are to be looked at."""
+        return len(self.unseen) // 16
+
     def ids_unseen(self) -> Iterator[bytes]:
         """Yield the packed IDs that are to be looked at."""
         return (bytes(self.unseen[at : at + 16]) for at in range(0, len(self.unseen), 16))

@@ -244,8 +244,8 @@ def test_the_summary_adds_up(tmp_path: Path, server: FaultyServer) -> None:
     assert set(summary) == {
         "version", "host", "inputs", "output", "exit_code", "reason", "rows_in", "duplicates",
         "filtered", "unanswered", "not_reached", "results", "already_done", "kept_failures",
-        "outcomes", "errors", "requests", "retries", "throttled", "looks", "looks_ended", "started_at",
-        "ended_at", "seconds", "resume_command", "resume_needs", "ok",
+        "outcomes", "errors", "requests", "retries", "throttled", "looks", "looks_ended",
+        "started_at", "ended_at", "seconds", "resume_command", "resume_needs", "ok",
     }  # fmt: skip
     counted = sum(summary[key] for key in ("results", "duplicates", "filtered", "not_reached"))
     assert summary["rows_in"] == counted == 25

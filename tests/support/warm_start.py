@@ -28,6 +28,7 @@ _LOADED = (
     "bulkcancel.cli.app",
     "bulkcancel.cli.commands.run",
     "bulkcancel.cli.commands.sandbox",
+    "bulkcancel.cli.commands.verify",
     "bulkcancel.sandbox.server",
     "anyio._backends._asyncio",
     "rich.progress",

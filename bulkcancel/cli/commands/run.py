@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
@@ -136,7 +136,7 @@ class RunCommand:
         policy = policy_of(settings, inputs, results.resumed)
         if results.resumed is not None:
             inputs.skip(results.resumed)
-            self._unseen = sum(1 for _ in results.resumed.ids_unseen())
+            self._unseen = results.resumed.unseen_count
             inputs.notes.extend(results.resumed.notes)
         if settings.dry_run:
             self._display.plan(self._plan(inputs, policy))
@@ -253,18 +253,13 @@ class RunCommand:
         if policy.concurrency < settings.concurrency:
             self._display.observer.out_of_descriptors()
         stop = self._stop
-        loop = asyncio.get_running_loop()
-
-        def on_signal(reason: InterruptedRunError, second: bool) -> None:  # noqa: FBT001
-            with suppress(RuntimeError):  # the loop has just ended, and all with it
-                loop.call_soon_threadsafe(request, reason, second)
 
         def request(reason: InterruptedRunError, second: bool) -> None:  # noqa: FBT001
             self._display.observer.stopping(str(reason))
             stop.request(reason, cut=second)
 
         within_s = policy.grace_s + (_REWRITING_S if settings.verify else _ENDING_S)
-        SIGNALS.hand_to(on_signal, within_s=within_s)
+        SIGNALS.hand_to_loop(asyncio.get_running_loop(), request, within_s=within_s)
         async with self._server.open() as client:
             engine = Engine(
                 client,

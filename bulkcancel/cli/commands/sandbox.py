@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated
 
 import anyio
@@ -47,18 +46,16 @@ def sandbox(
 
 
 async def _serve(options: SandboxOptions) -> int:
-    loop = asyncio.get_running_loop()
     stopped = anyio.Event()
     code = 0
 
-    def on_signal(reason: InterruptedRunError, _second: bool) -> None:  # noqa: FBT001
+    def stop(reason: InterruptedRunError, _second: bool) -> None:  # noqa: FBT001
         nonlocal code
         code = reason.exit_code
-        with suppress(RuntimeError):  # the loop has just ended
-            loop.call_soon_threadsafe(stopped.set)
+        stopped.set()
 
     async with Sandbox(options) as server:
-        SIGNALS.hand_to(on_signal, within_s=_ENDING_S)
+        SIGNALS.hand_to_loop(asyncio.get_running_loop(), stop, within_s=_ENDING_S)
         print(f"listening on {server.base_url}", flush=True)  # noqa: T201 - its one line of output
         await stopped.wait()
         SIGNALS.let_finish()

@@ -39,7 +39,6 @@ _GROWTH = 1.5
 _LONGEST_WAIT_S = 30.0
 _LOCAL_WAIT_S = 0.5
 _TROUBLES = 3  # in a row: then one look at a time, further and further apart
-_PATIENCE_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +50,8 @@ class Verification:
     refusals: int = 3
     """So many looks that were refused (403, 404), and none answered, show that there is no such
     call."""
+    patience_s: float = 30.0
+    """How long nothing but trouble is put up with; as long as `timeout_s` at least."""
 
 
 class Confirmer:
@@ -79,6 +80,7 @@ class Confirmer:
         self.findings = Findings()
         self.gave_up: StoppedError | TokenRefusedError | None = None
         self._policy = policy
+        self._patience_s = max(policy.patience_s, policy.timeout_s)
         self._client = client
         self._pacer = pacer
         self._adaptive = adaptive
@@ -120,6 +122,7 @@ class Confirmer:
 
     async def _ask(self, check: Check, call: str) -> tuple[float, Answer | AttemptError]:
         began = self._clock()
+        self._stats.in_flight += 1
         try:
             connection = self._client.idle()
             if connection is None:
@@ -132,6 +135,8 @@ class Confirmer:
             return sent_at, await self._client.look(unpack(check.packed), connection, call=call)
         except AttemptError as fault:
             return began, fault
+        finally:
+            self._stats.in_flight -= 1
 
     def _record(
         self, check: Check, answer: Answer | AttemptError, sent_at: float, call: int
@@ -185,7 +190,7 @@ class Confirmer:
         if self._troubles >= _TROUBLES:
             self.checks.in_doubt = True
             self._hold_back(verdict, now, self._back_off_s(self._troubles - _TROUBLES))
-        if now - self._trouble_since >= max(self._policy.timeout_s, _PATIENCE_S):
+        if now - self._trouble_since >= self._patience_s:
             if self._answered:
                 self._give_up(StoppedError(f"nothing but trouble ({verdict.error})"))
             else:
@@ -198,7 +203,7 @@ class Confirmer:
 
     def _hold_back(self, verdict: Verdict, now: float, wait_s: float) -> None:
         """Let no look go for a while; give up where that is longer than an ID may take."""
-        if wait_s > max(self._policy.timeout_s, _PATIENCE_S):
+        if wait_s > self._patience_s:
             asks = f"the server asks to be left alone for {wait_s:.0f} s ({verdict.error})"
             self._give_up(StoppedError(asks))
         self.checks.held_until = max(self.checks.held_until, now + wait_s)
