@@ -101,6 +101,8 @@ class Pipeline:
             while turn := self.queue.take_nowait() or await self._wait_for_a_turn():
                 if isinstance(turn, Check):
                     await self._look(turn)
+                    if self.stop.requested:
+                        return
                     continue
                 probe = False
                 if not (self.stop.requested or self.canceller.may_go(turn)):

@@ -21,6 +21,7 @@ from bulkcancel.http.faults import (
     DisconnectedError,
     UnreadableAnswerError,
 )
+from bulkcancel.ids import pack
 from bulkcancel.models import InvalidRow, Target
 from tests.support import faulty_answers as answers
 from tests.support.faulty_answers import End
@@ -57,6 +58,15 @@ class Seen:
     """Whether it came on another connection than the one that is kept."""
 
 
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One request that asked what has become of an instance."""
+
+    instance_id: str
+    at: float
+    call: str
+
+
 class VirtualServer:
     """Answers every request as `plan(instance_id, nth_time_seen)` says, `latency_s` later.
 
@@ -73,6 +83,12 @@ class VirtualServer:
         self.plan = plan
         self.latency_s = latency_s
         self.requests: list[Seen] = []
+        self.look_plan: Callable[[str, int, str], Said] = lambda instance_id, _nth, _call: (
+            answers.ok(instance_id, "CANCELLED")
+        )
+        """What to answer the nth look at an instance by that call."""
+        self.looks: list[Look] = []
+        self.times_looked: Counter[str] = Counter()
         self.times_seen: Counter[str] = Counter()
         self.in_flight = 0
         self.peak_in_flight = 0
@@ -94,9 +110,11 @@ class VirtualServer:
         *,
         timeout_s: float = 30.0,
         during: Callable[[VirtualRun], Coroutine[Any, Any, None]] | None = None,
+        accepted: Sequence[str] = (),
     ) -> VirtualRun:
         """Return what became of a run of the engine against it; `during` goes on beside it."""
         virtual = VirtualRun(self, policy, timeout_s=timeout_s)
+        virtual.accepted = accepted
         run(virtual.play, ids, during)
         return virtual
 
@@ -109,6 +127,8 @@ class VirtualRun(Run):
         self.server = server
         self.seconds = 0.0
         """How long it took."""
+        self.accepted: Sequence[str] = ()
+        """IDs that an earlier run has left."""
 
     async def play(
         self,
@@ -130,7 +150,7 @@ class VirtualRun(Run):
         async with anyio.create_task_group() as tasks:
             if during is not None:
                 tasks.start_soon(during, self)
-            await self.engine.run(items, self._collect)
+            await self.engine.run(items, self._collect, map(pack, self.accepted))
             self.seconds = self.server.now
             tasks.cancel_scope.cancel()
 
@@ -165,6 +185,17 @@ class VirtualClient(DomoClient):
         server.requests.append(Seen(instance_id, server.now, connection is NEW))
         server.times_seen[instance_id] += 1
         said = server.plan(instance_id, server.times_seen[instance_id])
+        return await self._answered(said, instance_id)
+
+    async def look(self, instance_id: str, connection: Connection, *, call: str) -> Answer:
+        server = self._server
+        server.looks.append(Look(instance_id, server.now, call))
+        server.times_looked[instance_id] += 1
+        said = server.look_plan(instance_id, server.times_looked[instance_id], call)
+        return await self._answered(said, instance_id)
+
+    async def _answered(self, said: Said, instance_id: str) -> Answer:
+        server = self._server
         latency_s = server.latency_s
         if isinstance(said, answers.Answer):
             latency_s += said.delay_s

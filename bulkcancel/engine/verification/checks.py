@@ -72,6 +72,10 @@ class Checks:
         first_at = self._epoch + (first_ms - 1) / 1000 if first_ms else None
         return Check(packed, looks, first_at)
 
+    def held(self) -> bool:
+        """Return whether one that was taken must not be looked at after all."""
+        return self._clock() < self.held_until or (self.in_doubt and self._taken > 1)
+
     def done(self) -> None:
         """Say that a look has ended."""
         self._taken -= 1

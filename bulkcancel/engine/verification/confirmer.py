@@ -23,7 +23,7 @@ from bulkcancel.domo import (
 from bulkcancel.engine.verification.checks import Check, Checks, Findings
 from bulkcancel.errors import StoppedError, TokenRefusedError
 from bulkcancel.ids import ANY_ID, pack, unpack
-from bulkcancel.models import ErrorCode, Finding, Outcome
+from bulkcancel.models import ErrorCode, Finding, Outcome, Target
 
 if TYPE_CHECKING:
     import random
@@ -108,15 +108,22 @@ class Confirmer:
     async def look(self, check: Check) -> None:
         """Make one look, once the pace allows it, and keep what it finds, or let the ID wait.
 
-        If it is cancelled, the ID is as it was: accepted.
+        If it is cancelled, the ID waits again. A fault of bulkcancel's own ends the looks alone.
         """
+        is_recorded = False
         try:
             await self._pacer.acquire()
-            call = self._call
-            if self.gave_up is None:
+            if not (self.checks.held() or self._stop.requested):  # since it was taken
+                call = self._call
                 sent_at, answer = await self._ask(check, READ_BACK[call])
+                is_recorded = True
                 self._record(check, answer, sent_at, call)
+        except Exception as error:  # noqa: BLE001 - the cancels go on
+            self._observer.bug(Target(unpack(check.packed), ""), error)
+            self._give_up(StoppedError(f"bulkcancel itself failed ({type(error).__name__})"))
         finally:
+            if not is_recorded:
+                self._wait(check, 0.0)
             self.checks.done()
             self._stats.unchecked = len(self.checks)
 
