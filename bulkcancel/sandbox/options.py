@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Annotated, Self, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Final, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, model_validator
 
@@ -25,12 +25,17 @@ else:
     Seconds = Annotated[str, PlainValidator(_seconds)]
 
 
+# About 100 MB, and a second to make them.
+_MOST_EXECUTIONS: Final = 100_000
+
+
 class SandboxOptions(BaseModel):
     """How the sandbox behaves; raises `ValueError`, or `UsageError` for a text that is no duration.
 
     An answer takes `latency_s` plus or minus up to `jitter_s`, never less than nothing. Up to a
     tenth of a second's worth of `rate_limit_per_s` may come at once. Half of the errors (500, 502,
-    503 or 504) and of the resets come after the request was carried out.
+    503 or 504) and of the resets come after the request was carried out. Which IDs are in the share
+    `never_settle` follows from each ID alone, not from `seed`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
@@ -53,6 +58,21 @@ class SandboxOptions(BaseModel):
     settle_s: Seconds = Field(
         "1s", validate_default=True, description="How long a cancelled run still says IN_PROGRESS."
     )
+    never_settle: float = Field(
+        0.0,
+        description="Share of running instances that no cancel ever stops, 0 to 1; which ones "
+        "follows from their IDs.",
+    )
+    no_v2: bool = Field(default=False, description="Answer no call of v2: 404.")
+    no_readback: bool = Field(
+        default=False, description="Answer no call that reads one instance or execution: 404."
+    )
+    executions: int = Field(
+        300, description="How many executions the list of v2 holds, at most 100000."
+    )
+    list_needs_model: bool = Field(
+        default=False, description="List executions of one model only: 400 without modelId."
+    )
     seed: int = Field(0, description="Of the random errors, resets and jitter.")
 
     @model_validator(mode="after")
@@ -71,11 +91,23 @@ class SandboxOptions(BaseModel):
         limit = self.rate_limit_per_s
         if limit is not None and not 0 < limit < math.inf:
             raise ValueError(f"the rate limit must be above 0 requests a second, not {limit}")
+        if not 0 <= self.executions <= _MOST_EXECUTIONS:
+            raise ValueError(
+                f"the executions to list must be 0 to {_MOST_EXECUTIONS}, not {self.executions}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _sensible_shares(self) -> Self:
         for name in ("error_rate", "reset_rate"):
             value = getattr(self, name)
             if not 0 <= value <= 1:
                 shown = name.replace("_", " ")
                 raise ValueError(f"the {shown} must be a share from 0 to 1, not {value}")
+        if not 0 <= self.never_settle <= 1:
+            raise ValueError(
+                f"the runs that never settle must be a share from 0 to 1, not {self.never_settle}"
+            )
         if self.error_rate + self.reset_rate > 1:
             raise ValueError("the error rate and the reset rate must not add up to more than 1")
         return self

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import enum
+import hashlib
 import json
-import random
 import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -16,6 +16,7 @@ class Fate(enum.Enum):
     RUNNING = "running"
     COMPLETED = "completed"
     CANCELED = "canceled"
+    FAILED = "failed"
     UNKNOWN = "unknown"
     FORBIDDEN = "forbidden"
 
@@ -23,6 +24,7 @@ class Fate(enum.Enum):
 _FATES: Final = {
     "d0e": Fate.COMPLETED,
     "ca0": Fate.CANCELED,
+    "fa1": Fate.FAILED,
     "404": Fate.UNKNOWN,
     "403": Fate.FORBIDDEN,
 }
@@ -31,6 +33,7 @@ RULES: Final = """\
 Every well-formed instance ID exists and is running, except by its last three digits:
   ...d0e  it has completed by itself        200, COMPLETED
   ...ca0  it was cancelled before           200, CANCELED
+  ...fa1  it failed; only reading says so   200, IN_PROGRESS
   ...404  there is no such instance         404
   ...403  this token may not cancel it      403"""
 """The rule for `sandbox --help` and the README; one random UUID in a thousand falls under it."""
@@ -48,11 +51,9 @@ _MODELS: Final = (
 _VERSIONS: Final = ("1.0.0", "1.1.0", "1.4.2", "2.0.1")
 _TRIGGERS: Final = ("API", "MANUAL", "SCHEDULED", "ALERT")
 _FIRST_START: Final = datetime(2026, 1, 12, 6, 0, tzinfo=UTC)
-_RUN_TIME: Final = timedelta(minutes=7)
+RUN_TIME: Final = timedelta(minutes=7)
+"""How long those ran that have ended by themselves or were cancelled before."""
 _SPELLED_IN_V2: Final = {None: "NOT_STARTED", "CANCELED": "CANCELLED"}
-_LISTED: Final = 300
-# How the listed IDs end: most at random, some by the rule.
-_LISTED_ENDS: Final = ("",) * 30 + ("d0e",) * 6 + ("ca0",) * 3 + ("403",)
 
 
 def fate_of(instance_id: str) -> Fate:
@@ -61,7 +62,7 @@ def fate_of(instance_id: str) -> Fate:
 
 
 def status_of(instance_id: str) -> str | None:
-    """Return the status, in v1's spelling, of an ID that nobody has cancelled here.
+    """Return the status, in v1's spelling, that is read of an ID nobody has cancelled here.
 
     One running instance in sixteen has not reported back as started: its status is `None`.
     """
@@ -70,10 +71,23 @@ def status_of(instance_id: str) -> str | None:
         return "COMPLETED"
     if fate is Fate.CANCELED:
         return "CANCELED"
+    if fate is Fate.FAILED:
+        return "FAILED"
     return None if instance_id[4] == "0" else "IN_PROGRESS"
 
 
-def _timestamp(moment: datetime) -> str:
+def never_settles(instance_id: str, share: float) -> bool:
+    """Return whether a cancel never stops this running instance, as `share` (0 to 1) of all.
+
+    The ID alone decides, by SHA-256, and whoever is in a share is in every larger one. A part of
+    the hash that `--shard` does not use: each shard meets its share of them.
+    """
+    digest = hashlib.sha256(instance_id.encode()).digest()
+    return int.from_bytes(digest[8:16], "big") < share * 2**64
+
+
+def timestamp(moment: datetime) -> str:
+    """Return a UTC moment as the API writes it."""
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
@@ -90,7 +104,7 @@ def _fragments() -> tuple[str, ...]:
     """Return all of a v1 object but `id`, `modelVersion` and `status`, ready for each model."""
     fragments = []
     for place, (name, model_id) in enumerate(_MODELS):
-        created = _timestamp(_FIRST_START - timedelta(days=place))
+        created = timestamp(_FIRST_START - timedelta(days=place))
         rest = {
             "modelId": model_id,
             "modelName": name,
@@ -119,29 +133,29 @@ def instance_body(instance_id: str, status: str | None) -> bytes:
     ).encode()
 
 
-def execution(instance_id: str, status: str | None) -> dict[str, str | None]:
-    """Return the v2 object of an ID whose v1 status is `status`, in v2's spelling."""
+def execution(
+    instance_id: str, status: str | None, started: datetime | None = None
+) -> dict[str, str | None]:
+    """Return the v2 object of an ID whose v1 status is `status`, in v2's spelling.
+
+    `started` is when it was started, if the ID is not to say that as well.
+    """
     name, model_id = _MODELS[_model_of(instance_id)]
-    started = _FIRST_START + timedelta(seconds=int(instance_id[9:13], 16) * 11)
-    ended = status in {"COMPLETED", "CANCELED"}
+    if started is None:
+        started = _FIRST_START + timedelta(seconds=int(instance_id[9:13], 16) * 11)
+    ended = status in {"COMPLETED", "CANCELED", "FAILED"}
     return {
         "id": instance_id,
         "modelId": model_id,
         "modelName": name,
         "modelVersion": _version_of(instance_id),
         "status": _SPELLED_IN_V2.get(status, status),
-        "startedAt": _timestamp(started) if status else None,
-        "finishedAt": _timestamp(started + _RUN_TIME) if ended else None,
+        "startedAt": timestamp(started) if status else None,
+        "finishedAt": timestamp(started + RUN_TIME) if ended else None,
         "triggerType": _TRIGGERS[int(instance_id[2], 16) % len(_TRIGGERS)],
     }
 
 
-def listed_ids() -> tuple[str, ...]:
-    """Return the few hundred IDs that the v2 list holds, always the same."""
-    rng = random.Random(2)
-    ids = []
-    for place in range(_LISTED):
-        text = str(uuid.UUID(int=rng.getrandbits(128), version=4))
-        end = _LISTED_ENDS[place % len(_LISTED_ENDS)]
-        ids.append(text[: len(text) - len(end)] + end)
-    return tuple(ids)
+def models() -> list[dict[str, str]]:
+    """Return the workflows as the list of models names them."""
+    return [{"id": model_id, "name": name} for name, model_id in _MODELS]

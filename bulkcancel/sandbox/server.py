@@ -10,6 +10,7 @@ import socket
 import struct
 import sys
 import time
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, Self
 
 from aiohttp import web
@@ -72,7 +73,7 @@ class Sandbox:
         self.base_url = ""
         """`http://127.0.0.1:PORT`, known once it listens."""
         self._clock = clock
-        self._api = WorkflowApi(options.settle_s, clock)
+        self._api = WorkflowApi(options, clock, datetime.now(UTC))
         self._rng = random.Random(options.seed)
         limit = options.rate_limit_per_s
         self._bucket = None if limit is None else _Bucket(limit, clock())

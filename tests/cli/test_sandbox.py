@@ -93,13 +93,13 @@ def test_the_rule_of_the_last_digits(tmp_path: Path) -> None:
         assert sandbox.post(IDS[0], token="another")[0] == 401
         said = {end: sandbox.post(IDS[0][:-3] + end, "the-one") for end in ENDS}
     assert {end: status for end, (status, _) in said.items()} == {
-        "d0e": 200, "ca0": 200, "404": 404, "403": 403,
+        "d0e": 200, "ca0": 200, "fa1": 200, "404": 404, "403": 403,
     }  # fmt: skip
     assert said["d0e"][1]["status"] == "COMPLETED"
     assert said["ca0"][1]["status"] == "CANCELED"
 
 
-ENDS = ("d0e", "ca0", "404", "403")
+ENDS = ("d0e", "ca0", "fa1", "404", "403")
 
 
 def test_help_states_the_rule_and_every_option(tmp_path: Path) -> None:
@@ -108,14 +108,17 @@ def test_help_states_the_rule_and_every_option(tmp_path: Path) -> None:
     assert (done.code, done.stderr) == (0, "")
     words = " ".join(done.stdout.split())
     assert "Every well-formed instance ID exists and is running, except by its last three" in words
-    for end, meaning in zip(ENDS, ("200, COMPLETED", "200, CANCELED", "404", "403"), strict=True):
+    meanings = ("200, COMPLETED", "200, CANCELED", "200, IN_PROGRESS", "404", "403")
+    for end, meaning in zip(ENDS, meanings, strict=True):
         (line,) = [each for each in done.stdout.splitlines() if f"...{end} " in each]
         assert line.endswith(f" {meaning}")
     options = (
         "--port", "--token", "--latency", "--jitter", "--rate-limit", "--error-rate",
-        "--reset-rate", "--settle", "--seed",
+        "--reset-rate", "--settle", "--never-settle", "--no-v2", "--no-readback",
+        "--executions", "--list-needs-model", "--seed",
     )  # fmt: skip
-    assert [option for option in options if option not in words.split()] == []
+    assert set(options) == {word for word in words.split() if word.startswith("--")}
+    assert "[default: False]" not in words
 
 
 def test_options_mean_what_their_text_says() -> None:
@@ -131,6 +134,10 @@ def test_options_mean_what_their_text_says() -> None:
     given = ("--latency", "1m30s", "--jitter", "5ms", "--rate-limit", "2.5", "--settle", "1h")
     assert parsed(*given) == SandboxOptions(
         latency_s=90, jitter_s=0.005, rate_limit_per_s=2.5, settle_s=3600
+    )
+    switches = ("--never-settle", "0.2", "--no-v2", "--no-readback", "--list-needs-model")
+    assert parsed(*switches, "--executions", "9") == SandboxOptions(
+        never_settle=0.2, no_v2=True, no_readback=True, list_needs_model=True, executions=9
     )
     assert parsed() == SandboxOptions(latency_s=0.05, jitter_s=0.02, settle_s=1)
 
@@ -153,6 +160,8 @@ def test_a_taken_port_is_a_sentence(tmp_path: Path) -> None:
         ("--latency", "soon", "500ms"),
         ("--error-rate", "2", "0 to 1"),
         ("--rate-limit", "many", "--rate-limit needs a number"),
+        ("--never-settle", "20%", "--never-settle needs a number"),
+        ("--executions", "-1", "0 to 100000"),
         ("--port", "any", "--port needs a whole number"),
     ],
 )

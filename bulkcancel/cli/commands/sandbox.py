@@ -32,7 +32,12 @@ def _flag(field: str) -> str:
     return default_name_transform(field.removesuffix("_s").removesuffix("_per"))
 
 
-_FLAGS = Parameter(name="*", name_transform=_flag)
+def _shown(default: object) -> object:
+    """Return what help says of a default: that a switch is off goes without saying."""
+    return None if default is False else default
+
+
+_FLAGS = Parameter(name="*", name_transform=_flag, negative="", show_default=_shown)
 
 
 @app.default
