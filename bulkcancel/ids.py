@@ -1,10 +1,11 @@
-"""Instance IDs: which text is one, and a compact set of them."""
+"""Instance IDs: which text is one, the shard each belongs to, and a compact set of them."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from bulkcancel.text import shorten
@@ -127,6 +128,15 @@ def split_hex(digits: str) -> Iterator[str]:
         yield f"{one[:8]}-{one[8:12]}-{one[12:16]}-{one[16:20]}-{one[20:]}"
 
 
+def shard_of(text: str, count: int) -> int:
+    """Return which of `count` shards, from 0, an ID belongs to: the same in every program.
+
+    That is `int(first 8 hexadecimal digits of SHA-256 of the lower-case ID, 16) % count`, the ID
+    in ASCII with its dashes. `text` may also be what stood in the place of an ID (as UTF-8).
+    """
+    return int.from_bytes(sha256(text.lower().encode()).digest()[:4], "big") % count
+
+
 class IdSet:
     """A set of packed IDs in about 30 bytes each; a `set` of strings takes 150.
 
@@ -161,6 +171,11 @@ class IdSet:
 
     def __len__(self) -> int:
         return self._size
+
+    def __iter__(self) -> Iterator[bytes]:
+        for bucket in self._buckets.values():
+            for at in range(0, len(bucket), 16):
+                yield bytes(bucket[at : at + 16])
 
     @staticmethod
     def _holds(bucket: bytearray, packed: bytes) -> bool:

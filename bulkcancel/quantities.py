@@ -1,4 +1,4 @@
-"""Durations, rates, numbers of failures and lists of outcomes as people write them."""
+"""Durations, rates, numbers of failures, shards and lists of outcomes as people write them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import math
 import re
 from dataclasses import dataclass
 
+from bulkcancel.ids import shard_of
 from bulkcancel.models import Outcome
 
 _NUMBER = r"[0-9]{1,9}(?:\.[0-9]{1,6})?"
@@ -17,6 +18,8 @@ _DURATION = re.compile(
 )
 _RATE = re.compile(rf"({_NUMBER})(?:/(s|m|h))?")
 _PERCENT = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,3})?)%")
+_SHARD = re.compile(r"([0-9]{1,9})/([0-9]{1,9})")
+_MOST_SHARDS = 10_000
 
 
 def parse_duration(text: str) -> float:
@@ -67,6 +70,35 @@ def parse_failures(text: str) -> MaxFailures:
     if text.isascii() and text.isdigit() and 0 < int(text) <= 10**9:
         return MaxFailures(int(text))
     raise ValueError(f"{text!r} is not a number of failures such as 50, or a share such as 5%")
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """One of `count` shares of the IDs, told apart by hash; `index` counts from 0."""
+
+    index: int
+    count: int
+
+    def __str__(self) -> str:
+        return f"{self.index}/{self.count}"
+
+    def holds(self, text: str) -> bool:
+        """Return whether an ID, or what stood in the place of one, belongs to it."""
+        return shard_of(text, self.count) == self.index
+
+
+def parse_shard(text: str) -> Shard:
+    """Return the shard that `3/8` is, the fourth of eight; else `ValueError`."""
+    match = _SHARD.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f"{text!r} is not a shard such as 3/8: I/N, where I counts from 0")
+    index, count = int(match[1]), int(match[2])
+    if not 1 <= count <= _MOST_SHARDS:
+        raise ValueError(f"{text!r}: give a number of shards from 1 to {_MOST_SHARDS:,}")
+    if index >= count:
+        last = Shard(count - 1, count)
+        raise ValueError(f"{text!r}: I counts from 0, so the last of {count} is {last}")
+    return Shard(index, count)
 
 
 def parse_outcomes(text: str) -> frozenset[Outcome]:

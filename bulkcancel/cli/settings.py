@@ -17,10 +17,12 @@ from bulkcancel.inputs import Format  # noqa: TC001 - pydantic reads the annotat
 from bulkcancel.models import SENT_AGAIN, Outcome
 from bulkcancel.quantities import (
     MaxFailures,
+    Shard,
     parse_duration,
     parse_failures,
     parse_outcomes,
     parse_rate,
+    parse_shard,
 )
 
 if TYPE_CHECKING:
@@ -63,6 +65,7 @@ if TYPE_CHECKING:
     PositiveSeconds: TypeAlias = float
     Rate: TypeAlias = float | None
     Failures: TypeAlias = MaxFailures
+    Share: TypeAlias = Shard
     Outcomes: TypeAlias = frozenset[Outcome]
     SentAgain: TypeAlias = frozenset[Outcome]
 else:
@@ -70,6 +73,7 @@ else:
     PositiveSeconds = Annotated[str, _read_by(_positive)]
     Rate = Annotated[str, _read_by(parse_rate)]
     Failures = Annotated[str, _read_by(parse_failures)]
+    Share = Annotated[str, _read_by(parse_shard)]
     Outcomes = Annotated[str, _read_by(parse_outcomes)]
     SentAgain = Annotated[str, _read_by(_sent_again)]
 _FLAG = Parameter(negative="", show_default=False)
@@ -169,6 +173,11 @@ class RunSettings(ServerSettings):
         ge=0,
         description="Refuse the input unless it lists exactly this many distinct IDs (a pipe: said "
         "at its end).",
+    )
+    shard: Annotated[Share | None, Parameter(group=_INPUT)] = Field(
+        None,
+        description="Take share I of N alone, as in 0/8 to 7/8: an ID belongs to one by its hash. "
+        "--rate is that of all shares together.",
     )
     burst: Annotated[int, Parameter(group=_PACE)] = Field(
         1, ge=1, le=10_000, description="Requests that may go at once after a pause."

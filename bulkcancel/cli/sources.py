@@ -10,7 +10,7 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING, cast
 
 from bulkcancel.errors import UsageError
-from bulkcancel.ids import IdSet, PageHost, pack, parse_instance_id
+from bulkcancel.ids import IdSet, PageHost, pack, parse_instance_id, unpack
 from bulkcancel.inputs import (
     STDIN,
     Argument,
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from bulkcancel.cli.settings import RunSettings
     from bulkcancel.engine import Items
     from bulkcancel.models import Target
+    from bulkcancel.quantities import Shard
     from bulkcancel.results import Resumed
 
 _MOST_ARGUMENTS_SHOWN = 3
@@ -53,6 +54,7 @@ class Inputs:
         *,
         limit: int | None,
         where: Sequence[Condition],
+        shard: Shard | None = None,
     ) -> None:
         self.names = names
         self.counts = checked.counts
@@ -62,16 +64,17 @@ class Inputs:
         self.already_done = 0
         """Targets and invalid rows left out, as they have their result."""
         self.sent_again: IdSet | None = None
-        """IDs that failed before and are sent by this run; `None` if nobody knows."""
+        """IDs that failed before and are, or may be, sent by this run; `None` if nobody knows."""
         self._checked = checked
         self._pipe = pipe
         self._limit = limit
         self._where = where
+        self._shard = shard
         self._resumed: Resumed | None = None
         self._not_done = len(checked)
         """The files' targets that are not done, those beyond the limit among them."""
         if pipe is None:
-            self._note_if_all_are_left_out()
+            self._note_if_none_is_left()
 
     @property
     def has_pipe(self) -> bool:
@@ -80,8 +83,8 @@ class Inputs:
 
     @property
     def listed(self) -> int:
-        """Distinct instance IDs listed so far, whether or not `--limit` leaves them out."""
-        return self.counts.targets
+        """Distinct instance IDs listed so far, also those `--limit` or `--shard` leaves out."""
+        return len(self._checked.seen)
 
     @property
     def to_cancel(self) -> int | None:
@@ -102,7 +105,7 @@ class Inputs:
         """Leave out what an earlier run has done, by ID and, for invalid rows, by their text.
 
         IDs that failed before and are beyond the limit keep their rows: for now they are as good
-        as done. (Where a pipe follows, nobody knows which they are.)
+        as done. (Where a pipe follows, nobody knows which they are, but those of other shards.)
         """
         self._resumed = resumed
         self.invalid = [row for row in self.invalid if not resumed.take_invalid(row.text)]
@@ -115,7 +118,11 @@ class Inputs:
                     break
                 sent_again.add(packed)
             self._not_done += 1
-        if len(resumed.again_ids) and not self.has_pipe:
+        if self.has_pipe and self._shard is not None:
+            for packed in resumed.again_ids:
+                if self._shard.holds(unpack(packed)):
+                    sent_again.add(packed)
+        if len(resumed.again_ids) and (self._shard is not None or not self.has_pipe):
             self.sent_again = sent_again
         rows_done = len(self._checked.invalid) - len(self.invalid)
         self.already_done = rows_done + len(self._checked) - self._not_done
@@ -164,7 +171,7 @@ class Inputs:
                 yield self._known(item)
         for target in islice(again, left):
             yield self._known(target)
-        self._note_if_all_are_left_out()
+        self._note_if_none_is_left()
 
     def _is_done(self, item: Target | InvalidRow) -> bool:
         if self._resumed is None:
@@ -182,8 +189,12 @@ class Inputs:
             return target
         return target._replace(failed_before=True)
 
-    def _note_if_all_are_left_out(self) -> None:
-        if self.counts.filtered and self.counts.filtered == self.counts.rows:
+    def _note_if_none_is_left(self) -> None:
+        """Note what leaves out every row: a mistake in `--where`, or chance in a small shard."""
+        counts = self.counts
+        if counts.other_shards and not (counts.targets or counts.invalid):
+            self.notes.append("none of the rows belongs to this shard")
+        elif counts.filtered and counts.filtered == counts.rows:
             held = "; ".join(
                 f'"{condition.column}" holds {quoted(condition.misses)}'
                 for condition in self._where
@@ -210,6 +221,7 @@ def open_inputs(
         format=settings.format,
         encoding=settings.encoding,
         where=tuple(Condition.parse(text) for text in settings.where),
+        shard=settings.shard,
         pages=PageHost.of_run(host),
     )
     given = [_file_or_id(*each) for each in enumerate(names, 1)]
@@ -233,7 +245,9 @@ def open_inputs(
     pipe = None if chunks is None else stream(chunks, options, checked)
     if id_count > _MOST_ARGUMENTS_SHOWN:
         names = [*files, f"{id_count} IDs as arguments"]
-    return Inputs(names, checked, pipe, limit=settings.limit, where=options.where)
+    return Inputs(
+        names, checked, pipe, limit=settings.limit, where=options.where, shard=settings.shard
+    )
 
 
 def _file_or_id(number: int, name: str) -> str | Argument:

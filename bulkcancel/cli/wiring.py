@@ -51,7 +51,10 @@ def plan_of(
         to_cancel=inputs.to_cancel,
         already_done=inputs.already_done,
         duplicates=inputs.counts.duplicates,
-        filtered=inputs.counts.filtered,
+        left_out_by_where=inputs.counts.left_out_by_where,
+        shard=settings.shard,
+        in_shard=None if inputs.has_pipe else inputs.counts.targets,
+        listed=inputs.listed,
         beyond_limit=inputs.beyond_limit,
         invalid=inputs.invalid,
         rate_per_s=policy.rate_per_s,
@@ -79,6 +82,8 @@ def display_options_of(settings: RunSettings) -> DisplayOptions:
 def policy_of(settings: RunSettings, inputs: Inputs, resumed: Resumed | None) -> Policy:
     """Return how fast the run is and what ends it, fitted to this process's descriptors.
 
+    The rate is the whole job's: a shard has its share of it.
+
     Raises the soft limit of descriptors (`ulimit -n`) where that is needed and allowed. A share
     of failures is one of all IDs listed, up to --limit: call this before those that are done are
     left out.
@@ -87,8 +92,11 @@ def policy_of(settings: RunSettings, inputs: Inputs, resumed: Resumed | None) ->
     concurrency = fitting_concurrency(
         settings.concurrency, sockets_each=2 if settings.sandbox else 1
     )
+    rate_per_s, shard = settings.rate, settings.shard
+    if rate_per_s is not None and shard is not None:
+        rate_per_s /= shard.count
     return Policy(
-        rate_per_s=settings.rate,
+        rate_per_s=rate_per_s,
         burst=settings.burst,
         concurrency=concurrency,
         attempts=settings.attempts,
@@ -143,12 +151,14 @@ def summary_of(
         version=VERSION,
         host=host,
         inputs=inputs.names,
+        shard=str(settings.shard or ""),
         output=settings.output,
         exit_code=error.exit_code if error else int(bool(stats.failed or kept_failures)),
         reason=_reason(error, stats),
         rows_in=counts.rows,
         duplicates=counts.duplicates,
         filtered=counts.filtered,
+        other_shards=counts.other_shards,
         unanswered=unanswered,
         not_reached=without_row - unanswered,
         results=stats.done + inputs.already_done,

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from bulkcancel.inputs.lines import NumberedLines
+    from bulkcancel.quantities import Shard
 
 Row: TypeAlias = tuple[int, str, str | None]
 """A data row: its line, its ID as a bare UUID, `None`; or its line, the text there, the problem.
@@ -115,6 +116,8 @@ class InputOptions:
     encoding: str | None = None
     where: tuple[Condition, ...] = ()
     """All of them must hold."""
+    shard: Shard | None = None
+    """The share of the rows that is taken; `None` takes all."""
     pages: PageHost = field(default_factory=PageHost)
 
     def __post_init__(self) -> None:

@@ -81,24 +81,34 @@ def stream(
 def _distinct(
     lines: NumberedLines, options: InputOptions, checked: CheckedInput, *, look_ahead: bool
 ) -> Iterator[tuple[int, bytes] | InvalidRow]:
-    """Yield the line and the packed ID of each row that names a new target, and invalid rows."""
+    """Yield the line and the packed ID of each row that names a new target, and invalid rows.
+
+    Of either only what belongs to the shard, where there are shards.
+    """
     # Hot: a million times a file.
     counts, from_hex, add = checked.counts, bytes.fromhex, checked.seen.add
+    shard = options.shard
     for line, text, problem in open_rows(lines, options, look_ahead=look_ahead):
         if problem is None:
             packed = from_hex(text.replace("-", ""))
-            if add(packed):
+            if not add(packed):
+                counts.duplicates += 1
+            elif shard is None or shard.holds(text):
                 counts.targets += 1
                 yield line, packed
             else:
-                counts.duplicates += 1
+                counts.add_of_other_shard()
         elif problem is FILTERED:
             counts.filtered += 1
         else:
             if lines.guessed and not text.isascii():
                 raise lines.not_utf8(line, "the ID")
-            counts.invalid += 1
-            yield InvalidRow(shorten(_encodable(text)), f"{lines.name}:{line}", problem)
+            held = _encodable(text)
+            if shard is None or shard.holds(held):
+                counts.invalid += 1
+                yield InvalidRow(shorten(held), f"{lines.name}:{line}", problem)
+            else:
+                counts.add_of_other_shard()
 
 
 def _encodable(text: str) -> str:
@@ -150,11 +160,13 @@ def _check_argument(argument: Argument, options: InputOptions, checked: CheckedI
         raise InputError(f"{shorten(argument.text)}: {problem}")
     packed = pack(instance_id)
     checked.begin("argument")
-    if checked.seen.add(packed):
+    if not checked.seen.add(packed):
+        checked.counts.duplicates += 1
+    elif options.shard is None or options.shard.holds(instance_id):
         checked.counts.targets += 1
         checked.add(packed, argument.number)
     else:
-        checked.counts.duplicates += 1
+        checked.counts.add_of_other_shard()
 
 
 def _open(path: str) -> BinaryIO:

@@ -23,22 +23,35 @@ class InputCounts:
     """Where the data rows went; a pipe's may still be counted by its thread."""
 
     targets: int = 0
-    """Distinct IDs."""
+    """Distinct IDs, of this shard where there are shards."""
     duplicates: int = 0
     invalid: int = 0
     filtered: int = 0
-    """Left out by `--where`."""
+    """Left out by `--where` or `--shard`."""
+    other_shards: int = 0
+    """Of `filtered`, the rows that other shards tell of: distinct IDs and invalid rows."""
 
     @property
     def rows(self) -> int:
         """All of them."""
         return self.targets + self.duplicates + self.invalid + self.filtered
 
+    @property
+    def left_out_by_where(self) -> int:
+        """Those of `filtered` that are of no shard."""
+        return self.filtered - self.other_shards
+
+    def add_of_other_shard(self) -> None:
+        """Count a row that another shard tells of."""
+        self.filtered += 1
+        self.other_shards += 1
+
 
 class CheckedInput:
     """The targets of all files in order of first appearance, and what else was found.
 
-    `seen` holds their IDs: a pipe read after the files adds to it, to `counts` and to `notes`.
+    `seen` holds their IDs and those of other shards: a pipe read after the files adds to it, to
+    `counts` and to `notes`.
     """
 
     __slots__ = ("_ids", "_lines", "_starts", "counts", "invalid", "notes", "seen")

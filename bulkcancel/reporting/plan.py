@@ -17,9 +17,10 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from bulkcancel.models import InvalidRow
+    from bulkcancel.quantities import Shard
 
 _NAMED = 3
-_ONLY_ON_SCREEN = frozenset({"inputs", "filtered", "beyond_limit"})
+_ONLY_ON_SCREEN = frozenset({"inputs", "left_out_by_where", "in_shard", "listed", "beyond_limit"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +36,16 @@ class Plan:
     to_cancel: int | None
     already_done: int
     duplicates: int
-    filtered: int
+    left_out_by_where: int
+    shard: Shard | None
+    in_shard: int | None
+    """IDs that belong to the shard; `None` for a pipe."""
+    listed: int
+    """IDs of all shards."""
     beyond_limit: int
     invalid: Sequence[InvalidRow]
     rate_per_s: float | None
+    """Of this shard alone, where there are shards."""
     concurrency: int
     output: str
     verify_s: float | None
@@ -50,7 +57,10 @@ class Plan:
     def as_event(self) -> dict[str, object]:
         """Return the keys of the log event; of invalid rows it has the number."""
         names = (each.name for each in fields(self) if each.name not in _ONLY_ON_SCREEN)
-        return {name: getattr(self, name) for name in names} | {"invalid": len(self.invalid)}
+        return {name: getattr(self, name) for name in names} | {
+            "shard": str(self.shard or ""),
+            "invalid": len(self.invalid),
+        }
 
 
 def print_plan(console: Console, plan: Plan) -> None:
@@ -66,13 +76,16 @@ def print_plan(console: Console, plan: Plan) -> None:
     if plan.proxy:
         row("proxy", plan.proxy)
     row("input", plan.inputs)
+    if plan.shard is not None:
+        share = "" if plan.in_shard is None else f": {plan.in_shard:,} of {plan.listed:,} IDs"
+        row("shard", f"{plan.shard} by hash{share}")
     row("to cancel", "as they come" if plan.to_cancel is None else f"{plan.to_cancel:,}", "bold")
     if plan.already_done:
         row("done before", f"{plan.already_done:,}")
     if plan.duplicates:
         row("duplicates", f"{plan.duplicates:,} (sent once)")
-    if plan.filtered:
-        row("left out", f"{plan.filtered:,} by --where")
+    if plan.left_out_by_where:
+        row("left out", f"{plan.left_out_by_where:,} by --where")
     if plan.beyond_limit:
         row("left out", f"{plan.beyond_limit:,} beyond --limit")
     for name, text in _invalid_rows(plan.invalid):
@@ -103,9 +116,12 @@ def _verify(plan: Plan) -> str:
 
 
 def _pace(plan: Plan) -> str:
+    shards = plan.shard.count if plan.shard is not None else 1
+    at_a_time = f"{plan.concurrency} at a time"
     if plan.rate_per_s is None:
-        return f"auto, {plan.concurrency} at a time"
-    text = f"{plan.rate_per_s:g} a second at most, {plan.concurrency} at a time"
+        return f"auto{' for this shard alone' if shards > 1 else ''}, {at_a_time}"
+    share = f" (1/{shards} of {plan.rate_per_s * shards:g})" if shards > 1 else ""
+    text = f"{plan.rate_per_s:g} a second at most{share}, {at_a_time}"
     if not plan.to_cancel:
         return text
     return f"{text}: about {show_duration(plan.to_cancel / plan.rate_per_s)}"

@@ -42,6 +42,8 @@ class Summary:
     """Of bulkcancel."""
     host: str
     inputs: Sequence[str]
+    shard: str
+    """As `3/8`; empty where there are no shards."""
     output: str
     exit_code: int
     reason: str
@@ -49,6 +51,8 @@ class Summary:
     rows_in: int
     duplicates: int
     filtered: int
+    other_shards: int
+    """Of `filtered`, rows that other shards tell of; `--where` has left out the rest."""
     unanswered: int
     """IDs sent, and without a final answer when the run stopped."""
     not_reached: int
@@ -165,7 +169,8 @@ def _notes(summary: Summary) -> list[str]:
     counts = (
         (summary.already_done, "done by an earlier run"),
         (summary.duplicates, "duplicates sent once"),
-        (summary.filtered, "left out by --where"),
+        (summary.filtered - summary.other_shards, "left out by --where"),
+        (summary.other_shards, "of other shards"),
         (summary.unanswered, "sent, no final answer"),
         (summary.not_reached, "not reached"),
         (summary.kept_failures, "failures of an earlier run stay in the results"),

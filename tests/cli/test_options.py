@@ -24,10 +24,10 @@ from tests.support.runs import make_ids
 IDS = make_ids(20)
 RUN_OPTIONS = (
     "--instance", "--base-url", "--sandbox", "--token-file", "--column", "--format", "--encoding",
-    "--where", "--limit", "--expect-count", "--rate", "--burst", "--concurrency", "--attempts",
-    "--timeout", "--max-failures", "--max-outage", "--deadline", "--grace", "--output", "-o",
-    "--output-format", "--resume", "--again", "--overwrite", "--dry-run", "--yes", "--ok",
-    "--log-format", "--log-level", "--log-file",
+    "--where", "--limit", "--expect-count", "--shard", "--rate", "--burst", "--concurrency",
+    "--attempts", "--timeout", "--max-failures", "--max-outage", "--deadline", "--grace",
+    "--output", "-o", "--output-format", "--resume", "--again", "--overwrite", "--dry-run",
+    "--yes", "--ok", "--log-format", "--log-level", "--log-file",
     "--quiet", "--summary", "--config",
 )  # fmt: skip
 
@@ -242,10 +242,11 @@ def test_the_summary_adds_up(tmp_path: Path, server: FaultyServer) -> None:
     assert done.code == 1
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert set(summary) == {
-        "version", "host", "inputs", "output", "exit_code", "reason", "rows_in", "duplicates",
-        "filtered", "unanswered", "not_reached", "results", "already_done", "kept_failures",
-        "outcomes", "errors", "requests", "retries", "throttled", "looks", "looks_ended",
-        "started_at", "ended_at", "seconds", "resume_command", "resume_needs", "ok",
+        "version", "host", "inputs", "shard", "output", "exit_code", "reason", "rows_in",
+        "duplicates", "filtered", "other_shards", "unanswered", "not_reached", "results",
+        "already_done", "kept_failures", "outcomes", "errors", "requests", "retries", "throttled",
+        "looks", "looks_ended", "started_at", "ended_at", "seconds", "resume_command",
+        "resume_needs", "ok",
     }  # fmt: skip
     counted = sum(summary[key] for key in ("results", "duplicates", "filtered", "not_reached"))
     assert summary["rows_in"] == counted == 25
@@ -255,6 +256,7 @@ def test_the_summary_adds_up(tmp_path: Path, server: FaultyServer) -> None:
     assert (summary["exit_code"], summary["reason"], summary["resume_command"]) == (1, "", "")
     assert summary["host"] == server.host
     assert (summary["version"], summary["inputs"]) == (VERSION, ["ids.csv"])
+    assert (summary["shard"], summary["other_shards"]) == ("", 0)
     began, ended = (datetime.fromisoformat(summary[key]) for key in ("started_at", "ended_at"))
     assert summary["started_at"].endswith("Z")
     assert timedelta(0) < ended - began < timedelta(seconds=60)

@@ -13,9 +13,11 @@ from bulkcancel.errors import UsageError
 from bulkcancel.models import SENT_AGAIN, Outcome
 from bulkcancel.quantities import (
     MaxFailures,
+    Shard,
     parse_duration,
     parse_failures,
     parse_rate,
+    parse_shard,
     show_duration,
 )
 from tests.support.processes import CANARY, Finished, bulkcancel, environment, write_ids
@@ -138,6 +140,21 @@ def test_a_share_of_a_pipe_stays_a_share_and_a_count_stays_a_count() -> None:
     assert MaxFailures().of(10) == MaxFailures()
 
 
+def test_a_shard_is_one_of_so_many() -> None:
+    """Counted from 0, shown as it is typed; what is refused says what to give instead."""
+    assert parse_shard(" 3/8 ") == Shard(3, 8)
+    assert str(parse_shard("03/8")) == "3/8"
+    assert parse_shard("0/1") == Shard(0, 1)
+    assert parse_shard("9999/10000") == Shard(9999, 10_000)
+    for bad, said in (
+        ("8/8", "the last of 8 is 7/8"), ("0/0", "from 1 to 10,000"),
+        ("0/10001", "from 1 to 10,000"), ("3", "such as 3/8"), ("", "such as 3/8"),
+        ("-1/8", "such as 3/8"), ("1/8/9", "such as 3/8"), ("３/8", "such as 3/8"),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=said):
+            parse_shard(bad)
+
+
 def test_settings_hold_what_their_text_says() -> None:
     """Seconds, rates, failures and outcomes: nobody else parses them, defaults included."""
     assert _values(RunSettings()) == (10.0, 30.0, 600.0, None, 10.0, MaxFailures())
@@ -151,6 +168,8 @@ def test_settings_hold_what_their_text_says() -> None:
     assert _values(given) == (None, 60.0, 7200.0, 5400.0, 0.0, MaxFailures(share=0.05))
     assert given.ok == {Outcome.NOT_FOUND}
     assert given.again == {Outcome.FAILED, Outcome.FORBIDDEN}
+    assert RunSettings.model_validate({"shard": "3/8"}).shard == Shard(3, 8)
+    assert RunSettings().shard is None
     assert RunSettings().ok == frozenset()
     assert RunSettings().again == SENT_AGAIN
 
@@ -222,6 +241,7 @@ def test_no_settings_are_taken_from_the_current_directory(tmp_path: Path) -> Non
         (("--timeout", "0"), {}, "--timeout"),
         (("--format", "xml"), {}, "--format"),
         (("--where", "status"), {}, "status"),
+        ((), {"BULKCANCEL_SHARD": "8/8"}, "7/8"),
         (("--resume", "--overwrite"), {}, "--resume"),
         (("--encoding", "klingon"), {}, "klingon"),
         (("-o", "results.xls"), {}, ".csv"),

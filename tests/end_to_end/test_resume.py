@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from bulkcancel.models import CancelResult, Outcome
+from bulkcancel.quantities import Shard
 from bulkcancel.results.codec import Format
 from tests.support import faulty_answers as answers
 from tests.support.faulty_answers import Answer
@@ -55,6 +56,36 @@ def _sent(server: FaultyServer) -> list[str]:
     ids = sorted(seen.instance_id for seen in server.requests)
     server.requests.clear()
     return ids
+
+
+@pytest.mark.parametrize("output", OUTPUTS)
+@pytest.mark.parametrize("piped", [False, True])
+def test_the_results_of_another_shard_resumed_by_mistake_stay(
+    tmp_path: Path, server: FaultyServer, output: str, piped: bool
+) -> None:
+    """Nothing is lost or sent twice: its rows stay, and this shard's come after them."""
+    ours = [each for each in IDS if Shard(1, 2).holds(each)]
+    theirs = [each for each in IDS if each not in ours]
+    again = result(theirs[1], Outcome.FAILED)
+    _stored(tmp_path / output, server, result(theirs[0]), again, result(ours[0], Outcome.FAILED))
+    kept = (tmp_path / output).read_bytes().splitlines()[:-1]
+    write_ids(tmp_path / "ids.txt", [*IDS, IDS[0], *BAD])
+    done = bulkcancel(
+        "run", "--resume", "--shard", "1/2", "-o", output, "--base-url", server.base_url,
+        "--rate", "10000", *(() if piped else ("ids.txt",)),
+        cwd=tmp_path, stdin=(tmp_path / "ids.txt").read_bytes() if piped else None,
+    )  # fmt: skip
+    assert done.code == 1, done.stderr  # some rows hold no ID
+    assert _sent(server) == sorted(ours)
+    assert (tmp_path / output).read_bytes().splitlines()[: len(kept)] == kept
+    rows = [row["instanceId"] for row in done.rows(output) if row["outcome"] != "invalid"]
+    assert sorted(rows) == sorted([*ours, *theirs[:2]])
+    (finished,) = done.events("run.finished")
+    assert (finished["shard"], finished["duplicates"]) == ("1/2", 1)
+    assert (finished["already_done"], finished["not_reached"]) == (0, 0)
+    shares = [sum(Shard(n, 2).holds(text) for text in BAD) for n in (0, 1)]
+    assert len(done.rows(output)) == len(rows) + shares[1]
+    assert finished["filtered"] == finished["other_shards"] == len(theirs) + shares[0]
 
 
 @pytest.mark.parametrize("output", OUTPUTS)

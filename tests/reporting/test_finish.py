@@ -42,6 +42,7 @@ def server() -> Iterator[FaultyServer]:
             "run --resume 'my runs.csv' --where 'Team=A B' --limit 5 --expect-count 30 --sandbox",
             "",
         ),
+        ("run a.csv --shard 3/8", "a.csv", "run --resume a.csv --shard 3/8", ""),
         (f"run {IDS[0]} --yes", IDS[0], f"run --resume {IDS[0]} --yes", ""),
         ("run - --yes", "-", "run --resume - --yes", PIPE),
         ("run --yes", "-", "run --resume - --yes", PIPE),
