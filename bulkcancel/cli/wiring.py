@@ -82,7 +82,8 @@ def display_options_of(settings: RunSettings) -> DisplayOptions:
 def policy_of(settings: RunSettings, inputs: Inputs, resumed: Resumed | None) -> Policy:
     """Return how fast the run is and what ends it, fitted to this process's descriptors.
 
-    The rate is the whole job's: a shard has its share of it.
+    The rate is the whole job's: a shard has its share of it, and begins when its turn comes, so
+    that shards started together do not all send at once.
 
     Raises the soft limit of descriptors (`ulimit -n`) where that is needed and allowed. A share
     of failures is one of all IDs listed, up to --limit: call this before those that are done are
@@ -92,12 +93,14 @@ def policy_of(settings: RunSettings, inputs: Inputs, resumed: Resumed | None) ->
     concurrency = fitting_concurrency(
         settings.concurrency, sockets_each=2 if settings.sandbox else 1
     )
-    rate_per_s, shard = settings.rate, settings.shard
+    rate_per_s, shard, first_after_s = settings.rate, settings.shard, 0.0
     if rate_per_s is not None and shard is not None:
+        first_after_s = shard.index / rate_per_s
         rate_per_s /= shard.count
     return Policy(
         rate_per_s=rate_per_s,
         burst=settings.burst,
+        first_after_s=first_after_s,
         concurrency=concurrency,
         attempts=settings.attempts,
         grace_s=settings.grace,

@@ -45,6 +45,8 @@ class Policy:
     rate_per_s: float | None = DEFAULT_RATE_PER_S
     """Ceiling in requests a second; `None` searches for what the server allows."""
     burst: int = 1
+    first_after_s: float = 0.0
+    """No request before that: runs that start together and share a rate take turns by it."""
     concurrency: int = DEFAULT_CONCURRENCY
     attempts: int = DEFAULT_ATTEMPTS
     grace_s: float = 10.0
@@ -93,6 +95,8 @@ class Engine:
         start = ceiling if policy.rate_per_s else _AUTO_START_PER_S
         self._observer = observer
         self.pacer = Pacer(start, burst=policy.burst, clock=clock)
+        if policy.first_after_s:
+            self.pacer.pause_until(clock() + policy.first_after_s)
         self._monitor = RunMonitor(
             stop,
             policy.limits,

@@ -118,6 +118,7 @@ def test_the_plan_of_a_shard_tells_its_share() -> None:
     assert inputs.listed == 200
     policy = policy_of(settings, inputs, None)
     assert policy.rate_per_s == 1.25
+    assert policy.first_after_s == pytest.approx(0.3)  # after shards 0, 1 and 2
     assert policy.limits.max_failures == 2  # a tenth of the 20 that are sent
     plan = plan_of(settings, inputs, policy, "acme.domo.com", proxy="")
     assert plan.as_event()["shard"] == "3/8"

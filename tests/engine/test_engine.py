@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Iterator
 from dataclasses import replace
@@ -59,8 +60,8 @@ class Bench:
 def test_a_policy_says_what_is_usual() -> None:
     """Careful with a server that nobody has said anything about."""
     assert Policy() == Policy(
-        rate_per_s=10.0, burst=1, concurrency=16, attempts=5, grace_s=10.0, limits=Limits(),
-        ok=frozenset(), succeeded_before=0,
+        rate_per_s=10.0, burst=1, first_after_s=0.0, concurrency=16, attempts=5, grace_s=10.0,
+        limits=Limits(), ok=frozenset(), succeeded_before=0,
     )  # fmt: skip
 
 
@@ -127,6 +128,19 @@ async def test_the_rate_is_a_ceiling_or_searched_for() -> None:
     await search.engine.run(endless(), search.collect)
     assert max(rates) == 1000
     assert search.observed.paces
+
+
+@on_virtual_time
+async def test_runs_that_share_a_rate_take_turns() -> None:
+    """Started together, each at its place: never two requests at the same time."""
+    at: list[float] = []
+    for turn in range(4):
+        bench = Bench(Policy(rate_per_s=2.5, burst=2 if turn else 1, first_after_s=turn / 10))
+        await bench.run(5)
+        at += [each.at for each in bench.server.requests]
+    gaps = [later - earlier for earlier, later in itertools.pairwise(sorted(at))]
+    assert len(gaps) == 19
+    assert all(0.09 < gap < 0.11 for gap in gaps), gaps
 
 
 @on_virtual_time
