@@ -313,7 +313,6 @@ def test_the_patch_makes_an_indexed_job_with_a_shard_for_each_index() -> None:
     assert same <= set(_arguments(cron_job, 0))
 
 
-@pytest.mark.xfail(reason="waiting for the option --shard", raises=AssertionError, strict=True)
 def test_the_shards_together_are_the_whole_input(tmp_path: Path) -> None:
     """Eight runs, each with its own results, have each ID once."""
     ids = make_ids(40)

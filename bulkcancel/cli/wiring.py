@@ -38,7 +38,7 @@ def plan_of(
     host: str,
     *,
     proxy: str,
-    unseen: int,
+    unseen: int = 0,
 ) -> Plan:
     """Return what is known of the run before its first request.
 

@@ -80,14 +80,14 @@ def print_plan(console: Console, plan: Plan) -> None:
         share = "" if plan.in_shard is None else f": {plan.in_shard:,} of {plan.listed:,} IDs"
         row("shard", f"{plan.shard} by hash{share}")
     row("to cancel", "as they come" if plan.to_cancel is None else f"{plan.to_cancel:,}", "bold")
-    if plan.already_done:
-        row("done before", f"{plan.already_done:,}")
-    if plan.duplicates:
-        row("duplicates", f"{plan.duplicates:,} (sent once)")
-    if plan.left_out_by_where:
-        row("left out", f"{plan.left_out_by_where:,} by --where")
-    if plan.beyond_limit:
-        row("left out", f"{plan.beyond_limit:,} beyond --limit")
+    for count, name, text in (
+        (plan.already_done, "done before", ""),
+        (plan.duplicates, "duplicates", " (sent once)"),
+        (plan.left_out_by_where, "left out", " by --where"),
+        (plan.beyond_limit, "left out", " beyond --limit"),
+    ):
+        if count:
+            row(name, f"{count:,}{text}")
     for name, text in _invalid_rows(plan.invalid):
         row(name, text, "yellow")
     row("pace", _pace(plan))
