@@ -91,7 +91,7 @@ class Stats:
     def figures(self) -> dict[str, object]:
         """Return the figures of a summary by their names; values are ready for JSON."""
         return {
-            "outcomes": {str(word): n for word, n in sorted(self.outcomes.items())},
+            "outcomes": {str(word): n for word, n in sorted(self.outcomes.items()) if n},
             "errors": self.grouped_errors(),
             "requests": self.requests,
             "retries": self.retries,

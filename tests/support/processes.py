@@ -110,11 +110,15 @@ def _for_python(env: Mapping[str, str]) -> dict[str, str]:
 
 @contextmanager
 def running(
-    *arguments: str | Path, cwd: Path, stdin: int = subprocess.DEVNULL, fault: str = ""
+    *arguments: str | Path,
+    cwd: Path,
+    stdin: int = subprocess.DEVNULL,
+    fault: str = "",
+    name: str = "run",
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run `bulkcancel run` with these arguments; it is killed when the block ends."""
+    """Run that command of bulkcancel with these arguments; it is killed when the block ends."""
     process = subprocess.Popen(
-        command("run", *arguments, fault=fault),
+        command(name, *arguments, fault=fault),
         cwd=cwd,
         env=environment(),
         stdin=stdin,
