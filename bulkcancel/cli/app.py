@@ -53,6 +53,11 @@ app.command(
     help="Cancel every instance listed in the inputs.",
 )
 app.command(
+    "bulkcancel.cli.commands.find:app",
+    name="find",
+    help="List executions, as an input for run, by an unofficial call that may change.",
+)
+app.command(
     "bulkcancel.cli.commands.sandbox:app",
     name="sandbox",
     help="Serve a local stand-in for Domo's Workflow API, for rehearsals and tests.",
@@ -64,7 +69,9 @@ app.command(
     help="Ask which of the accepted runs have stopped by now (unofficial call, read-only).",
 )
 
-_COMMANDS = ("run", "sandbox", "verify")
+_COMMANDS = ("run", "find", "verify", "sandbox")
+_LOGGING = frozenset({"run", "find", "verify"})
+"""The commands that have --log-format."""
 _SWITCH = "is on or off: give it alone, or with =true or =false"
 _NEEDS: Mapping[object, str] = {
     bool: _SWITCH,
@@ -108,13 +115,15 @@ def _drop_stdout() -> None:
 
 def _refuse(message: str, code: int, arguments: Sequence[str]) -> None:
     """Tell why a command line is not carried out: as an event where its logs would be JSON."""
-    if arguments[:1] != ["run"] or not logs_are_json(_log_format(arguments)):
+    command = next(iter(arguments), "")
+    if command not in _LOGGING or not logs_are_json(_log_format(arguments)):
         _complain(message)
         return
     log = make_logger(
         console=_say, console_level="error", json_console=True, file=None, file_level="error"
     )
-    log.error("run.refused", error=message, exit_code=code)
+    event = f"{command}.refused"
+    log.error(event, error=message, exit_code=code)
 
 
 def _log_format(arguments: Sequence[str]) -> str:
@@ -159,12 +168,17 @@ def _sentence_of(error: CycloptsError) -> str:
 
 def _unknown_command(word: str, *, more: bool) -> str:
     if word.startswith("-"):
-        hint = closest(word, ALONE) or f"options follow the command, {' or '.join(_COMMANDS)}"
+        hint = closest(word, ALONE) or f"options follow the command, {_listed('or')}"
         return f"unknown option {word.partition('=')[0]}: {hint}"
     hint = closest(word, _COMMANDS)
     if not hint and _is_input(word):
         hint = f"did you mean: {shlex.join(['bulkcancel', 'run', word])}{' …' if more else ''}"
-    return f"{word!r} is no command: {hint or 'there are ' + ' and '.join(_COMMANDS)}"
+    return f"{word!r} is no command: {hint or 'there are ' + _listed('and')}"
+
+
+def _listed(last: str) -> str:
+    """Return the commands in one text, with a word before the last one."""
+    return f"{', '.join(_COMMANDS[:-1])} {last} {_COMMANDS[-1]}"
 
 
 def _is_input(word: str) -> bool:

@@ -6,15 +6,13 @@ import os
 import stat
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from bulkcancel.errors import UsageError
 from bulkcancel.results import descriptor_of, is_replaceable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from bulkcancel.cli.settings import RunSettings
 
     Place = str | int
     """A path, or the number of an open descriptor."""
@@ -23,7 +21,24 @@ _STREAM = "-"
 _STDIN, _STDOUT = 0, 1
 
 
-def refuse_shared_files(inputs: Sequence[str], settings: RunSettings) -> None:
+class NamedFiles(Protocol):
+    """The files that the settings of a command name."""
+
+    @property
+    def token_file(self) -> str | None: ...  # noqa: D102
+    @property
+    def ca_file(self) -> str | None: ...  # noqa: D102
+    @property
+    def config(self) -> str | None: ...  # noqa: D102
+    @property
+    def output(self) -> str: ...  # noqa: D102
+    @property
+    def log_file(self) -> str | None: ...  # noqa: D102
+    @property
+    def summary(self) -> str | None: ...  # noqa: D102
+
+
+def refuse_shared_files(inputs: Sequence[str], settings: NamedFiles) -> None:
     """Raise `UsageError` if a file to be written is also read, or written as something else.
 
     Also if the summary could not be written: that would show at the end only, hours later. The

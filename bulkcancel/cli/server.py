@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
+import random
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 from bulkcancel.cli.token import SANDBOX_TOKEN, read_token
-from bulkcancel.domo import SANDBOX, DomoClient, base_url_of, host_of
+from bulkcancel.domo import (
+    SANDBOX,
+    AttemptError,
+    DomoClient,
+    base_url_of,
+    host_of,
+    trouble_of_answer,
+    trouble_of_fault,
+)
+from bulkcancel.engine import DEFAULT_ATTEMPTS
 from bulkcancel.errors import UsageError
+from bulkcancel.pacing import Again, paced_attempts
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from bulkcancel.cli.settings import ServerSettings
+    from bulkcancel.domo import Reply
+    from bulkcancel.pacing import Pacer
+
+_MOST_ASKED_S = 600.0
+_MOST_PAGE_BYTES = 16 * 1024 * 1024
 
 
 class Server:
@@ -82,3 +99,39 @@ def _base_url(settings: ServerSettings) -> str:
             "no Domo instance given: use --instance acme (for acme.domo.com), or set DOMO_INSTANCE"
         )
     return base_url_of(instance, base_url)
+
+
+def paced_get(client: DomoClient, pacer: Pacer) -> Callable[[str], Awaitable[Reply]]:
+    """Return what makes one GET of an unofficial call: paced, and again where that can help.
+
+    It takes a path and query and returns a 2xx, with a body of any kind; raises a
+    `BulkcancelError`.
+    """
+    answered = False
+
+    async def attempt(target: str) -> Reply | Again:
+        nonlocal answered
+        try:
+            reply = await client.read(target, most_bytes=_MOST_PAGE_BYTES)
+        except AttemptError as fault:
+            trouble = trouble_of_fault(fault, client.host, first=not answered)
+        else:
+            answered = True
+            bad = trouble_of_answer(reply, client)
+            if bad is None:
+                return reply
+            trouble = bad
+        if not trouble.may_pass:
+            raise trouble.error
+        return Again(trouble.error, trouble.wait_s, trouble.at_once)
+
+    async def get(target: str) -> Reply:
+        return await paced_attempts(
+            partial(attempt, target),
+            pacer=pacer,
+            rng=random.Random(),
+            attempts=DEFAULT_ATTEMPTS,
+            most_asked_s=_MOST_ASKED_S,
+        )
+
+    return get

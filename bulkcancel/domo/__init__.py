@@ -3,6 +3,9 @@
 from bulkcancel.domo.address import SANDBOX, base_url_of, host_of
 from bulkcancel.domo.answers import Answer
 from bulkcancel.domo.client import READ_BACK, DomoClient
+from bulkcancel.domo.executions import Execution, Wanted
+from bulkcancel.domo.listing import Listing
+from bulkcancel.domo.reads import not_a_list, trouble_of_answer, trouble_of_fault
 from bulkcancel.domo.verdict import (
     Next,
     Verdict,
@@ -11,7 +14,7 @@ from bulkcancel.domo.verdict import (
     outcome_of,
     seen_outcome_of,
 )
-from bulkcancel.http import AttemptError, Connection, NoDescriptorsError
+from bulkcancel.http import AttemptError, Connection, NoDescriptorsError, Reply
 
 __all__ = [
     "READ_BACK",
@@ -20,13 +23,20 @@ __all__ = [
     "AttemptError",
     "Connection",
     "DomoClient",
+    "Execution",
+    "Listing",
     "Next",
     "NoDescriptorsError",
+    "Reply",
     "Verdict",
+    "Wanted",
     "base_url_of",
     "host_of",
     "judge_answer",
     "judge_fault",
+    "not_a_list",
     "outcome_of",
     "seen_outcome_of",
+    "trouble_of_answer",
+    "trouble_of_fault",
 ]

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 INSTANCES = "/api/workflow/v1/instances/"
 EXECUTIONS = "/api/workflow/v2/executions"
+MODELS = "/api/workflow/v1/models"
 READ_BACK = (f"{EXECUTIONS}/", INSTANCES)
 """The calls that say what has become of an instance, the better one first; both unofficial."""
 

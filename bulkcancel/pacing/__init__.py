@@ -1,8 +1,8 @@
 """When the next request may go: numbers and clocks, no HTTP, no IDs."""
 
 from bulkcancel.pacing.adaptive import AdaptiveRate
-from bulkcancel.pacing.backoff import equal_jitter
+from bulkcancel.pacing.backoff import Again, equal_jitter, paced_attempts
 from bulkcancel.pacing.breaker import Breaker
 from bulkcancel.pacing.pacer import Pacer
 
-__all__ = ["AdaptiveRate", "Breaker", "Pacer", "equal_jitter"]
+__all__ = ["AdaptiveRate", "Again", "Breaker", "Pacer", "equal_jitter", "paced_attempts"]

@@ -47,6 +47,8 @@ class DisplayOptions:
     """Where the summary goes as JSON; `-` is standard output."""
     rows_on_stdout: bool
     dry_run: bool
+    command: str = "run"
+    """What its events are named by."""
 
 
 class Display:
@@ -112,9 +114,10 @@ class Display:
         code, text, name = CRASHED, fault_of(error), ""
         if isinstance(error, BulkcancelError):
             code, text, name = error.exit_code, str(error), "bulkcancel: "
-        if isinstance(error, InterruptedRunError):
+        command = self._options.command
+        if isinstance(error, InterruptedRunError) and command == "run":
             text = f"{text}: nothing was sent"
-        event = "run.failed" if code in {3, 4, 5} else "run.refused"
+        event = f"{command}.failed" if code in {3, 4, 5} else f"{command}.refused"
         self._logger(console=self._as_json).error(event, error=text, exit_code=code)
         if not self._as_json:
             self._write(f"{name}{visible(text)}")
@@ -137,7 +140,15 @@ class Display:
 
     def say(self, text: str) -> None:
         """Show one sentence."""
-        self.log.info("run.note", text=text)
+        event = f"{self._options.command}.note"
+        self.log.info(event, text=text)
+        if self._draws:
+            self._console.print(text, markup=False, soft_wrap=True)
+
+    def finished(self, text: str, **figures: object) -> None:
+        """Show what a command without a summary came to: one sentence, or its figures."""
+        event = f"{self._options.command}.finished"
+        self.log.info(event, **figures)
         if self._draws:
             self._console.print(text, markup=False, soft_wrap=True)
 
