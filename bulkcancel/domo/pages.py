@@ -161,7 +161,7 @@ def _next_queries(
                 continue
             value = each[name]
             value = value.get("href") if isinstance(value, dict) else value
-            if isinstance(value, str) and _is_address(value):
+            if isinstance(value, str) and _is_address(name, value):
                 yield call.query_of(value, query)
             elif name in _TOKENS and (token := _token(value)) is not None:
                 yield call.query(**{_TOKENS[name]: token}) if token else ""
@@ -177,8 +177,9 @@ def _links(headers: Mapping[str, str]) -> Iterator[str]:
                     yield address
 
 
-def _is_address(text: str) -> bool:
-    return text.startswith(("/", "?")) or "://" in text
+def _is_address(name: str, text: str) -> bool:
+    """Return whether a text is no token; those in Base64 may begin with a slash as well."""
+    return "://" in text or (name in _ADDRESSES and text.startswith(("/", "?")))
 
 
 def _token(value: object) -> str | None:
