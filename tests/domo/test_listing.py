@@ -348,7 +348,7 @@ class Changing:
 def test_what_stays_in_a_changing_list_is_never_missed(way: str) -> None:
     """Whatever goes and comes between the pages, each that is there throughout is told once."""
     plain_offsets_miss = 0
-    for seed in range(60):
+    for seed in range(40):
         changing = Changing(random.Random(seed), most=5 + seed % 8, way=way)
         server = Server(changing.answer)
         found = server.found(page_size=5 + seed % 8)
@@ -359,7 +359,7 @@ def test_what_stays_in_a_changing_list_is_never_missed(way: str) -> None:
         while page := naive.answer({"limit": "100", "offset": str(len(told))}):
             told.update(str(row["id"]) for row in page)  # type: ignore[attr-defined]
         plain_offsets_miss += bool(naive.stayed - told)
-    assert plain_offsets_miss > 10  # else nothing that matters has changed
+    assert plain_offsets_miss > 5  # else nothing that matters has changed
 
 
 def test_a_list_that_moved_is_read_again() -> None:
@@ -399,8 +399,8 @@ def test_a_list_that_never_rests_is_told_of() -> None:
 
 def test_removals_as_fast_as_pages_cost_few_requests_more() -> None:
     """One cancel for each page read: the overlap grows, so pages are not asked for twice."""
-    ids = _ids(5000)
-    stayed = set(ids[2000:])
+    ids = _ids(1500)
+    stayed = set(ids[1000:])
 
     def answer(query: Query) -> object:
         page = _cut(_rows(ids), query)
@@ -411,7 +411,7 @@ def test_removals_as_fast_as_pages_cost_few_requests_more() -> None:
     server = Server(answer)
     assert stayed <= set(server.found())
     first_pass = [query["offset"] for query in server.queries[1:]].index("0")
-    assert first_pass < 50 * 1.6
+    assert first_pass < 15 * 1.6
 
 
 def test_only_what_was_asked_for_is_listed() -> None:
