@@ -94,14 +94,11 @@ def read_page(reply: Reply, call: Call, query: str) -> Page | None:
     _, headers, body, _ = reply
     try:
         parsed = json.loads(body.decode("utf-8-sig", "replace"))
+        items = _items_of(parsed)
+        keys = [_key_of(item) for item in items or []]
     except (ValueError, RecursionError):
         return None
-    items = _items_of(parsed)
     if items is None:
-        return None
-    try:
-        keys = [_key_of(item) for item in items]
-    except RecursionError:
         return None
     found = list(_next_queries(parsed, headers, call, query))
     return Page(

@@ -12,17 +12,22 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import ClassVar, cast
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
 from bulkcancel.cli.app import run_cli
 from bulkcancel.cli.process import SIGNALS
-from bulkcancel.errors import InterruptedRunError
+from bulkcancel.cli.server import paced_get
+from bulkcancel.domo import AttemptError, DomoClient, Reply
+from bulkcancel.errors import InterruptedRunError, StoppedError, TokenRefusedError
+from bulkcancel.http import ConnectFailedError
 from bulkcancel.pacing import Pacer
 from tests.support.faulty_answers import Answer, End, http
 from tests.support.faulty_server import FaultyServer, running_in_thread
 from tests.support.runs import TOKEN, make_ids
+from tests.support.virtual_time import now, on_virtual_time
 
 HEADER = "instanceId,status,modelName,modelVersion,modelId,startedAt,triggerType"
 HTML = b"<html><body>Sign in</body></html>"
@@ -266,6 +271,7 @@ def test_each_request_is_a_read_in_its_turn(
 
     monkeypatch.setattr("bulkcancel.cli.commands.find.Pacer", Noted)
     rows = [_row(each) for each in IDS[:5]]
+    rows.append(_row(IDS[5], startedAt="2999-01-01T00:00:00Z"))
     with _server(_pages(rows)) as server:
         code = run_cli(["find", "--base-url", server.base_url, *options])
         seen = server.requests
@@ -280,6 +286,36 @@ def test_each_request_is_a_read_in_its_turn(
     assert {query["modelId"][0] for query in queries} == {"m-1", "m-2"}
     assert paces == [per_s]
     assert len(capfd.readouterr().out.splitlines()) == 6
+
+
+@on_virtual_time
+async def test_a_server_that_goes_away_for_a_while_is_asked_again() -> None:
+    """Unlike one that was never there; what cannot pass is raised at once."""
+
+    class Client:
+        host = "acme.domo.com"
+        redacted = str
+        outcomes: ClassVar[list[Reply | AttemptError]] = []
+
+        async def read(self, _target: str, *, most_bytes: int) -> Reply:
+            assert most_bytes > 10**6
+            outcome = self.outcomes.pop(0)
+            if isinstance(outcome, AttemptError):
+                raise outcome
+            return outcome
+
+    client = Client()
+    get = paced_get(cast("DomoClient", client), Pacer(10, clock=now))
+    good: Reply = (200, {}, b"[]", 0.0)
+    gone = ConnectFailedError("refused")
+    client.outcomes[:] = [gone, good]
+    with pytest.raises(StoppedError, match="check the instance name"):
+        await get("/x")
+    client.outcomes[:] = [good, gone, gone, gone, gone, good, (401, {}, b"{}", 0.0), good]
+    assert await get("/x") == await get("/x") == good
+    with pytest.raises(TokenRefusedError):
+        await get("/x")
+    assert client.outcomes == [good]
 
 
 def test_the_limit_ends_it(capfd: pytest.CaptureFixture[str]) -> None:

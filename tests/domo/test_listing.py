@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from bulkcancel.domo.client import EXECUTIONS, MODELS
-from bulkcancel.domo.executions import Wanted, parse_start
+from bulkcancel.domo.executions import Wanted, execution_of, parse_start
 from bulkcancel.domo.listing import Listing
 from bulkcancel.domo.reads import ForbiddenReadError, RejectedReadError
 from bulkcancel.errors import StoppedError
@@ -380,6 +380,22 @@ def test_a_list_that_moved_is_read_again() -> None:
     assert sum(query["offset"] == "0" for query in server.queries) > 1
 
 
+def test_a_list_with_tokens_is_read_again_as_it_may_have_moved() -> None:
+    """A token may stand for a place, and what moved up past it is found from the start."""
+    ids = _ids(25)
+    stayed = ids[10:]
+
+    def answer(query: Query) -> object:
+        at = int(query.get("cursor", "0"))
+        rows = _rows(ids[at : at + 10])
+        if len(server.asked) == 1:
+            del ids[:10]
+        return {"items": rows, "cursor": at + 10 if rows else None}
+
+    server = Server(answer)
+    assert set(server.found()) >= set(stayed)
+
+
 def test_a_list_that_never_rests_is_told_of() -> None:
     """It is not read for ever: after some passes a note says that it kept changing."""
     made = iter(_ids(10_000))
@@ -555,3 +571,18 @@ def test_hostile_fields_are_text_or_nothing() -> None:
     ]
     server = Server(lambda query: _cut(rows, query))
     assert server.found() == ids
+    names = [execution_of(row).modelName for row in rows]
+    assert names == ["\\ud800x", None, "inf", "n" * 100_000]
+
+
+def test_no_depth_is_a_fault() -> None:
+    """Objects in objects, up to what a parser takes and beyond: a row, or no list."""
+    ends = set()
+    for depth in range(800, 1000, 2):
+        server = Server(lambda _, depth=depth: b'[{"a":' + b"[" * depth + b"]" * depth + b"}]")  # type: ignore[misc]
+        try:
+            assert server.found() == []
+            ends.add("row")
+        except StoppedError:
+            ends.add("no list")
+    assert "row" in ends
