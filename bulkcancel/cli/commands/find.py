@@ -173,6 +173,10 @@ class FindCommand:
                     loop.call_soon_threadsafe(scope.cancel)
 
             SIGNALS.hand_to(on_signal, within_s=_ENDING_S)
+            self._display.say(
+                "Executions are listed by calls that are unofficial and may change; nothing is "
+                "changed"
+            )
             with rows_to(self._settings.output, self._server.token) as write:
                 await self._list(write)
         if stopped:
@@ -180,7 +184,6 @@ class FindCommand:
 
     async def _list(self, write: Write) -> None:
         settings, say = self._settings, self._display.say
-        say("Executions are listed by calls that are unofficial and may change; nothing is changed")
         async with self._server.open() as client:
             listing = Listing(
                 paced_get(client, Pacer(settings.rate or DEFAULT_RATE_PER_S)),
