@@ -156,14 +156,14 @@ def test_every_option_it_names_exists(capsys: pytest.CaptureFixture[str]) -> Non
     assert sorted(set(_OPTION.findall(README + INSIDE)) - set(_OPTION.findall(helps))) == []
 
 
-def test_users_read_three_hundred_lines_at_most() -> None:
+def test_users_read_three_hundred_and_fifty_lines_at_most() -> None:
     """What is for others stands in files of their own, which it names.
 
     The schedules are left out: whole files to copy, which are read by the one who needs that one.
     """
     before, _, rest = README.partition("\n## Schedules\n")
     after = rest[rest.index("\n## ") :]
-    assert len((before + after).splitlines()) <= 300
+    assert len((before + after).splitlines()) <= 350
     for name in ("bulkcancel/README.md", "tests/bench/README.md"):
         assert f"]({name})" in README
 

@@ -76,6 +76,7 @@ def verify(
         summary=None,
         rows_on_stdout=True,
         dry_run=False,
+        command="verify",
     )
     with Display(options) as display:
         try:
@@ -221,9 +222,8 @@ class _VerifyCommand:
         if unknown:
             parts.append(f"{unknown:,} not told")
         said = f"Of {stopped + len(self._runs) + unknown:,} accepted: {', '.join(parts)}."
-        self._display.say(f"{said} Stopped early: {reason}." if reason else said)
-        self._display.log.info(
-            "verify.finished",
+        self._display.finished(
+            f"{said} Stopped early: {reason}." if reason else said,
             stopped=stopped,
             still_running=len(self._runs),
             not_told=unknown,
