@@ -45,7 +45,7 @@ def _in_a_directory_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         ("runn x.csv", "'runn' is no command: did you mean run?"),
         ("sandbx", "did you mean sandbox?"),
         ("cancel", "'cancel' is no command: there are run, find, verify and sandbox"),
-        ("--rate 5", "unknown option --rate: options follow the command, run, find, verify or sandbox"),
+        ("--rate 5", "unknown option --rate: options follow the command, run, find, verify or "),
         ("--versio", "did you mean --version?"),
         ("run x --concurency 3", "unknown option --concurency: did you mean --concurrency?"),
         ("run x --concurency=3", "unknown option --concurency: did you mean --concurrency?"),

@@ -193,6 +193,8 @@ TROUBLE: list[Callable[[], Said]] = [
     lambda: DisconnectedError("the server closed the connection without an answer"),
     refused,
     answers.silence,
+    lambda: answers.problem(429),
+    lambda: answers.limited("1"),
 ]
 
 

@@ -166,13 +166,11 @@ class Confirmer:
                 self._wait_or_tell(check, Finding(Outcome.UNCONFIRMED, status, said), now)
             else:
                 self.findings.add(check.packed, Finding(outcome, status, ""))
-        elif verdict.throttled:
-            self._adaptive.on_throttled(sent_at, now, None, outage=False)
-            self._hold_back(verdict, now, verdict.pause_s or self._back_off_s(1))
-            self._wait(check, 0.0)
         elif verdict.next in {Next.DONE, Next.UNAUTHORIZED}:
             self._refused(check, verdict, now, call)
         else:
+            if verdict.throttled:  # a pause is asked of looks alone: cancels may go on, slower
+                self._adaptive.on_throttled(sent_at, now, None, outage=False)
             self._trouble(verdict, now)
             self._wait(check, self._back_off_s(check.looks))
 
@@ -190,13 +188,19 @@ class Confirmer:
         self._wait(check, 0.0 if call != self._call else self._back_off_s(check.looks))
 
     def _trouble(self, verdict: Verdict, now: float) -> None:
+        """Hold looks back, the longer the more of them met trouble in a row; or give up."""
         self._troubles += 1
+        wait_s = verdict.pause_s or 0.0
+        self.checks.in_doubt = self._troubles >= _TROUBLES
+        if self.checks.in_doubt:
+            wait_s = max(wait_s, self._back_off_s(self._troubles - _TROUBLES))
+        self.checks.held_until = max(self.checks.held_until, now + wait_s)
+        if wait_s > self._patience_s:
+            asks = f"the server asks to be left alone for {wait_s:.0f} s ({verdict.error})"
+            self._give_up(StoppedError(asks))
         if verdict.at_first and not self._stats.requests and not self._answered:
             self._give_up(StoppedError(verdict.at_first))
         self._trouble_since = min(self._trouble_since, now)
-        if self._troubles >= _TROUBLES:
-            self.checks.in_doubt = True
-            self._hold_back(verdict, now, self._back_off_s(self._troubles - _TROUBLES))
         if now - self._trouble_since >= self._patience_s:
             if self._answered:
                 self._give_up(StoppedError(f"nothing but trouble ({verdict.error})"))
@@ -207,13 +211,6 @@ class Confirmer:
         self._troubles = self._refusals = 0
         self._trouble_since = math.inf
         self.checks.in_doubt = False
-
-    def _hold_back(self, verdict: Verdict, now: float, wait_s: float) -> None:
-        """Let no look go for a while; give up where that is longer than an ID may take."""
-        if wait_s > self._patience_s:
-            asks = f"the server asks to be left alone for {wait_s:.0f} s ({verdict.error})"
-            self._give_up(StoppedError(asks))
-        self.checks.held_until = max(self.checks.held_until, now + wait_s)
 
     def _next_call(self, verdict: Verdict) -> None:
         self._well()
