@@ -219,7 +219,7 @@ def test_a_rate_to_be_found(tmp_path: Path, server: FaultyServer) -> None:
     (planned,) = done.events("run.planned")
     assert planned["rate_per_s"] is None
     spacing = _spacing(server)
-    assert spacing[0] > 0.05
+    assert sum(spacing[:3]) > 0.2  # a tenth of a second each, but for what the machine delays
     assert sum(spacing[-5:]) < sum(spacing[:5])
     assert {seen.instance_id for seen in server.requests} == set(IDS[:14])
 
