@@ -110,6 +110,7 @@ class Engine:
         adaptive = AdaptiveRate(
             self.pacer, ceiling_per_s=ceiling, on_change=observer.pace_changed, rng=rng
         )
+        checks = None
         self.confirmer: Confirmer | None = None
         """What looks at accepted IDs, and has their findings."""
         if policy.verification is not None:
@@ -124,7 +125,8 @@ class Engine:
                 clock=clock,
                 rng=rng,
             )
-        checks = None if self.confirmer is None else self.confirmer.checks
+            checks = self.confirmer.checks
+            checks.most_beside_cancels = max(1, policy.concurrency // 4)  # they may all hang
         self._queue = WorkQueue(
             breaker, bound=2 * policy.concurrency, clock=clock, rng=rng, checks=checks
         )

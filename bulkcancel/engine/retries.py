@@ -264,10 +264,11 @@ class WorkQueue:
 
     def _check_due(self) -> float:
         """Return when an ID may be looked at; infinity while cancels wait for the breaker."""
-        none_left = self._closed and not (self._new or self._waiting)
-        if self._checks is None or (self._breaker.open and not none_left):
+        checks = self._checks
+        if checks is None:
             return math.inf
-        return self._checks.next_due()
+        checks.alone = self._closed and not (self._new or self._waiting)
+        return math.inf if self._breaker.open and not checks.alone else checks.next_due()
 
     def _on_checks_change(self) -> None:
         if self._closed and not (self._waiting or self._checks):

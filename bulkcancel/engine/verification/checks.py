@@ -41,8 +41,12 @@ class Checks:
         """Before that none is due."""
         self.in_doubt = False
         """Whether there is to be one look at a time, as there is trouble with them."""
+        self.alone = False
+        """Whether no cancel is left, as far as the queue knows."""
+        self.most_beside_cancels = 1
+        """How many may be in hand while cancels are left."""
         self.on_change: Callable[[], None] = _nothing
-        """Called when one was added, or all were dropped."""
+        """Called when one was added or is done, or all were dropped."""
         self._taken = 0
 
     def __len__(self) -> int:
@@ -60,7 +64,8 @@ class Checks:
 
     def next_due(self) -> float:
         """Return when `take` may give one; infinity if that is not known."""
-        if not self._heap or (self.in_doubt and self._taken):
+        most = len(self) if self.alone else self.most_beside_cancels
+        if not self._heap or self._taken >= (1 if self.in_doubt else most):
             return math.inf
         due_ms: int = _ENTRY.unpack(self._heap[0])[0]
         return max(self._epoch + due_ms / 1000, self.held_until)
@@ -79,6 +84,7 @@ class Checks:
     def done(self) -> None:
         """Say that a look has ended."""
         self._taken -= 1
+        self.on_change()
 
     def drop(self) -> None:
         """Forget them all."""

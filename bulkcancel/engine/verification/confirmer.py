@@ -113,11 +113,11 @@ class Confirmer:
         is_recorded = False
         try:
             await self._pacer.acquire()
-            if not (self.checks.held() or self._stop.requested):  # since it was taken
-                call = self._call
-                sent_at, answer = await self._ask(check, READ_BACK[call])
+            call = self._call
+            asked = await self._ask(check, READ_BACK[call]) if self._may_go() else None
+            if asked is not None:
                 is_recorded = True
-                self._record(check, answer, sent_at, call)
+                self._record(check, *asked, call)
         except Exception as error:  # noqa: BLE001 - the cancels go on
             self._observer.bug(Target(unpack(check.packed), ""), error)
             self._give_up(StoppedError(f"bulkcancel itself failed ({type(error).__name__})"))
@@ -127,7 +127,12 @@ class Confirmer:
             self.checks.done()
             self._stats.unchecked = len(self.checks)
 
-    async def _ask(self, check: Check, call: str) -> tuple[float, Answer | AttemptError]:
+    def _may_go(self) -> bool:
+        """Return whether a look may still be sent; while one waits for the pace much happens."""
+        return self.gave_up is None and not (self.checks.held() or self._stop.requested)
+
+    async def _ask(self, check: Check, call: str) -> tuple[Answer | AttemptError, float] | None:
+        """Return what came of a look and when it was sent; `None` if it was not to be sent."""
         began = self._clock()
         self._stats.in_flight += 1
         try:
@@ -137,11 +142,14 @@ class Confirmer:
                 # Looks that hung together must not all be sent at once.
                 if self._clock() - began > 1 / self._pacer.rate_per_s or self._pacer.paused:
                     await self._pacer.acquire(ahead=True)
+                if not self._may_go():
+                    self._client.give_back(connection)
+                    return None
             sent_at = self._clock()
             self._stats.looks += 1
-            return sent_at, await self._client.look(unpack(check.packed), connection, call=call)
+            return await self._client.look(unpack(check.packed), connection, call=call), sent_at
         except AttemptError as fault:
-            return began, fault
+            return fault, began
         finally:
             self._stats.in_flight -= 1
 
@@ -157,7 +165,8 @@ class Confirmer:
             self._wait(check, _LOCAL_WAIT_S if verdict.next is Next.WAIT_LOCAL else 0.0)
         elif isinstance(answer, Answer) and answer.instance is not None:
             self._well()
-            self._answered = True
+            if not self._answered:  # a late answer tells that a call is there after all
+                self._answered, self._call = True, call
             self._adaptive.on_success(sent_at, now)
             status = answer.instance.status
             outcome = seen_outcome_of(status)
@@ -166,44 +175,50 @@ class Confirmer:
                 self._wait_or_tell(check, Finding(Outcome.UNCONFIRMED, status, said), now)
             else:
                 self.findings.add(check.packed, Finding(outcome, status, ""))
-        elif verdict.next in {Next.DONE, Next.UNAUTHORIZED}:
+        elif verdict.next is Next.DONE or (
+            verdict.next is Next.UNAUTHORIZED and not self._answered
+        ):
             self._refused(check, verdict, now, call)
         else:
-            if verdict.throttled:  # a pause is asked of looks alone: cancels may go on, slower
-                self._adaptive.on_throttled(sent_at, now, None, outage=False)
+            if verdict.throttled and self.checks.alone:  # else cancels find out what is allowed
+                self._adaptive.on_throttled(sent_at, now, None, outage=self.checks.in_doubt)
             self._trouble(verdict, now)
             self._wait(check, self._back_off_s(check.looks))
 
     def _refused(self, check: Check, verdict: Verdict, now: float, call: int) -> None:
         """Record that there is no such call, no such execution, or no right to look."""
+        if call != self._call:  # what a call says that is no longer used is nothing about an ID
+            self._wait(check, 0.0)
+            return
         if self._answered:  # it is about this ID alone
             self._well()
             said = verdict.error.partition(": ")[2] or verdict.error
             self._wait_or_tell(check, Finding(Outcome.UNCONFIRMED, None, said), now)
             return
-        if call == self._call:
-            self._refusals += 1
-            if self._refusals >= self._policy.refusals:
-                self._next_call(verdict)
+        self._refusals += 1
+        if self._refusals >= self._policy.refusals:
+            self._next_call(verdict)
         self._wait(check, 0.0 if call != self._call else self._back_off_s(check.looks))
 
     def _trouble(self, verdict: Verdict, now: float) -> None:
         """Hold looks back, the longer the more of them met trouble in a row; or give up."""
         self._troubles += 1
-        wait_s = verdict.pause_s or 0.0
+        pause_s = wait_s = verdict.pause_s or 0.0
         self.checks.in_doubt = self._troubles >= _TROUBLES
         if self.checks.in_doubt:
             wait_s = max(wait_s, self._back_off_s(self._troubles - _TROUBLES))
         self.checks.held_until = max(self.checks.held_until, now + wait_s)
-        if wait_s > self._patience_s:
-            asks = f"the server asks to be left alone for {wait_s:.0f} s ({verdict.error})"
+        if pause_s > self._patience_s:
+            asks = f"the server asks to be left alone for {pause_s:.0f} s ({verdict.error})"
             self._give_up(StoppedError(asks))
         if verdict.at_first and not self._stats.requests and not self._answered:
             self._give_up(StoppedError(verdict.at_first))
         self._trouble_since = min(self._trouble_since, now)
         if now - self._trouble_since >= self._patience_s:
             if self._answered:
-                self._give_up(StoppedError(f"nothing but trouble ({verdict.error})"))
+                token = verdict.next is Next.UNAUTHORIZED
+                kind = TokenRefusedError if token else StoppedError
+                self._give_up(kind(f"nothing but trouble ({verdict.error})"))
             else:
                 self._next_call(verdict)
 
