@@ -5,12 +5,12 @@ from __future__ import annotations
 import errno
 import os
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, BinaryIO, TypeVar, cast
 from unittest import mock
 
 import anyio
 
-from bulkcancel.results import results_file
+from bulkcancel.results import replacing, results_file, update
 from tests.support import virtual_time
 
 if TYPE_CHECKING:
@@ -18,6 +18,18 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 T = TypeVar("T")
+
+
+class _Cramped:
+    """A file that takes only what the disk has room for."""
+
+    def __init__(self, file: BinaryIO, disk: SimulatedDisk) -> None:
+        self._file = file
+        self._disk = disk
+
+    def write(self, data: bytes) -> int:
+        self._disk.take(len(data))
+        return self._file.write(data)
 
 
 class SimulatedDisk:
@@ -50,6 +62,21 @@ class SimulatedDisk:
             self._on_full()
             raise OSError(errno.ENOSPC, "No space left on device")
 
+    @contextmanager
+    def replacing(self, path: Path) -> Iterator[BinaryIO]:
+        """Take the place of the real one: the new file finds as much room as is left."""
+        with replacing(path) as file:
+            yield cast("BinaryIO", _Cramped(file, self))
+
+    def take(self, size: int) -> None:
+        """Use up some room for what is written beside the results. Raises `OSError`."""
+        if self.room is None:
+            return
+        self.room -= size
+        if self.room < 0:
+            self._on_full()
+            raise OSError(errno.ENOSPC, "No space left on device")
+
     async def in_thread(self, sync: Callable[[], T]) -> T:
         """Run what waits for the disk, as a thread would: nothing else is held up."""
         await anyio.sleep(self._sync_s)
@@ -66,6 +93,7 @@ class SimulatedDisk:
         """Let results files be written here."""
         with (
             mock.patch.object(results_file, "write_all", self.write_all),
+            mock.patch.object(update, "replacing", self.replacing),
             mock.patch.object(os, "fsync"),
         ):
             yield

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 import random
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import anyio
 
 from bulkcancel.domo import Connection, DomoClient
-from bulkcancel.domo.answers import Answer, InstanceBody
+from bulkcancel.domo.answers import Answer
 from bulkcancel.http.faults import (
     AttemptError,
     AttemptTimeoutError,
@@ -19,7 +19,8 @@ from bulkcancel.http.faults import (
     NoDescriptorsError,
     UnreadableAnswerError,
 )
-from tests.simulation.story import Exchange, Story
+from tests.simulation.instances import Instances, accepted, answer
+from tests.simulation.story import Exchange, Look, Story
 from tests.simulation.world import BAD, Fate, Kind, Limit, Trouble
 from tests.support.simulated_server import OK, FixedWindow, Limiter, Nginx
 from tests.support.virtual_server import KEPT
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _STATUSES = ("IN_PROGRESS", "IN_PROGRESS", None, "CANCELED")
+E = TypeVar("E", bound=Exchange)
+
 _NEVER_S = 1e9
 _AT_ONCE_S = 0.001
 _OTHER_ID = "00000000-0000-4000-8000-000000000000"
@@ -50,6 +53,7 @@ class SimulatedDomo:
         self._world = world = story.world
         self._rng = random.Random(f"{world.seed}: Domo")
         self._cancelled: set[str] = set()
+        self._instances = None if world.looks is None else Instances(world.looks, story)
         self._limiter = None if world.limit is None else _limiter(world.limit)
 
     def receive(self, exchange: Exchange) -> Reply:
@@ -57,19 +61,27 @@ class SimulatedDomo:
         now = exchange.arrived_at = self.clock()
         slow_s = 0.0
         if self._story.healed_at is None:
-            for trouble in self._world.troubles:
+            for trouble in self._troubles_of(exchange):
                 lasts = trouble.from_s <= now < trouble.from_s + trouble.for_s
                 if lasts and (trouble.share == 1 or self._rng.random() < trouble.share):
                     exchange.trouble = trouble
                     if trouble.kind is not Kind.SLOW:
-                        return self._trouble(exchange.instance_id, trouble)
+                        return self._trouble(exchange, trouble)
                     slow_s = self._world.slow_s
             refused = self._beyond_limit(now)
             if refused is not None:
                 exchange.limited = True
                 return refused
         after_s = slow_s + self._takes_s()
+        if isinstance(exchange, Look) and self._instances is not None:
+            return Reply(self._instances.seen(exchange, now), after_s)
         return self._word_on(exchange, after_s)
+
+    def _troubles_of(self, exchange: Exchange) -> tuple[Trouble, ...]:
+        world = self._world
+        if isinstance(exchange, Look) and world.looks is not None:
+            return world.looks.troubles + world.troubles
+        return world.troubles
 
     def _takes_s(self) -> float:
         if self._story.healed_at is None and self._rng.random() < self._world.slow_share:
@@ -86,7 +98,7 @@ class SimulatedDomo:
         if said == OK:
             return None
         pause_s = None if math.isnan(said) else said
-        return Reply(_answer(429, "Too Many Requests", retry_after_s=pause_s), _AT_ONCE_S)
+        return Reply(answer(429, "Too Many Requests", retry_after_s=pause_s), _AT_ONCE_S)
 
     def _word_on(self, exchange: Exchange, after_s: float) -> Reply:
         """Return what Domo thinks of the ID itself."""
@@ -95,31 +107,41 @@ class SimulatedDomo:
         if fate in BAD and self._story.healed_at is None:
             exchange.bad = True
             if fate is Fate.BROKEN:
-                return Reply(_answer(500, "Internal Server Error"), after_s)
+                return Reply(answer(500, "Internal Server Error"), after_s)
             if fate is Fate.MISTAKEN:
                 return Reply(_about_another(), after_s)
             return Reply(DisconnectedError("the server closed the connection"), _NEVER_S)
         if fate is Fate.NOT_FOUND:
-            return Reply(_answer(404, "no such instance"), after_s)
+            return Reply(answer(404, "no such instance"), after_s)
         if fate is Fate.REJECTED:
-            return Reply(_answer(409, "it cannot be cancelled"), after_s)
+            return Reply(answer(409, "it cannot be cancelled"), after_s)
         if fate is Fate.FORBIDDEN:
-            return Reply(_answer(403, "not yours"), after_s)
+            return Reply(answer(403, "not yours"), after_s)
         if instance_id in self._cancelled and self._world.again_status != 200:
-            return Reply(_answer(self._world.again_status, "it has been cancelled"), after_s)
+            return Reply(answer(self._world.again_status, "it has been cancelled"), after_s)
+        return Reply(accepted(instance_id, self._cancel(instance_id)), after_s)
+
+    def _cancel(self, instance_id: str) -> str | None:
+        """Carry a cancel out; return the state of the instance."""
         status = self._rng.choice(_STATUSES)
         if instance_id in self._cancelled:
             status = "CANCELED"
-        elif fate is Fate.COMPLETED:
+        elif self._story.fate_of[instance_id] is Fate.COMPLETED:
             status = "COMPLETED"
         self._cancelled.add(instance_id)
-        return Reply(_accepted(instance_id, status), after_s)
+        if self._instances is None:
+            return status
+        return self._instances.cancel(instance_id, self.clock(), status)
 
-    def _trouble(self, instance_id: str, trouble: Trouble) -> Reply:
+    def _trouble(self, exchange: Exchange, trouble: Trouble) -> Reply:
         kind, takes_s = trouble.kind, self._takes_s()
+        instance_id = exchange.instance_id
         carried_out = kind is Kind.LOST or (kind in _MAY_DO_IT and self._rng.random() < 0.5)
-        if carried_out and self._story.fate_of[instance_id] in {Fate.GOOD, Fate.COMPLETED}:
+        good = self._story.fate_of[instance_id] in {Fate.GOOD, Fate.COMPLETED}
+        if carried_out and good and not isinstance(exchange, Look):
             self._cancelled.add(instance_id)
+            if self._instances is not None:
+                self._instances.cancel(instance_id, self.clock(), None)
         if kind is Kind.LOST:
             kind = self._rng.choice((Kind.DISCONNECTED, Kind.GATEWAY_TIMEOUT, Kind.SILENCE))
         if kind is Kind.REFUSED:
@@ -133,9 +155,9 @@ class SimulatedDomo:
         if kind is Kind.OTHER:
             return Reply(_about_another(), takes_s)
         if kind in _HTML:
-            return Reply(_answer(_HTML[kind], "an HTML page", is_object=False), takes_s)
+            return Reply(answer(_HTML[kind], "an HTML page", is_object=False), takes_s)
         status = int(kind)
-        return Reply(_answer(status, "trouble", retry_after_s=trouble.retry_after_s), takes_s)
+        return Reply(answer(status, "trouble", retry_after_s=trouble.retry_after_s), takes_s)
 
 
 _HTML = {Kind.STRANGER_200: 200, Kind.STRANGER_403: 403, Kind.STRANGER_404: 404}
@@ -191,21 +213,33 @@ class SimulatedClient(DomoClient):
 
     async def cancel(self, instance_id: str, connection: Connection | None = None) -> Answer:
         """Send one cancel; return the answer or raise an `AttemptError`."""
+        now = self._domo.clock()
+        exchange = Exchange(self._run, instance_id, begun_at=now, sent_at=now)
+        return await self._send(exchange, connection, self._story.exchanges)
+
+    async def look(self, instance_id: str, connection: Connection, *, call: str) -> Answer:
+        """Ask what has become of an ID; return the answer or raise an `AttemptError`."""
+        now = self._domo.clock()
+        look = Look(self._run, instance_id, begun_at=now, sent_at=now, call=call)
+        return await self._send(look, connection, self._story.looks)
+
+    async def _send(self, exchange: E, connection: Connection | None, kept: list[E]) -> Answer:
         world, clock = self._story.world, self._domo.clock
-        exchange = Exchange(self._run, instance_id, begun_at=clock(), sent_at=clock())
         if connection is not None and connection is not KEPT:
             exchange.begun_at = connection.started
         exchange.after_stop = self._story.runs[self._run].stopped_at is not None
         if self.dead:
             await anyio.sleep_forever()
-        self._story.exchanges.append(exchange)
+        kept.append(exchange)
         well = self._story.healed_at is not None
         if connection is KEPT and not well and self._rng.random() < world.idle_share:
             exchange.reply = IdleConnectionClosedError("the server had closed an idle connection")
         else:
             exchange.reply = await self._exchange(exchange)
         exchange.answered_at = clock()
-        self._story.tell(exchange.answered_at, f"{instance_id[:8]} {_said(exchange.reply)}")
+        what = f"look {exchange.call}: " if isinstance(exchange, Look) else ""
+        said = f"{exchange.instance_id[:8]} {what}{_said(exchange.reply)}"
+        self._story.tell(exchange.answered_at, said)
         if isinstance(exchange.reply, Answer):
             return exchange.reply
         raise exchange.reply
@@ -228,21 +262,8 @@ def _said(reply: Answer | AttemptError) -> str:
     return f"{type(reply).__name__}: {reply}"
 
 
-def _answer(
-    status: int, message: str, *, is_object: bool = True, retry_after_s: float | None = None
-) -> Answer:
-    return Answer(status, None, is_object, message, retry_after_s, 0.01)
-
-
-def _accepted(instance_id: str, status: str | None) -> Answer:
-    instance = InstanceBody.model_construct(
-        id=instance_id, status=status, modelId=None, modelName="Invoices", modelVersion="1.0.0"
-    )
-    return Answer(200, instance, True, "", None, 0.01)
-
-
 def _about_another() -> Answer:
-    return _answer(200, f"an answer about another instance, {_OTHER_ID}")
+    return answer(200, f"an answer about another instance, {_OTHER_ID}")
 
 
 def _limiter(limit: Limit) -> Nginx | FixedWindow:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import random
+from dataclasses import replace
 
-from tests.simulation.world import Ending, Fate, How, Kind, Limit, Trouble, World
+from tests.simulation.world import Ending, Fate, How, Kind, Limit, Looks, Span, Trouble, World
 
 _OUTAGES = tuple(kind for kind in Kind if kind not in {Kind.SLOW, Kind.LOST, Kind.UNAUTHORIZED})
 _NOISE = tuple(kind for kind in Kind if kind is not Kind.UNAUTHORIZED)
@@ -25,7 +27,7 @@ def draw(seed: int) -> World:
     length_s = count / pace
     max_outage_s = rng.choice((8.0, 15.0, 30.0, 30.0, 60.0))
     fates, failed_before = _fates(rng, count, bad="bad" in chosen)
-    return World(
+    world = World(
         fates=fates,
         pause=(rng.randint(0, count), rng.uniform(1, 90)) if "pause" in chosen else None,
         failed_before=failed_before,
@@ -57,7 +59,26 @@ def draw(seed: int) -> World:
         tomorrow=rng.random() < 0.5,
         results_buffer=rng.choice((1, 3, 2048)) if "disk" in chosen else 2048,
         seed=seed,
+        # Drawn last: what was drawn before is what a seed has always drawn.
+        looks=_looks(rng, length_s) if rng.random() < _VERIFIED else None,
+        unconfirmed_again=rng.random() < 0.5,
     )
+    return _calm(world) if world.looks is not None and rng.random() < _CALM else world
+
+
+_VERIFIED = 0.3
+"""The share of worlds in which what was accepted is looked at."""
+_CALM = 0.25
+"""The share of those in which nothing else goes wrong."""
+
+
+def _calm(world: World) -> World:
+    return replace(
+        world, fates=Fate.GOOD * len(world.fates), pause=None, failed_before=0, deadline_s=None,
+        max_failures=None, max_failure_share=None, slow_share=0.0, idle_share=0.0,
+        shortage_share=0.0, limit=None, troubles=(), stalls=(), write_s=0.0, sync_s=0.0,
+        endings=(), results_buffer=2048,
+    )  # fmt: skip
 
 
 _THINGS = (
@@ -176,3 +197,47 @@ def _endings(rng: random.Random, length_s: float) -> tuple[Ending, ...]:
         room = rng.randrange(20_000) if how is How.FULL else 0
         endings.append(Ending(how, at_s, second if how is How.TERM else None, torn, room))
     return tuple(endings)
+
+
+def _looks(rng: random.Random, length_s: float) -> Looks:
+    """Return what looks meet; in two of five worlds nothing goes wrong with them."""
+    timeout_s = rng.choice((0.5, 5.0, 20.0, 40.0, 120.0))
+    chosen = set() if rng.random() < 0.4 else {rng.choice(_LOOK_THINGS) for _ in range(2)}
+    late_s = rng.choice((length_s, length_s + timeout_s))
+    v2, v1 = _call(rng, late_s, chosen, "v2"), _call(rng, late_s, chosen, "v1")
+    troubles: list[Trouble] = []
+    if "outage" in chosen:
+        for_s = rng.choice((rng.uniform(1, 10), rng.uniform(10, 90), 1e9))
+        troubles.append(_trouble(rng, rng.choice(_LOOK_KINDS), rng.uniform(0, late_s), for_s, 1.0))
+    if "noise" in chosen:
+        share = rng.choice((0.02, 0.1, 0.5))
+        kinds = rng.sample(_LOOK_KINDS, rng.randint(1, 3))
+        troubles += [_trouble(rng, kind, 0.0, 1e9, share / len(kinds)) for kind in kinds]
+    return Looks(
+        timeout_s=timeout_s,
+        v2=v2,
+        v1=v1,
+        missing_status=rng.choice((404, 404, 403)),
+        settle_s=rng.choice((0.0, 3.0, 20.0, 100.0)),
+        never_share=rng.choice((0.0, 0.0, 0.1, 1.0)),
+        by_itself_share=rng.choice((0.0, 0.1, 0.5)),
+        unknown_share=rng.choice((0.05, 0.3, 1.0)) if "unknown" in chosen else 0.0,
+        troubles=tuple(troubles),
+    )
+
+
+_LOOK_THINGS = ("outage", "outage", "noise", "no v2", "no v2", "no v1", "unknown", "changes")
+_LOOK_KINDS = (
+    Kind.ERROR, Kind.UNAVAILABLE, Kind.SILENCE, Kind.SILENCE, Kind.SLOW, Kind.STRANGER_404,
+    Kind.STRANGER_200, Kind.OTHER, Kind.THROTTLED, Kind.THROTTLED, Kind.UNAUTHORIZED, Kind.REFUSED,
+)  # fmt: skip
+
+
+def _call(rng: random.Random, late_s: float, chosen: set[str], name: str) -> Span | None:
+    """Return when a call is there."""
+    if f"no {name}" in chosen:
+        return None
+    if "changes" in chosen and rng.random() < 0.6:
+        at_s = rng.uniform(0, late_s)
+        return rng.choice(((at_s, math.inf), (0.0, at_s)))
+    return 0.0, math.inf

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from bulkcancel.domo.answers import Answer
 from bulkcancel.errors import InterruptedRunError, LimitError, ResultsError, TokenRefusedError
 from bulkcancel.models import SUCCESSES, Outcome
-from tests.simulation.requests import OPENS, ROUNDING_S, UNTRIED
+from tests.simulation.requests import OPENS, ROUNDING_S, UNTRIED, looks_cost, verification_s
 from tests.simulation.world import Fate
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def _failed_in_a_row(story: Story, run: Run, start: float, end: float) -> int:
 def good_ids_are_not_held_up(story: Story) -> Iterator[str]:
     """Where only IDs fail, the good ones are through when all requests could have been sent."""
     world = story.world
-    if not _only_ids_fail(world):
+    if not only_ids_fail(world) or looks_cost(world) == math.inf:
         return
     for run in story.runs:
         exchanges = story.by_run[run.number]
@@ -88,6 +88,7 @@ def good_ids_are_not_held_up(story: Story) -> Iterator[str]:
             continue
         last_s = max(min(e.heard_at, run.ended_at) for e in good) - run.began_at
         count = sum(world.attempts if story.is_bad(each) else 1 for each in run.targets)
+        count = math.ceil(looks_cost(world) * count)
         takes_s = world.timeout_s if Fate.SILENT in world.fates else 1.5 * world.latency_s
         rate = world.rate_per_s or 5.0
         most_s = HELD_UP_S + count / rate
@@ -98,7 +99,8 @@ def good_ids_are_not_held_up(story: Story) -> Iterator[str]:
             yield f"run {run.number}: good IDs took {last_s:.1f} s, not {most_s:.1f}"
 
 
-def _only_ids_fail(world: World) -> bool:
+def only_ids_fail(world: World) -> bool:
+    """Return whether nothing goes wrong with a world's cancels but for its IDs."""
     limits = (world.deadline_s, world.max_failures, world.max_failure_share) != (None, None, None)
     other = world.troubles or world.limit or world.stalls or world.endings or limits
     return not other and not (
@@ -240,6 +242,7 @@ def longest_run_s(world: World) -> float:
         + (0.0 if world.pause is None else world.pause[1])
         + sum(for_s for _, for_s in world.stalls)
         + count * takes_s / world.concurrency * world.attempts
+        + (0.0 if world.looks is None else verification_s(world, min(rates), takes_s))
     )
 
 
@@ -252,7 +255,7 @@ def stops_at_once(story: Story) -> Iterator[str]:
         )
         if stopped_at is None or run.killed_at is not None:
             continue
-        exchanges = story.by_run[run.number]
+        exchanges = [*story.by_run[run.number], *story.looks_by_run[run.number]]
         late = [e.sent_at for e in exchanges if e.after_stop or e.sent_at > stopped_at]
         if late:
             yield f"run {run.number}: sent at {late[0]:.3f} s, stopped at {stopped_at:.3f}"

@@ -13,7 +13,7 @@ import anyio
 from bulkcancel.cli.sources import Inputs
 from bulkcancel.ids import pack
 from bulkcancel.inputs import CheckedInput
-from bulkcancel.models import SENT_AGAIN, CancelResult, Outcome
+from bulkcancel.models import CancelResult, Outcome
 from bulkcancel.results.codec import Format, decode, encode
 from tests.simulation.domo import SimulatedDomo
 from tests.simulation.process import EPOCH, HOST, Process
@@ -79,7 +79,7 @@ class _Player:
             if run.hung or run.crash:
                 return
             if run.through:
-                if not tomorrow or all(row.outcome not in SENT_AGAIN for row in run.rows):
+                if not tomorrow or all(row.outcome not in world.again for row in run.rows):
                     return
                 tomorrow = False
             await anyio.sleep(world.gap_s)
@@ -97,6 +97,9 @@ class _Player:
             process.disk.tear(self._path, ending.torn)
             run.torn = written - self._ids_in_file()
         run.lines, run.rows, run.part_of_a_row = self._read()
+        run.written_lines, run.written_rows = run.lines, run.rows
+        if run.before_update is not None:
+            run.written_lines, run.written_rows, _ = self._parse(run.before_update)
         told = run.crash or ("killed" if run.killed_at is not None else run.reason or "all through")
         said = str(told).replace(f"{self._path.parent}/", "")
         story.tell(self._clock(), f"run {number} ended: {said}")
@@ -105,7 +108,7 @@ class _Player:
     def _new_run(self, number: int) -> Run:
         """Return a run that is about to begin, with what is in the results file."""
         lines, rows, _ = self._read()
-        again = {row.instance_id for row in rows if row.outcome in SENT_AGAIN}
+        again = {row.instance_id for row in rows if row.outcome in self.world.again}
         failed = {row.instance_id for row in rows if row.outcome is Outcome.FAILED}
         return Run(
             number,
@@ -142,7 +145,10 @@ class _Player:
 
     def _read(self) -> tuple[list[bytes], list[CancelResult], bytes]:
         """Return the whole rows of the results file, as lines and as results, and what is left."""
-        data, header = self._path.read_bytes() if self._path.exists() else b"", self._form.header
+        return self._parse(self._path.read_bytes() if self._path.exists() else b"")
+
+    def _parse(self, data: bytes) -> tuple[list[bytes], list[CancelResult], bytes]:
+        header = self._form.header
         if not data.startswith(header):
             return [], [], data
         lines = data.removeprefix(header).splitlines(keepends=True)

@@ -10,9 +10,9 @@ from unittest import mock
 
 import anyio
 
-from bulkcancel.engine import Engine, Limits, Policy, Stop, pipeline
+from bulkcancel.cli.wiring import bring_up_to_date
+from bulkcancel.engine import Engine, Limits, Policy, Stop, Verification, pipeline
 from bulkcancel.errors import BulkcancelError, InterruptedRunError, ResultsError, unwrapped
-from bulkcancel.models import SENT_AGAIN
 from bulkcancel.results import ResultsFile, ResultsWriter
 from tests.simulation.disk import SimulatedDisk
 from tests.simulation.domo import SimulatedClient, SimulatedDomo
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bulkcancel.cli.sources import Inputs
-    from bulkcancel.engine import Items
+    from bulkcancel.engine import Findings, Items
     from bulkcancel.models import Target
     from tests.simulation.story import Run, Story
 
@@ -69,9 +69,9 @@ class Process:
         run.ended_at = self._clock()
 
     async def _work(self, path: Path, inputs: Inputs) -> None:
-        run = self._run
+        run, story = self._run, self._story
         results = ResultsFile.reserve(
-            str(path), host=HOST, mode="resume", form="auto", again=SENT_AGAIN, dry_run=False
+            str(path), host=HOST, mode="resume", form="auto", again=self._world.again, dry_run=False
         )
         if results.resumed is not None:
             inputs.skip(results.resumed)
@@ -84,7 +84,7 @@ class Process:
                 self._policy(),
                 stats=run.stats,
                 stop=self._stop,
-                observer=_Watcher(self._story, run, self._clock),
+                observer=_Watcher(story, run, self._clock),
                 host=HOST,
                 clock=virtual_time.now,
                 wall_clock=lambda: EPOCH + timedelta(seconds=self._clock()),
@@ -93,13 +93,16 @@ class Process:
             writer = ResultsWriter(
                 results, run.stats.count, clock=virtual_time.now, in_thread=self.disk.in_thread
             )
+            unseen = results.resumed.ids_unseen() if results.resumed else ()
             with self._life:
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(self._end)
                     with anyio.move_on_after(LONGEST_RUN_S) as patience:
-                        await engine.run(self._input(items), writer.collect)
+                        await engine.run(self._input(items), writer.collect, unseen)
                     run.hung = patience.cancelled_caught
                     tasks.cancel_scope.cancel()
+            if engine.confirmer is not None and run.killed_at is None:
+                self._bring_up_to_date(path, results, engine.confirmer.findings)
         except ExceptionGroup as group:
             raise unwrapped(group) from None
         finally:
@@ -109,6 +112,10 @@ class Process:
             except ResultsError as error:
                 run.reason = error
         run.reason = results.failure or run.reason
+
+    def _bring_up_to_date(self, path: Path, results: ResultsFile, findings: Findings) -> None:
+        self._run.before_update = path.read_bytes()
+        bring_up_to_date(results, findings, self._run.stats)
 
     def _input(self, items: list[Target]) -> Items:
         pause = self._world.pause
@@ -130,6 +137,7 @@ class Process:
                 max_failure_share=None if well else world.max_failure_share,
             ),
             succeeded_before=len(self._run.done_before),
+            verification=None if world.looks is None else Verification(world.looks.timeout_s),
         )
 
     async def _end(self) -> None:
@@ -212,6 +220,7 @@ class _Watcher:
         self._tell(f"breaker {'opened' if opened else 'closed'}")
 
     def verification_ended(self, reason: str) -> None:
+        self._run.looks_ended.append((self._clock(), reason))
         self._tell(f"no more looks: {reason}")
 
     def bug(self, target: Target, error: Exception) -> None:

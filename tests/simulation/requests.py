@@ -6,11 +6,13 @@ import math
 from typing import TYPE_CHECKING
 
 from bulkcancel.domo.answers import Answer
+from tests.simulation.world import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.simulation.story import Run, Story
+    from tests.simulation.world import World
 
 AUTO_CEILING_PER_S = 1000.0
 """What `rate_per_s` of `None` searches up to."""
@@ -26,10 +28,17 @@ SOONEST = 0.75
 """Of a probe's wait, by its jitter."""
 LONGEST_PROBE_S = 30.0
 ROUNDING_S = 1e-6
+WITH_LOOKS = 1.1
+"""Times as many turns, with the looks that come between cancels."""
+PATIENCE_S = 30.0
+"""For so long at least looks go on that meet nothing but trouble."""
+LONGEST_LOOK_WAIT_S = 37.5
+"""Thirty seconds and a quarter."""
+_HANGING = frozenset({Kind.SILENCE, Kind.SLOW})
 
 
 def within_the_rate(story: Story) -> Iterator[str]:
-    """No second holds more requests than the rate and two in a hundred, and the burst.
+    """No second holds more requests, looks among them, than the rate and 2 %, and the burst.
 
     Where a second spans two runs, each of them may begin with its burst: the second does not
     know when the first one sent its last. And one request that has waited for its connection, or
@@ -39,7 +48,7 @@ def within_the_rate(story: Story) -> Iterator[str]:
     rate = world.rate_per_s or AUTO_CEILING_PER_S
     most = max(math.floor(rate * SHARE_OF_RATE), math.ceil(rate)) + world.burst - 1
     most += world.connect_s > 0 or world.write_s > 0
-    sent = sorted((e.sent_at, e.run) for e in story.exchanges)
+    sent = sorted((e.sent_at, e.run) for e in (*story.exchanges, *story.looks))
     first = 0
     for last, (at, run) in enumerate(sent):
         while at - sent[first][0] >= 1 - ROUNDING_S:
@@ -158,3 +167,38 @@ def few_for_one_id(story: Story) -> Iterator[str]:
             )
             if cost > attempts * (1 + openings) + openings:
                 yield f"run {run.number}: {cost} failures of {each}, {openings} openings"
+
+
+def looks_cost(world: World) -> float:
+    """Return how many times as long cancels may take with looks between them.
+
+    A look that hangs occupies a consumer, and so may one in four of them, or one of fewer. Where
+    that is the only one, there is no bound.
+    """
+    if world.looks is None:
+        return 1.0
+    if not any(each.kind in _HANGING for each in world.looks.troubles):
+        return WITH_LOOKS
+    free = world.concurrency - max(1, world.concurrency // 4)
+    return WITH_LOOKS * world.concurrency / free if free else math.inf
+
+
+def verification_s(world: World, rate_per_s: float, takes_s: float) -> float:
+    """Return for how long accepted IDs may be looked at once the cancels are through.
+
+    Each has its time, but for the longest wait before each look; looks that meet nothing but
+    trouble go on for as long again for each of the two calls. Beside them stands what the looks
+    themselves take.
+    """
+    assert world.looks is not None
+    patience_s = max(world.looks.timeout_s, PATIENCE_S)
+    looks = 3 + math.ceil(world.looks.timeout_s / 10)
+    count = len(world.fates) * looks
+    held_s = sum(3 * min(t.for_s, patience_s) for t in world.looks.troubles)
+    takes_s += world.timeout_s + LONGEST_LOOK_WAIT_S
+    return (
+        count / rate_per_s
+        + count * world.timeout_s / world.concurrency
+        + 4 * (patience_s + takes_s)
+        + held_s
+    )

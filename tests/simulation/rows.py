@@ -55,8 +55,12 @@ def figures_add_up(story: Story) -> Iterator[str]:
         }
         stats = run.stats
         expected = {
-            "outcomes": (stats.outcomes, Counter(row.outcome for row in run.new_rows)),
+            "outcomes": (
+                stats.outcomes,
+                Counter(row.outcome for row in run.rows if row.instance_id in rows),
+            ),
             "requests": (stats.requests, len(exchanges)),
+            "looks": (stats.looks, len(story.looks_by_run[run.number])),
             "throttled": (stats.throttled, sum(e.asks_for_less for e in exchanges)),
             "in flight": (stats.in_flight, 0),
             "unanswered": (stats.unanswered, len(may_have_arrived - rows)),
@@ -113,7 +117,7 @@ def _outcome(answer: Answer) -> Outcome:
 def what_was_written_stays(story: Story) -> Iterator[str]:
     """Rows that are not sent again stay byte for byte; nothing that was said is lost later."""
     for run in story.runs:
-        lines = set(run.lines)
+        lines = set(run.written_lines)
         for each in sorted(run.done_before):
             if run.before[each] not in lines:
                 yield f"run {run.number}: the row of {each} has gone or changed"

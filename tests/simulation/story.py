@@ -79,6 +79,14 @@ class Exchange:
         return self.reply is not None and not other
 
     @property
+    def accepts(self) -> bool:
+        """Whether Domo said that cancelling was asked for, and not that the run has stopped."""
+        reply = self.reply
+        if not isinstance(reply, Answer) or reply.instance is None:
+            return False
+        return reply.instance.status not in {"CANCELED", "COMPLETED"}
+
+    @property
     def failed(self) -> bool:
         """Whether it failed in a way that may cost its ID an attempt."""
         if self.reply is None or self.free:
@@ -103,6 +111,27 @@ class Exchange:
 
 
 @dataclass(slots=True)
+class Look(Exchange):
+    """One request that asked what has become of an ID, and what came of it."""
+
+    call: str = ""
+
+    @property
+    def status(self) -> str | None:
+        """What Domo said of this ID's state, `None` if nothing."""
+        told = isinstance(self.reply, Answer) and self.reply.instance is not None
+        return self.reply.instance.status if told else None  # type: ignore[union-attr]
+
+    @property
+    def refused(self) -> bool:
+        """Whether the API said that there is no such call or ID, or no right to it."""
+        reply = self.reply
+        if not isinstance(reply, Answer) or reply.retry_after_s is not None:
+            return False
+        return reply.http_status in {403, 404} and reply.is_object
+
+
+@dataclass(slots=True)
 class Run:
     """One run of the tool, from start to end."""
 
@@ -124,6 +153,13 @@ class Run:
     """The same, as results."""
     part_of_a_row: bytes = b""
     """What came after them."""
+    before_update: bytes | None = None
+    """The file just before what was found was brought into it; `None` if it did not come to it."""
+    written_lines: list[bytes] = field(default_factory=list)
+    """As `lines`, but before that."""
+    written_rows: list[CancelResult] = field(default_factory=list)
+    looks_ended: list[tuple[float, str]] = field(default_factory=list)
+    """When, and why, it said that accepted IDs are no longer looked at."""
     stats: Stats = field(default_factory=Stats)
     reason: BaseException | None = None
     """Why it ended early."""
@@ -152,10 +188,10 @@ class Run:
 
     @property
     def new_rows(self) -> list[CancelResult]:
-        """The rows that this run has written."""
+        """The rows that this run has written, as they were before looks brought them up to date."""
         return [
             row
-            for row, line in zip(self.rows, self.lines, strict=True)
+            for row, line in zip(self.written_rows, self.written_lines, strict=True)
             if self.before.get(row.instance_id) != line
         ]
 
@@ -179,6 +215,8 @@ class Story:
         self.ids = ids
         self.fate_of = {each: Fate(letter) for each, letter in zip(ids, world.fates, strict=True)}
         self.exchanges: list[Exchange] = []
+        """Cancels."""
+        self.looks: list[Look] = []
         self.runs: list[Run] = []
         self.events: list[tuple[float, str]] = []
         self.healed_at: float | None = None
@@ -199,6 +237,14 @@ class Story:
         """The exchanges of each run, as they were sent."""
         found: dict[int, list[Exchange]] = defaultdict(list)
         for each in self.exchanges:
+            found[each.run].append(each)
+        return found
+
+    @cached_property
+    def looks_by_run(self) -> dict[int, list[Look]]:
+        """The looks of each run, as they were sent."""
+        found: dict[int, list[Look]] = defaultdict(list)
+        for each in self.looks:
             found[each.run].append(each)
         return found
 

@@ -9,7 +9,7 @@ from tests.simulation.invariants import CHECKS, violations
 from tests.simulation.play import play
 
 _CHUNK = 20
-_SEEDS = 200
+_SEEDS = 180
 
 
 @pytest.mark.parametrize("first", range(1, _SEEDS + 1, _CHUNK))
@@ -31,5 +31,5 @@ def test_a_world_is_played_alike_each_time() -> None:
 
 def test_every_check_says_what_it_is_about() -> None:
     """The checks are what a newcomer reads first."""
-    assert {number for number, _ in CHECKS} == {1, 2, 3, 4, 5, 6, 7}
+    assert {number for number, _ in CHECKS} == set(range(1, 10))
     assert all(check.__doc__ for _, check in CHECKS)

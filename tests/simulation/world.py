@@ -6,6 +6,8 @@ import enum
 import math
 from dataclasses import dataclass, field
 
+from bulkcancel.models import SENT_AGAIN, Outcome
+
 
 class Fate(enum.StrEnum):
     """What Domo thinks of one ID; one letter each, so that a world's IDs are a short text."""
@@ -106,6 +108,38 @@ class Ending:
     """Bytes that still fit on the disk."""
 
 
+Span = tuple[float, float]
+"""From which second of the world until which."""
+_ALWAYS = (0.0, math.inf)
+
+
+@dataclass(frozen=True, slots=True)
+class Looks:
+    """What verification meets: when instances stop, who tells of it, and what goes wrong."""
+
+    timeout_s: float = 20.0
+    v2: Span | None = _ALWAYS
+    """When the better one of the two calls is there; `None`: never."""
+    v1: Span | None = _ALWAYS
+    missing_status: int = 404
+    """What a call that is not there is answered."""
+    settle_s: float = 5.0
+    """The longest time from a cancel until the instance has stopped."""
+    never_share: float = 0.0
+    """Instances that never stop."""
+    by_itself_share: float = 0.0
+    """Instances that end as COMPLETED or FAILED, as they were through before."""
+    unknown_share: float = 0.0
+    """Instances that v2 does not know."""
+    troubles: tuple[Trouble, ...] = ()
+    """What goes wrong with looks alone, besides what goes wrong with all requests."""
+
+    @property
+    def outages(self) -> tuple[Trouble, ...]:
+        """Those in which no look gets through, and none is asked to come later."""
+        return tuple(each for each in self.troubles if each.is_outage and not each.retry_after_s)
+
+
 @dataclass(frozen=True, slots=True)
 class World:
     """One job from its first run to the end: what is asked for, and all that goes wrong."""
@@ -152,6 +186,10 @@ class World:
     """Between the end of a run and the next."""
     tomorrow: bool = False
     """Whether what has failed is sent once more when all is done."""
+    looks: Looks | None = None
+    """What verification meets; `None`: there is none."""
+    unconfirmed_again: bool = True
+    """Whether resumed runs send again what was `unconfirmed`."""
     seed: int = 0
     """Of all that is random while it is played."""
     outages: tuple[tuple[float, float], ...] = field(init=False, repr=False, default=())
@@ -165,3 +203,8 @@ class World:
             else:
                 spans.append(each)
         object.__setattr__(self, "outages", tuple(spans))
+
+    @property
+    def again(self) -> frozenset[Outcome]:
+        """Outcomes whose IDs a resumed run sends again."""
+        return SENT_AGAIN if self.unconfirmed_again else SENT_AGAIN - {Outcome.UNCONFIRMED}
