@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Self
+from urllib.parse import unquote_plus
 
 from yarl import URL
 
@@ -17,7 +18,7 @@ from bulkcancel.domo.answers import (
     read_other,
     redacted,
 )
-from bulkcancel.errors import UsageError
+from bulkcancel.errors import StoppedError, UsageError
 from bulkcancel.http import (
     MAX_BODY_BYTES,
     USER_AGENT,
@@ -41,6 +42,7 @@ MODELS = "/api/workflow/v1/models"
 READ_BACK = (f"{EXECUTIONS}/", INSTANCES)
 """The calls that say what has become of an instance, the better one first; both unofficial."""
 
+_TELLING = 8  # characters: a shorter token may stand in any address
 _TOKEN = re.compile(r"[\x21-\x7e]+")
 
 
@@ -161,9 +163,14 @@ class DomoClient:
         """GET `target`, a path of the API and its query, percent-encoded; return what comes.
 
         Nothing in it is checked, and it may hold the token; never follows a redirect. Raises an
-        `AttemptError` if there is no readable answer of at most `most_bytes`, and `UsageError` if
-        the client is not open.
+        `AttemptError` if there is no readable answer of at most `most_bytes`, `StoppedError` for a
+        target that holds the token, and `UsageError` if the client is not open.
         """
+        if len(self._token) >= _TELLING and self._token in unquote_plus(target):
+            raise StoppedError(
+                f"{self.host} names a next page by the token itself, which is not asked: addresses "
+                "are logged on the way"
+            )
         connection = connection or self.idle() or await self.connect()
         request = f"{self._before_target}{target}{self._after_target}".encode("ascii")
         try:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _PAGE_SIZE = 100
 _MODELS_PAGE_SIZE = 50
+_LONGEST_MODEL_ID = 200  # it is sent back, and a million may be kept
 
 
 class Listing:
@@ -101,7 +102,7 @@ class Listing:
         while (page := await walk.next()) is not None:
             for item in page[1]:
                 model_id = execution_of(item).id
-                if model_id:
+                if model_id and len(model_id) <= _LONGEST_MODEL_ID:
                     ids[model_id] = None
                 else:
                     self.left_out["a workflow without an ID"] += 1

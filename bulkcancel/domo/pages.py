@@ -80,13 +80,12 @@ class Call:
         here = f"{self.base_url.rstrip('/')}{self.path}"
         try:
             target = urlsplit(urljoin(f"{here}?{query}", address))
-            same = _origin(target) == _origin(urlsplit(here))
-        except ValueError:
+            if _origin(target) != _origin(urlsplit(here)) or target.path != urlsplit(here).path:
+                return None
+            pairs = parse_qsl(target.query, keep_blank_values=True, errors="surrogateescape")
+            return urlencode(pairs, errors="surrogateescape")
+        except ValueError:  # half a character among them
             return None
-        if not same or target.path != urlsplit(here).path:
-            return None
-        pairs = parse_qsl(target.query, keep_blank_values=True, errors="surrogateescape")
-        return urlencode(pairs, errors="surrogateescape")
 
 
 def read_page(reply: Reply, call: Call, query: str) -> Page | None:

@@ -46,6 +46,8 @@ class Resumed:
     """Those of them whose outcome was not `failed`: few, as a rule."""
     unseen: bytearray = field(default_factory=bytearray)
     """The packed IDs, one after another, of rows kept that have not been seen to stop."""
+    unreadable: int = 0
+    """Rows that do not parse, a torn last one among them."""
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -110,6 +112,7 @@ def read_back(
         needed.whole = at = _check_header(file, path, form)
         for number, line in enumerate(file, 2 if form.header else 1):
             if not line.endswith(b"\n"):
+                resumed.unreadable += 1
                 _note(resumed, f"{path}: cut {len(line)} bytes of a torn last row")
                 break
             row = _read(line[:-1], number, resumed)
@@ -186,6 +189,7 @@ def _read(line: bytes, number: int, resumed: Resumed) -> StoredRow | None:
     try:
         return identify(line, resumed.form)
     except ValueError as error:
+        resumed.unreadable += 1
         said = shorten(visible(str(error)), 80)
         _note(resumed, f"{resumed.name}:{number} does not parse ({said}): its ID is sent again")
         return None

@@ -179,7 +179,8 @@ def test_verify_brings_rows_up_to_date_and_prints_what_still_runs(
     assert printed["instanceId"] == IDS[4]
     assert printed["status"] == "IN_PROGRESS"
     (end,) = done.events("verify.finished")
-    assert (end["stopped"], end["still_running"], end["not_told"]) == (3, 1, 0)
+    assert (end["stopped"], end["still_running"], end["not_told"]) == (2, 1, 0)
+    assert len(domo.looked) == 3
     assert domo.cancelled == []
     domo.says = lambda i: answers.ok(i, "CANCELLED")
     again = _verify(tmp_path, server, "may.csv", "june.jsonl")
@@ -265,6 +266,59 @@ def test_a_file_in_use_is_left_alone(tmp_path: Path, server: FaultyServer) -> No
     file.close()
     assert done.code == 6
     assert (tmp_path / "r.csv").read_bytes() == before
+
+
+def test_rows_that_cannot_be_read_are_no_good_news(
+    tmp_path: Path, server: FaultyServer, domo: Domo
+) -> None:
+    """A torn last row, or an edited one: nobody asked after it, so the exit code is not 0."""
+    before = _write(tmp_path / "r.csv", server, Outcome.ACCEPTED, Outcome.ACCEPTED)
+    (tmp_path / "r.csv").write_bytes(before[:-1])
+    done = _verify(tmp_path, server, "r.csv")
+    assert done.code == 1
+    assert "1 rows cannot be read" in done.stderr
+    (tmp_path / "r.csv").write_bytes(before.replace(IDS[1].encode(), IDS[1].upper().encode()))
+    assert _verify(tmp_path, server, "r.csv").code == 1
+
+
+def test_a_row_that_stands_twice_counts_once(
+    tmp_path: Path, server: FaultyServer, domo: Domo
+) -> None:
+    """One has stopped and one runs, however often they stand there: exit 1."""
+    before = _write(tmp_path / "r.csv", server, Outcome.ACCEPTED, Outcome.ACCEPTED)
+    (tmp_path / "r.csv").write_bytes(before + before.splitlines(keepends=True)[1])
+    domo.says = lambda i: answers.ok(i, "IN_PROGRESS" if i == IDS[1] else "CANCELLED")
+    done = _verify(tmp_path, server, "r.csv")
+    (end,) = done.events("verify.finished")
+    assert (done.code, end["stopped"], end["still_running"], end["not_told"]) == (1, 1, 1, 0)
+
+
+def test_a_token_revoked_meanwhile_is_told_as_that(
+    tmp_path: Path, server: FaultyServer, domo: Domo
+) -> None:
+    """Rows of which nothing was told stay accepted: none is cancelled again for it."""
+    _write(tmp_path / "r.csv", server, *[Outcome.ACCEPTED] * 30)
+    domo.says = lambda i: (
+        answers.ok(i, "CANCELLED") if len(domo.looked) <= 5 else answers.problem(401, "revoked")
+    )
+    done = _verify(tmp_path, server, "r.csv")
+    assert done.code == 3
+    assert set(_outcomes(done, "r.csv")) == {"canceled", "accepted"}
+    assert len(domo.looked) <= 5 + 16 + 8
+
+
+@pytest.mark.parametrize("name", ["Жж😀", "\ud800", "=1+1"])
+def test_what_still_runs_is_printed_whatever_it_is_called(
+    tmp_path: Path, server: FaultyServer, domo: Domo, name: str
+) -> None:
+    """In UTF-8, whatever the terminal's encoding."""
+    row = result(IDS[0], host=server.host, model_name=name)
+    (tmp_path / "r.jsonl").write_bytes(content(Format.JSONL, row))
+    domo.says = lambda i: answers.ok(i, "IN_PROGRESS")
+    done = _verify(tmp_path, server, "r.jsonl", PYTHONIOENCODING="ascii")
+    assert done.code == 1
+    assert IDS[0] in done.stdout
+    assert "itself failed" not in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import trustme
 
 from bulkcancel.domo.answers import Answer as Read
 from bulkcancel.domo.client import DomoClient
-from bulkcancel.errors import UsageError
+from bulkcancel.errors import StoppedError, UsageError
 from bulkcancel.http import faults
 from tests.support import faulty_answers as answers
 from tests.support.faulty_answers import Answer
@@ -379,3 +379,19 @@ def test_a_client_is_told_one_server() -> None:
     assert str(caught.value) == missing
     with pytest.raises(UsageError, match=r"^give instance or base_url, not both$"):
         DomoClient("acme", token=TOKEN, base_url="https://gateway.example")
+
+
+def test_the_token_is_never_part_of_an_address() -> None:
+    """A server that names its next page by the token does not get it logged on the way."""
+
+    async def ask(server: FaultyServer) -> None:
+        async with DomoClient(base_url=server.base_url, token=TOKEN) as client:
+            with pytest.raises(StoppedError, match="by the token itself"):
+                await client.read(f"/api/workflow/v2/executions?nextToken={TOKEN}")
+        assert server.requests == []
+
+    async def run() -> None:
+        async with FaultyServer() as server:
+            await ask(server)
+
+    anyio.run(run)

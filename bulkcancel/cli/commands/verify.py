@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import csv
+import io
 import os
 import sys
 from contextlib import ExitStack
 from functools import partial
-from itertools import chain
 from typing import TYPE_CHECKING, Annotated
 
 import anyio
@@ -20,10 +20,17 @@ from bulkcancel.cli.server import Server
 from bulkcancel.cli.settings import RunSettings, ServerSettings
 from bulkcancel.cli.settings_sources import from_environment_and_file, refuse_options
 from bulkcancel.engine import Engine, Policy, Stats, Stop, Verification
-from bulkcancel.errors import BulkcancelError, InterruptedRunError, UsageError, unwrapped
+from bulkcancel.errors import (
+    BulkcancelError,
+    InterruptedRunError,
+    ResultsError,
+    UsageError,
+    unwrapped,
+)
+from bulkcancel.ids import IdSet, pack
 from bulkcancel.models import CancelResult, Outcome
 from bulkcancel.reporting import Display, DisplayOptions, Gauge
-from bulkcancel.results import ResultsFile
+from bulkcancel.results import ResultsFile, write_all
 from bulkcancel.text import cell
 
 if TYPE_CHECKING:
@@ -48,7 +55,7 @@ app = cyclopts.App(
     result_action="return_value",
 )
 
-_ONE_LOOK = Verification(timeout_s=0.0, refusals=25, patience_s=600.0)
+_ONE_LOOK = Verification(timeout_s=0.0, refusals=25, patience_s=60.0)
 _ENDING_S = 15.0
 _COLUMNS = ("instanceId", "status", "modelName", "source")
 
@@ -104,6 +111,9 @@ class _VerifyCommand:
         self._server = Server(settings)
         self._stats, self._stop = Stats(), Stop()
         self._confirmer: Confirmer | None = None
+        self._unseen = bytearray()
+        """The packed IDs to be asked after, one after another."""
+        self._counted = IdSet()
         self._runs: list[CancelResult] = []
         """Rows whose run goes on."""
 
@@ -111,22 +121,31 @@ class _VerifyCommand:
         """Do it all; return the exit code. Raises `BulkcancelError` for what prevents it."""
         loop = loop_options(self._settings.loop)
         files = self._reserve()
-        unseen = sum(resumed.unseen_count for _, resumed in files)
+        unseen = self._collect(files)
+        unreadable = sum(resumed.unreadable for _, resumed in files)
+        if unreadable:
+            self._display.say(
+                f"{unreadable:,} rows cannot be read: what they are about is not asked (bulkcancel "
+                "run --resume mends the file)"
+            )
         if not unseen:
             self._display.say("Nothing to ask: no row is accepted or unconfirmed.")
-            return 0
+            return int(unreadable > 0)
         self._server.prepare()
-        reason = self._look(files, unseen, loop)
-        self._update(files)
+        reason = self._look(unseen, loop)
+        reason = self._update(files) or reason
         if self._confirmer is not None and self._confirmer.gave_up is not None:
             reason = reason or self._confirmer.gave_up
         SIGNALS.let_finish()
-        self._print_what_runs()
-        stopped = sum(self._stats.outcomes[each] for each in (Outcome.CANCELED, Outcome.COMPLETED))
-        self._tell(stopped, unseen - stopped - len(self._runs), reason)
+        reason = self._print_what_runs() or reason
+        self._tell(unseen, reason)
         if reason is not None:
             return reason.exit_code
-        return int(stopped < unseen)
+        return int(self._found(Outcome.CANCELED, Outcome.COMPLETED) < unseen or unreadable > 0)
+
+    def _found(self, *outcomes: Outcome) -> int:
+        """Return of how many IDs one of these was found."""
+        return sum(self._stats.outcomes[each] for each in outcomes)
 
     def _reserve(self) -> list[tuple[ResultsFile, Resumed]]:
         if not self._names or not all(self._names):
@@ -150,12 +169,19 @@ class _VerifyCommand:
                 files.append((file, file.resumed))
         return files
 
-    def _look(
-        self, files: list[tuple[ResultsFile, Resumed]], unseen: int, loop: dict[str, bool]
-    ) -> BulkcancelError | None:
+    def _collect(self, files: list[tuple[ResultsFile, Resumed]]) -> int:
+        """Keep the IDs that are to be asked after, each once; return how many they are."""
+        seen = IdSet()
+        for _, resumed in files:
+            for each in resumed.ids_unseen():
+                if seen.add(each):
+                    self._unseen += each
+        return len(seen)
+
+    def _look(self, unseen: int, loop: dict[str, bool]) -> BulkcancelError | None:
         """Look at them all; return why that ended early, if it did."""
         try:
-            anyio.run(self._look_at_all, files, unseen, backend_options=loop)
+            anyio.run(self._look_at_all, unseen, backend_options=loop)
             reason = self._stop.reason
         except Exception as error:  # noqa: BLE001 - what was found until then is kept
             reason = unwrapped(error)
@@ -163,7 +189,7 @@ class _VerifyCommand:
             return reason
         raise reason
 
-    async def _look_at_all(self, files: list[tuple[ResultsFile, Resumed]], unseen: int) -> None:
+    async def _look_at_all(self, unseen: int) -> None:
         def request(reason: InterruptedRunError, second: bool) -> None:  # noqa: FBT001
             self._display.observer.stopping(str(reason))
             self._stop.request(reason, cut=second)
@@ -187,45 +213,63 @@ class _VerifyCommand:
                 pace_per_s=lambda: engine.pacer.rate_per_s,
                 asks_only=True,
             )
-            ids = chain.from_iterable(resumed.ids_unseen() for _, resumed in files)
+            ids = (bytes(self._unseen[at : at + 16]) for at in range(0, 16 * unseen, 16))
             async with self._display.progress(gauge):
                 await engine.run((), _drain, ids)
 
-    def _update(self, files: list[tuple[ResultsFile, Resumed]]) -> None:
-        if self._confirmer is None:
-            return
-        findings = self._confirmer.findings
+    def _update(self, files: list[tuple[ResultsFile, Resumed]]) -> BulkcancelError | None:
+        """Bring every file up to date; return why one of them could not be."""
+        failure: BulkcancelError | None = None
+        findings = None if self._confirmer is None else self._confirmer.findings
         for file, _ in files:
-            if findings.outcomes:
-                file.bring_up_to_date(findings.of, self._on_change)
-            file.close()
+            try:
+                if findings is not None and findings.outcomes:
+                    file.bring_up_to_date(findings.of, self._on_change)
+                file.close()
+            except ResultsError as error:  # the others may be well
+                failure = failure or error
+        return failure
 
-    def _on_change(self, _old: CancelResult, new: CancelResult, _earlier: bool) -> None:  # noqa: FBT001
+    def _on_change(self, old: CancelResult, new: CancelResult, _earlier: bool) -> None:  # noqa: FBT001
+        packed = pack(old.instance_id)
+        if not self._counted.add(packed):  # in another file as well, or twice in one
+            return
         self._stats.outcomes[new.outcome] += 1
         if new.outcome is Outcome.UNCONFIRMED:
             self._runs.append(new)
 
-    def _print_what_runs(self) -> None:
+    def _print_what_runs(self) -> ResultsError | None:
+        """Print what still runs on standard output; return why that could not be done."""
         if not self._runs or sys.stdout is None:
-            return
-        rows = csv.writer(sys.stdout, lineterminator="\n")
+            return None
+        text = io.StringIO()
+        rows = csv.writer(text, lineterminator="\n")
         rows.writerow(_COLUMNS)
         for each in self._runs:
             texts = (each.instance_id, each.status, each.model_name, each.source)
             rows.writerow([cell(text or "") for text in texts])
-        sys.stdout.flush()
+        try:
+            write_all(sys.stdout.fileno(), text.getvalue().encode("utf-8", "backslashreplace"))
+        except BrokenPipeError:  # whoever reads has enough of it: `| head -1`
+            return None
+        except OSError as error:
+            return ResultsError(f"cannot print what still runs ({error.strerror})")
+        return None
 
-    def _tell(self, stopped: int, unknown: int, reason: BulkcancelError | None) -> None:
+    def _tell(self, unseen: int, reason: BulkcancelError | None) -> None:
+        stopped = self._found(Outcome.CANCELED, Outcome.COMPLETED)
+        runs = self._found(Outcome.UNCONFIRMED)
+        unknown = unseen - stopped - runs
         parts = [f"{stopped:,} {'has' if stopped == 1 else 'have'} stopped"]
-        if self._runs:
-            parts.append(f"{len(self._runs):,} still {'runs' if len(self._runs) == 1 else 'run'}")
+        if runs:
+            parts.append(f"{runs:,} still {'runs' if runs == 1 else 'run'}")
         if unknown:
             parts.append(f"{unknown:,} not told")
-        said = f"Of {stopped + len(self._runs) + unknown:,} accepted: {', '.join(parts)}."
+        said = f"Of {unseen:,} accepted: {', '.join(parts)}."
         self._display.finished(
             f"{said} Stopped early: {reason}." if reason else said,
             stopped=stopped,
-            still_running=len(self._runs),
+            still_running=runs,
             not_told=unknown,
             looks=self._stats.looks,
             reason=str(reason or ""),

@@ -38,6 +38,7 @@ _FIRST_AFTER_S = 2.0
 _GROWTH = 1.5
 _LONGEST_WAIT_S = 30.0
 _LOCAL_WAIT_S = 0.5
+_TOKEN_PATIENCE_S = 10.0
 _TROUBLES = 3  # in a row: then one look at a time, further and further apart
 
 
@@ -214,9 +215,10 @@ class Confirmer:
         if verdict.at_first and not self._stats.requests and not self._answered:
             self._give_up(StoppedError(verdict.at_first))
         self._trouble_since = min(self._trouble_since, now)
-        if now - self._trouble_since >= self._patience_s:
+        token = verdict.next is Next.UNAUTHORIZED  # which may still be a gateway's, in passing
+        patience_s = min(self._patience_s, _TOKEN_PATIENCE_S) if token else self._patience_s
+        if now - self._trouble_since >= patience_s:
             if self._answered:
-                token = verdict.next is Next.UNAUTHORIZED
                 kind = TokenRefusedError if token else StoppedError
                 self._give_up(kind(f"nothing but trouble ({verdict.error})"))
             else:
