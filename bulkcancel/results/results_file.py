@@ -117,11 +117,13 @@ class ResultsFile(ResultsStream):
         form: str,
         again: frozenset[Outcome],
         dry_run: bool,
+        asks: bool = False,
     ) -> Self:
         """Lock a results file for a run against `host` and read back what it holds.
 
         Without a file, and with one that has no rows yet, every `mode` makes it. `again` are the
-        outcomes whose IDs a resumed run sends again. A `dry_run` locks nothing and makes no file.
+        outcomes whose IDs a resumed run sends again. A `dry_run` locks nothing and makes no file;
+        a run that `asks` after accepted IDs needs those of earlier ones.
         Raises `BusyError`, `OutputError` and `UsageError`.
         """
         path, written = Path(name), format_of(name, form)
@@ -130,7 +132,7 @@ class ResultsFile(ResultsStream):
             FileLock.check_free(path)
         lock = None if dry_run else FileLock(path)
         try:
-            resumed, needed = _look_into(path, written, host, mode, again)
+            resumed, needed = _look_into(path, written, host, mode, again, asks=asks)
         except BaseException:
             if lock is not None:
                 lock.release()
@@ -262,13 +264,13 @@ def _check_place(path: Path) -> None:
 
 
 def _look_into(
-    path: Path, form: Format, host: str, mode: Mode, again: frozenset[Outcome]
+    path: Path, form: Format, host: str, mode: Mode, again: frozenset[Outcome], *, asks: bool
 ) -> tuple[Resumed | None, Repair]:
     """Return what an existing file holds if the run goes on with it; refuse one it may not use."""
     if not path.exists():
         return None, Repair()
     if mode == "resume":
-        return read_back(path, form, host, again)
+        return read_back(path, form, host, again, asks=asks)
     check_ours(path, form)
     # A header alone, whole or torn, may be replaced: no row is lost.
     if path.stat().st_size > len(form.header) and mode != "overwrite":

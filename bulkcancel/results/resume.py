@@ -44,6 +44,8 @@ class Resumed:
     """IDs that are sent again if they are in the input; their rows are then removed."""
     again_for_others: IdSet = field(default_factory=IdSet)
     """Those of them whose outcome was not `failed`: few, as a rule."""
+    asks: bool = False
+    """Whether IDs that have not been seen to stop are to be looked at."""
     unseen: bytearray = field(default_factory=bytearray)
     """The packed IDs, one after another, of rows kept that have not been seen to stop."""
     unreadable: int = 0
@@ -99,15 +101,16 @@ class Repair:
 
 
 def read_back(
-    path: Path, form: Format, host: str, again: frozenset[Outcome]
+    path: Path, form: Format, host: str, again: frozenset[Outcome], *, asks: bool = False
 ) -> tuple[Resumed, Repair]:
     """Read a results file; return what is done, and what `repair` is to do. Changes nothing.
 
     A torn last row is to be removed, and so are the rows whose outcome is one of `again` if their
     IDs are sent again. Every row kept stays byte for byte.
+    `unseen` IDs are kept if the run `asks` after them.
     Raises `OutputError` when the file is not this tool's or of another host.
     """
-    resumed, needed = Resumed(form, str(path)), Repair()
+    resumed, needed = Resumed(form, str(path), asks=asks), Repair()
     with path.open("rb") as file:
         needed.whole = at = _check_header(file, path, form)
         for number, line in enumerate(file, 2 if form.header else 1):
@@ -208,7 +211,7 @@ def _keep(row: StoredRow, number: int, resumed: Resumed, again: frozenset[Outcom
     elif not resumed.done.add(row.instance_id):
         _note(resumed, f"{resumed.name}:{number} is a second row for {row.text}: taken out")
         return False
-    elif row.outcome in UNSEEN:
+    elif resumed.asks and row.outcome in UNSEEN:
         resumed.unseen += row.instance_id
     resumed.outcomes[row.outcome] += 1
     return True

@@ -129,7 +129,7 @@ def test_a_run_tells_its_rows_from_earlier_ones(tmp_path: Path) -> None:
 def test_a_file_that_is_only_looked_at_keeps_its_torn_row(tmp_path: Path) -> None:
     """Nothing but a run that goes on with it repairs a file."""
     path = _file(tmp_path, Format.CSV, result(IDS[0]), rest=b"torn,")
-    file = reserved(path, "resume")
+    file = reserved(path, "resume", asks=True)
     assert file.resumed is not None
     assert list(file.resumed.ids_unseen()) == [pack(IDS[0])]
     file.bring_up_to_date({pack(IDS[0]): STOPPED}.get, lambda *_: None)
@@ -141,7 +141,7 @@ def test_a_file_that_is_only_looked_at_keeps_its_torn_row(tmp_path: Path) -> Non
 def test_rows_that_are_sent_again_are_not_looked_at(tmp_path: Path) -> None:
     """What a resumed run cancels again it looks at after that; the kept ones are looked at."""
     rows = [result(IDS[0]), result(IDS[1], Outcome.UNCONFIRMED), result(IDS[2], Outcome.CANCELED)]
-    file = reserved(_file(tmp_path, Format.CSV, *rows), "resume")
+    file = reserved(_file(tmp_path, Format.CSV, *rows), "resume", asks=True)
     file.close()
     assert file.resumed is not None
     assert list(file.resumed.ids_unseen()) == [pack(IDS[0])]

@@ -71,7 +71,13 @@ class Process:
     async def _work(self, path: Path, inputs: Inputs) -> None:
         run, story = self._run, self._story
         results = ResultsFile.reserve(
-            str(path), host=HOST, mode="resume", form="auto", again=self._world.again, dry_run=False
+            str(path),
+            host=HOST,
+            mode="resume",
+            form="auto",
+            again=self._world.again,
+            dry_run=False,
+            asks=True,
         )
         if results.resumed is not None:
             inputs.skip(results.resumed)

@@ -39,10 +39,10 @@ def content(form: Format, *results: CancelResult) -> bytes:
     return form.header + encode(results, form)
 
 
-def reserved(name: str | Path, mode: Mode = "new") -> ResultsFile:
+def reserved(name: str | Path, mode: Mode = "new", *, asks: bool = False) -> ResultsFile:
     """Reserve a results file for a run against `HOST`."""
     return ResultsFile.reserve(
-        str(name), host=HOST, mode=mode, form="auto", again=SENT_AGAIN, dry_run=False
+        str(name), host=HOST, mode=mode, form="auto", again=SENT_AGAIN, dry_run=False, asks=asks
     )
 
 

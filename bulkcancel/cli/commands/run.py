@@ -169,6 +169,7 @@ class RunCommand:
                 form=settings.output_format,
                 again=settings.again,
                 dry_run=settings.dry_run,
+                asks=settings.verify,
             )
         self._resources.callback(results.close)
         return results

@@ -163,6 +163,7 @@ class _VerifyCommand:
                 form="auto",
                 again=frozenset(),
                 dry_run=False,
+                asks=True,
             )
             self._resources.callback(file.close)
             if file.resumed is not None:
