@@ -6,7 +6,7 @@ import pytest
 
 from tests.simulation.invariants import violations
 from tests.simulation.play import play
-from tests.simulation.world import Kind, Trouble, World
+from tests.simulation.world import Ending, How, Kind, Looks, Trouble, World
 
 FOUND = {
     "a stop after an outage blames no ID that failed before the breaker opened": World(
@@ -108,6 +108,69 @@ FOUND = {
     ),
     "an outage of eight seconds fails nobody": World(
         fates="." * 120, concurrency=2, troubles=(Trouble(Kind.UNAVAILABLE, 2.0, 8.0),)
+    ),
+    "a look whose turn came before a stop is not sent after it": World(
+        fates="." * 60,
+        rate_per_s=100.0,
+        concurrency=1,
+        grace_s=5.0,
+        latency_s=0.2,
+        endings=(Ending(How.TERM, 9.0),),
+        looks=Looks(timeout_s=0.5, never_share=1.0),
+    ),
+    "a 401 among good answers is no word on the ID that was looked at": World(
+        fates="." * 12,
+        looks=Looks(
+            timeout_s=5.0, never_share=1.0, troubles=(Trouble(Kind.UNAUTHORIZED, share=0.5),)
+        ),
+    ),
+    "a call that is used no longer says nothing about an ID when it refuses late": World(
+        fates="." * 30,
+        slow_s=3.0,
+        looks=Looks(
+            timeout_s=5.0, v2=None, never_share=1.0, troubles=(Trouble(Kind.SLOW, share=0.3),)
+        ),
+        seed=3,
+    ),
+    "a late answer tells which call is there, not that the other one is": World(
+        fates="." * 12,
+        slow_s=4.0,
+        looks=Looks(
+            timeout_s=5.0,
+            v1=None,
+            never_share=1.0,
+            unknown_share=0.8,
+            troubles=(Trouble(Kind.SLOW, share=0.5),),
+        ),
+        seed=49,
+    ),
+    "looks that are always throttled end": World(
+        fates="." * 12, looks=Looks(never_share=1.0, troubles=(Trouble(Kind.THROTTLED),))
+    ),
+    "a limit of reads alone does not slow the cancels down": World(
+        fates="." * 600,
+        concurrency=16,
+        looks=Looks(
+            timeout_s=20.0,
+            never_share=1.0,
+            troubles=(Trouble(Kind.THROTTLED, 0.0, 36.0, 0.3),),
+        ),
+    ),
+    "looks that hang do not have all consumers": World(
+        fates="." * 200,
+        concurrency=4,
+        timeout_s=10.0,
+        looks=Looks(troubles=(Trouble(Kind.SILENCE),)),
+    ),
+    "no look that is under way goes before the time that another was told": World(
+        fates="." * 30,
+        rate_per_s=50.0,
+        looks=Looks(troubles=(Trouble(Kind.THROTTLED, share=0.3, retry_after_s=2.0),)),
+    ),
+    "looks are not given up for a back-off of their own": World(
+        fates="." * 40,
+        looks=Looks(timeout_s=20.0, never_share=1.0, troubles=(Trouble(Kind.SILENCE, 4.0),)),
+        seed=1,
     ),
 }
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 MS_S = 0.002
 """Times of looks are kept in whole milliseconds, rounded up."""
+TOKEN_PATIENCE_S = 10.0
+"""For so long looks go on that meet nothing but trouble, where the last one is a 401."""
 REFUSALS = 3
 """So many refusals, and no answer, show that there is no such call."""
 _ENDED = {
@@ -141,7 +143,8 @@ def gives_up_only_for_what_happened(story: Story) -> Iterator[str]:
                 is_true = any((each or 0.0) > patience_s for each in asked_s)
             elif "nothing but trouble" in reason:
                 last = max(answers, default=run.began_at)
-                is_true = bool(answers) and at - last >= patience_s - MS_S
+                least_s = TOKEN_PATIENCE_S if "unauthorized" in reason else patience_s
+                is_true = bool(answers) and at - last >= min(least_s, patience_s) - MS_S
             else:
                 is_true = not answers and {e.call for e in heard if not e.free} == set(READ_BACK)
             # Where nothing was ever sent to this server the first fault is enough.
