@@ -1,4 +1,4 @@
-"""The README's schedules are what cron, systemd and Kubernetes take, and do what it says."""
+"""The documented schedules are what cron, systemd and Kubernetes take, and do what it says."""
 
 from __future__ import annotations
 
@@ -24,10 +24,12 @@ from bulkcancel.quantities import parse_duration
 from tests.support.processes import bulkcancel, environment, write_ids
 from tests.support.runs import make_ids
 
-README = (Path(__file__).parent.parent / "README.md").read_text("utf-8")
-SECTION = README.partition("\n## Schedules\n")[2].partition("\n## ")[0]
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text("utf-8")
+OPERATIONS = (ROOT / "bulkcancel" / "OPERATIONS.md").read_text("utf-8")
+SECTION = OPERATIONS.partition("\n## Schedules\n")[2]
 KUBERNETES = ("1.29", "1.37")
-"""The first version that the README names, and the last whose schemas are there."""
+"""The first version that is named, and the last whose schemas are there."""
 
 GRACE_S = float(RunSettings().grace)
 
@@ -62,7 +64,7 @@ def _today() -> str:
 
 
 def _crontab_line() -> str:
-    """The command of the README's crontab line, as cron hands it to the shell (crontab(5)).
+    """The command of the crontab line, as cron hands it to the shell (crontab(5)).
 
     The sixth field goes up to the first bare `%`, which is a line end; a backslash before one is
     taken away.
@@ -180,7 +182,7 @@ def _deadline_s(command: str) -> float:
 
 
 def _cron_job(*, sharded: bool) -> dict[str, Any]:
-    """The README's CronJob, or what `kubectl patch` makes of it with the README's patch."""
+    """The CronJob, or what `kubectl patch` makes of it with the patch beside it."""
     whole, patch = (yaml.safe_load(block) for block in _blocks("yaml"))
     merged: dict[str, Any] = _patched(whole, patch) if sharded else whole
     return merged
