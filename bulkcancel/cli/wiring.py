@@ -25,7 +25,7 @@ from bulkcancel.results import timestamp
 from bulkcancel.version import VERSION
 
 if TYPE_CHECKING:
-    from bulkcancel.cli.settings import RunSettings
+    from bulkcancel.cli.settings import RunSettings, ServerSettings
     from bulkcancel.cli.sources import Inputs
     from bulkcancel.engine import Findings, Stats
     from bulkcancel.results import ResultsFile, Resumed
@@ -66,16 +66,24 @@ def plan_of(
     )
 
 
-def display_options_of(settings: RunSettings) -> DisplayOptions:
-    """Return what is shown of the run."""
+def display_options_of(
+    settings: ServerSettings,
+    command: str = "run",
+    *,
+    rows_on_stdout: bool,
+    summary: str | None = None,
+    dry_run: bool = False,
+) -> DisplayOptions:
+    """Return what is shown of a command."""
     return DisplayOptions(
         log_format=settings.log_format,
         log_level=settings.log_level,
         log_file=settings.log_file,
         quiet=settings.quiet,
-        summary=settings.summary,
-        rows_on_stdout=settings.output == "-",
-        dry_run=settings.dry_run,
+        summary=summary,
+        rows_on_stdout=rows_on_stdout,
+        dry_run=dry_run,
+        command=command,
     )
 
 

@@ -17,7 +17,7 @@ from bulkcancel.engine.engine import Policy
 from bulkcancel.engine.retries import Retry, WorkQueue
 from bulkcancel.engine.verification import Check, Checks, Findings, Verification
 from bulkcancel.errors import InterruptedRunError, StoppedError, TokenRefusedError
-from bulkcancel.http.faults import DisconnectedError, IdleConnectionClosedError
+from bulkcancel.http.faults import DisconnectedError, IdleConnectionClosedError, TlsFailedError
 from bulkcancel.ids import pack
 from bulkcancel.models import Finding, Outcome, Target
 from bulkcancel.pacing import Breaker
@@ -381,6 +381,15 @@ def test_without_anything_to_cancel_a_dead_server_is_told_at_once() -> None:
     assert "cannot connect" in _gave_up(run)
     assert run.seconds < 1
     assert type(run.engine.confirmer and run.engine.confirmer.gave_up) is StoppedError
+
+
+def test_a_server_that_is_not_trusted_is_not_asked_again() -> None:
+    """Broken TLS does not pass: it is told at once, and nothing was sent."""
+    server = VirtualServer()
+    server.look_plan = lambda _i, _n, _c: TlsFailedError("certificate has expired")
+    run = server.run([], FAST, accepted=make_ids(30))
+    assert "no trusted TLS connection (tls: certificate has expired)" in _gave_up(run)
+    assert run.seconds < 1
 
 
 def test_without_verification_nobody_looks() -> None:

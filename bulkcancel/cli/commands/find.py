@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Self
 
@@ -18,11 +18,12 @@ from bulkcancel.cli.process import SIGNALS, loop_options
 from bulkcancel.cli.server import Server, paced_get
 from bulkcancel.cli.settings import PositiveSeconds, RunSettings, ServerSettings
 from bulkcancel.cli.settings_sources import from_environment_and_file
+from bulkcancel.cli.wiring import display_options_of
 from bulkcancel.domo import Listing, Wanted, not_a_list
 from bulkcancel.engine import DEFAULT_RATE_PER_S
 from bulkcancel.errors import InterruptedRunError, NamingError, unwrapped
 from bulkcancel.pacing import Pacer
-from bulkcancel.reporting import Display, DisplayOptions
+from bulkcancel.reporting import Display
 from bulkcancel.text import visible
 
 if TYPE_CHECKING:
@@ -118,7 +119,8 @@ def find(
 ) -> int:
     """List executions, as an input for run."""
     SIGNALS.loaded()
-    with Display(_display_options_of(settings)) as display:
+    options = display_options_of(settings, "find", rows_on_stdout=settings.output == "-")
+    with Display(options) as display:
         try:
             loop = loop_options(settings.loop)
             refuse_shared_files([], settings)
@@ -138,19 +140,6 @@ def find(
     return 0
 
 
-def _display_options_of(settings: FindSettings) -> DisplayOptions:
-    return DisplayOptions(
-        log_format=settings.log_format,
-        log_level=settings.log_level,
-        log_file=settings.log_file,
-        quiet=settings.quiet,
-        summary=None,
-        rows_on_stdout=settings.output == "-",
-        dry_run=False,
-        command="find",
-    )
-
-
 class FindCommand:
     """One run of the command. Raises what ends it early."""
 
@@ -163,16 +152,14 @@ class FindCommand:
 
     async def run(self) -> None:
         """List until the end, or until a signal comes."""
-        loop = asyncio.get_running_loop()
         stopped: list[InterruptedRunError] = []
         with anyio.CancelScope() as scope:
 
-            def on_signal(reason: InterruptedRunError, _second: bool) -> None:  # noqa: FBT001
+            def stop(reason: InterruptedRunError, _second: bool) -> None:  # noqa: FBT001
                 stopped.append(reason)
-                with suppress(RuntimeError):  # the loop has just ended, and all with it
-                    loop.call_soon_threadsafe(scope.cancel)
+                scope.cancel()
 
-            SIGNALS.hand_to(on_signal, within_s=_ENDING_S)
+            SIGNALS.hand_to_loop(asyncio.get_running_loop(), stop, within_s=_ENDING_S)
             self._display.say(
                 "Executions are listed by calls that are unofficial and may change; nothing is "
                 "changed"

@@ -90,7 +90,13 @@ def run(
     """Cancel every instance listed in the inputs, and write one result row for each ID."""
     SIGNALS.loaded()
     refuse_options(inputs, RunSettings.model_fields)
-    with Display(display_options_of(settings)) as display:
+    options = display_options_of(
+        settings,
+        rows_on_stdout=settings.output == "-",
+        summary=settings.summary,
+        dry_run=settings.dry_run,
+    )
+    with Display(options) as display:
         try:
             refuse_shared_files(inputs, settings)
             display.open_log_file()

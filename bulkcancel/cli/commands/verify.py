@@ -19,6 +19,7 @@ from bulkcancel.cli.process import SIGNALS, loop_options
 from bulkcancel.cli.server import Server
 from bulkcancel.cli.settings import RunSettings, ServerSettings
 from bulkcancel.cli.settings_sources import from_environment_and_file, refuse_options
+from bulkcancel.cli.wiring import display_options_of
 from bulkcancel.engine import Engine, Policy, Stats, Stop, Verification
 from bulkcancel.errors import (
     BulkcancelError,
@@ -29,7 +30,7 @@ from bulkcancel.errors import (
 )
 from bulkcancel.ids import IdSet, pack
 from bulkcancel.models import CancelResult, Outcome
-from bulkcancel.reporting import Display, DisplayOptions, Gauge
+from bulkcancel.reporting import Display, Gauge
 from bulkcancel.results import ResultsFile, write_all
 from bulkcancel.text import cell
 
@@ -75,16 +76,7 @@ def verify(
     """Ask once after every accepted or unconfirmed row; print what still runs."""
     SIGNALS.loaded()
     refuse_options(results, ServerSettings.model_fields)
-    options = DisplayOptions(
-        log_format=settings.log_format,
-        log_level=settings.log_level,
-        log_file=settings.log_file,
-        quiet=settings.quiet,
-        summary=None,
-        rows_on_stdout=True,
-        dry_run=False,
-        command="verify",
-    )
+    options = display_options_of(settings, "verify", rows_on_stdout=True)
     with Display(options) as display:
         try:
             display.open_log_file()
@@ -111,8 +103,8 @@ class _VerifyCommand:
         self._server = Server(settings)
         self._stats, self._stop = Stats(), Stop()
         self._confirmer: Confirmer | None = None
-        self._unseen = bytearray()
-        """The packed IDs to be asked after, one after another."""
+        self._unseen = IdSet()
+        """IDs to be asked after."""
         self._counted = IdSet()
         self._runs: list[CancelResult] = []
         """Rows whose run goes on."""
@@ -121,7 +113,10 @@ class _VerifyCommand:
         """Do it all; return the exit code. Raises `BulkcancelError` for what prevents it."""
         loop = loop_options(self._settings.loop)
         files = self._reserve()
-        unseen = self._collect(files)
+        for _, resumed in files:
+            for each in resumed.ids_unseen():
+                self._unseen.add(each)
+        unseen = len(self._unseen)
         unreadable = sum(resumed.unreadable for _, resumed in files)
         if unreadable:
             self._display.say(
@@ -170,15 +165,6 @@ class _VerifyCommand:
                 files.append((file, file.resumed))
         return files
 
-    def _collect(self, files: list[tuple[ResultsFile, Resumed]]) -> int:
-        """Keep the IDs that are to be asked after, each once; return how many they are."""
-        seen = IdSet()
-        for _, resumed in files:
-            for each in resumed.ids_unseen():
-                if seen.add(each):
-                    self._unseen += each
-        return len(seen)
-
     def _look(self, unseen: int, loop: dict[str, bool]) -> BulkcancelError | None:
         """Look at them all; return why that ended early, if it did."""
         try:
@@ -214,9 +200,8 @@ class _VerifyCommand:
                 pace_per_s=lambda: engine.pacer.rate_per_s,
                 asks_only=True,
             )
-            ids = (bytes(self._unseen[at : at + 16]) for at in range(0, 16 * unseen, 16))
             async with self._display.progress(gauge):
-                await engine.run((), _drain, ids)
+                await engine.run((), _drain, self._unseen)
 
     def _update(self, files: list[tuple[ResultsFile, Resumed]]) -> BulkcancelError | None:
         """Bring every file up to date; return why one of them could not be."""

@@ -204,6 +204,8 @@ class Confirmer:
     def _trouble(self, verdict: Verdict, now: float) -> None:
         """Hold looks back, the longer the more of them met trouble in a row; or give up."""
         self._troubles += 1
+        if verdict.next in {Next.STOP_TLS, Next.STOP_ISSUER}:
+            self._give_up(StoppedError(f"no trusted TLS connection ({verdict.error})"))
         pause_s = wait_s = verdict.pause_s or 0.0
         self.checks.in_doubt = self._troubles >= _TROUBLES
         if self.checks.in_doubt:
