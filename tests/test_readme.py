@@ -24,10 +24,11 @@ from tests.support.runs import make_ids
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
-OPERATIONS = (ROOT / "bulkcancel" / "OPERATIONS.md").read_text("utf-8")
+PAGES = sorted((ROOT / "bulkcancel" / "docs").glob("*.md"))
+DOCS = "".join(page.read_text("utf-8") for page in PAGES)
 INSIDE = (ROOT / "bulkcancel" / "README.md").read_text("utf-8")
 BENCH = (ROOT / "tests" / "bench" / "README.md").read_text("utf-8")
-EVERY = README + OPERATIONS + INSIDE + BENCH
+EVERY = README + DOCS + INSIDE + BENCH
 SAMPLES = sorted((ROOT / "sample_inputs").iterdir())
 WIDTH = "96"
 """Of the terminal whose output the README shows."""
@@ -155,15 +156,16 @@ def test_every_option_it_names_exists(capsys: pytest.CaptureFixture[str]) -> Non
         run_cli([command, "--help"])
         helps += capsys.readouterr().out
     # Where it is measured, other programs' options stand as well.
-    named = set(_OPTION.findall(README + OPERATIONS + INSIDE))
+    named = set(_OPTION.findall(README + DOCS + INSIDE))
     assert sorted(named - set(_OPTION.findall(helps))) == []
 
 
 def test_users_read_three_hundred_lines_at_most() -> None:
     """What is for others stands in files of their own, which it names."""
     assert len(README.splitlines()) <= 300
-    for name in ("bulkcancel/OPERATIONS.md", "bulkcancel/README.md", "tests/bench/README.md"):
-        assert f"]({name})" in README
+    others = [ROOT / "bulkcancel" / "README.md", ROOT / "tests" / "bench" / "README.md"]
+    for page in (*PAGES, *others):
+        assert f"]({page.relative_to(ROOT).as_posix()})" in README
 
 
 def test_every_bench_it_names_exists() -> None:

@@ -26,7 +26,7 @@ from tests.support.runs import make_ids
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
-OPERATIONS = (ROOT / "bulkcancel" / "OPERATIONS.md").read_text("utf-8")
+OPERATIONS = (ROOT / "bulkcancel" / "docs" / "operations.md").read_text("utf-8")
 SECTION = OPERATIONS.partition("\n## Schedules\n")[2]
 KUBERNETES = ("1.29", "1.37")
 """The first version that is named, and the last whose schemas are there."""
