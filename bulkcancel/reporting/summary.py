@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich import box
@@ -15,7 +13,7 @@ from rich.text import Text
 from bulkcancel.errors import UsageError
 from bulkcancel.models import Outcome
 from bulkcancel.quantities import show_duration
-from bulkcancel.results import is_replaceable, open_in_place, replacing, write_all
+from bulkcancel.results import write_whole
 from bulkcancel.text import shorten, visible
 
 if TYPE_CHECKING:
@@ -99,19 +97,9 @@ def write_summary(path: str, summary: Summary) -> None:
 
     `-` is standard output. Raises `UsageError`.
     """
-    target, data = Path(path), f"{json.dumps(summary.as_dict(), indent=2)}\n".encode()
+    text = f"{json.dumps(summary.as_dict(), indent=2)}\n"
     try:
-        if path == "-":
-            write_all(1, data)
-        elif is_replaceable(target):
-            with replacing(target) as file:
-                file.write(data)
-        else:
-            descriptor = open_in_place(target, os.O_TRUNC)
-            try:
-                write_all(descriptor, data)
-            finally:
-                os.close(descriptor)
+        write_whole(path, text.encode())
     except OSError as error:
         raise UsageError(f"cannot write the summary {path}: {error.strerror}") from None
 

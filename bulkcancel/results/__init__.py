@@ -6,6 +6,7 @@ from bulkcancel.results.atomic import (
     open_in_place,
     replacing,
     write_all,
+    write_whole,
 )
 from bulkcancel.results.codec import format_of, timestamp
 from bulkcancel.results.results_file import ResultsFile, ResultsStream
@@ -24,4 +25,5 @@ __all__ = [
     "replacing",
     "timestamp",
     "write_all",
+    "write_whole",
 ]

@@ -19,14 +19,36 @@ _CANNOT_SYNC = frozenset(
     {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF, errno.EACCES}
 )
 """Errors of systems that cannot sync a directory; those that can answer EIO or ENOSPC."""
+_STDOUT = "-"
+_OWN = 0o600  # readable by its owner alone
 _MOST_LINKS = 40
 _ESCAPED = {ord(c): f"\\{ord(c):03o}" for c in " \t\n\\"}
 """How `/proc/self/mountinfo` writes these characters of a path."""
 
 
+def write_whole(path: str, data: bytes, *, mode: int = _OWN) -> None:
+    """Write a file: a plain one is replaced whole, all else is written in place.
+
+    `-` is standard output. A plain file has that `mode` afterwards, whatever it had before and
+    whatever the umask. Raises `OSError`.
+    """
+    target = Path(path)
+    if path == _STDOUT:
+        write_all(1, data)
+    elif is_replaceable(target):
+        with replacing(target, mode=mode) as file:
+            file.write(data)
+    else:
+        descriptor = open_in_place(target, os.O_TRUNC, mode=mode)
+        try:
+            write_all(descriptor, data)
+        finally:
+            os.close(descriptor)
+
+
 @contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
-    """Yield a new file, mode 0600, that takes the place of `path` once the block ends well.
+def replacing(path: Path, *, mode: int = _OWN) -> Iterator[BinaryIO]:
+    """Yield a new file, of that mode, that takes the place of `path` once the block ends well.
 
     The file is synced before it is renamed and the directory after, so that a power cut leaves
     the old file or the new one. Raises `OSError`; then `path` is as it was, unless only the
@@ -36,7 +58,9 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     temporary.unlink(missing_ok=True)  # left by a killed process, or a link somebody put there
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
     try:
-        with os.fdopen(os.open(temporary, flags, 0o600), "wb") as file:
+        with os.fdopen(os.open(temporary, flags, mode), "wb") as file:
+            if mode != _OWN:
+                _let_read(file.fileno(), mode)
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -46,6 +70,13 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise
+
+
+def _let_read(descriptor: int, mode: int) -> None:
+    """Give a file the mode that the umask took from it, where the file system has modes."""
+    if hasattr(os, "fchmod"):
+        with contextlib.suppress(OSError):
+            os.fchmod(descriptor, mode)
 
 
 def _take_the_place(temporary: Path, path: Path) -> None:
@@ -97,11 +128,12 @@ def is_replaceable(path: Path) -> bool:
         return True
 
 
-def open_in_place(path: Path, flags: int) -> int:
+def open_in_place(path: Path, flags: int, *, mode: int = _OWN) -> int:
     """Open for writing what `path` leads to, and return the descriptor. Raises `OSError`.
 
     `/dev/stdout` and `/dev/fd/3` are that open descriptor itself: opened anew, a file would be
-    written from its start. A FIFO that nobody reads is an error instead of a wait.
+    written from its start. A FIFO that nobody reads is an error instead of a wait. A file that a
+    link leads to, and that is not there yet, is made with `mode`, less the umask.
     """
     descriptor = descriptor_of(path)
     if descriptor is not None:
@@ -110,7 +142,7 @@ def open_in_place(path: Path, flags: int) -> int:
     if not path.exists():  # Linux refuses O_CREAT for another user's FIFO in /tmp
         flags |= os.O_CREAT
     try:
-        descriptor = os.open(path, flags, 0o600)
+        descriptor = os.open(path, flags, mode)
     except OSError as error:
         if error.errno == errno.ENXIO:
             raise OSError(errno.ENXIO, "nobody reads it: start its reader first") from None
