@@ -5,7 +5,7 @@ from bulkcancel.reporting.finish import Finish, finish_command
 from bulkcancel.reporting.log import make_logger
 from bulkcancel.reporting.plan import Plan
 from bulkcancel.reporting.progress import Gauge
-from bulkcancel.reporting.summary import Summary
+from bulkcancel.reporting.summary import RunSummary, Summary
 from bulkcancel.reporting.terminal import (
     confirm,
     is_interactive,
@@ -20,6 +20,7 @@ __all__ = [
     "Finish",
     "Gauge",
     "Plan",
+    "RunSummary",
     "Summary",
     "confirm",
     "finish_command",

@@ -246,7 +246,7 @@ def test_the_summary_adds_up(tmp_path: Path, server: FaultyServer) -> None:
         "duplicates", "filtered", "other_shards", "unanswered", "not_reached", "results",
         "already_done", "kept_failures", "outcomes", "errors", "requests", "retries", "throttled",
         "looks", "looks_ended", "started_at", "ended_at", "seconds", "resume_command",
-        "resume_needs", "ok",
+        "resume_needs", "ok", "schema_version",
     }  # fmt: skip
     counted = sum(summary[key] for key in ("results", "duplicates", "filtered", "not_reached"))
     assert summary["rows_in"] == counted == 25
