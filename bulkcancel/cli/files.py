@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     """A path, or the number of an open descriptor."""
 
 _STREAM = "-"
+_SUMMARY = "the summary"
+_METRICS = "the metrics file"
 _STDIN, _STDOUT = 0, 1
 
 
@@ -36,13 +38,15 @@ class NamedFiles(Protocol):
     def log_file(self) -> str | None: ...  # noqa: D102
     @property
     def summary(self) -> str | None: ...  # noqa: D102
+    @property
+    def metrics(self) -> str | None: ...  # noqa: D102
 
 
 def refuse_shared_files(inputs: Sequence[str], settings: NamedFiles) -> None:
     """Raise `UsageError` if a file to be written is also read, or written as something else.
 
-    Also if the summary could not be written: that would show at the end only, hours later. The
-    log and the summary may share a stream, such as `/dev/stdout`.
+    Also if summary or metrics could not be written: that would show at the end only, hours later.
+    These and the log may share a stream, such as `/dev/stdout`.
     """
     if settings.log_file == _STREAM:
         raise UsageError("--log-file - : the log is on standard error without it; name a file")
@@ -55,7 +59,8 @@ def refuse_shared_files(inputs: Sequence[str], settings: NamedFiles) -> None:
     for name, role in (
         (settings.output, "the results file"),
         (settings.log_file, "the log file"),
-        (settings.summary, "the summary"),
+        (settings.summary, _SUMMARY),
+        (settings.metrics, _METRICS),
     ):
         if not name:
             continue
@@ -70,8 +75,16 @@ def refuse_shared_files(inputs: Sequence[str], settings: NamedFiles) -> None:
                 )
         if isinstance(place, str) or name == settings.output:
             taken.append((place, role))
-    if settings.summary and isinstance(_place(settings.summary), str):
-        _check_writable(Path(settings.summary))
+    for name, role in ((settings.summary, _SUMMARY), (settings.metrics, _METRICS)):
+        if name and isinstance(_place(name), str):
+            _check_writable(Path(name), role)
+
+
+def metrics_notes(name: str | None) -> list[str]:
+    """Return what to say of the file that metrics go to."""
+    if not name or name.endswith(".prom") or not isinstance(_place(name), str):
+        return []
+    return [f"the node exporter reads names that end in .prom: not {name}"]
 
 
 def _place(name: str) -> Place:
@@ -80,22 +93,25 @@ def _place(name: str) -> Place:
     return name if descriptor is None else descriptor
 
 
-def _check_writable(path: Path) -> None:
-    """Raise `UsageError` if the summary can neither replace `path` nor be written into it."""
+def _check_writable(path: Path, role: str) -> None:
+    """Raise `UsageError` if what has that role can neither replace `path` nor be written into it.
+
+    The role is told in the message.
+    """
     real = Path(os.path.realpath(path))
     try:
         mode = real.stat().st_mode
     except OSError:  # not there yet
         mode = None
     if mode is not None and stat.S_ISDIR(mode):
-        raise UsageError(f"the summary {path} is a directory: name a file")
+        raise UsageError(f"{role} {path} is a directory: name a file")
     if mode is not None and not (stat.S_ISREG(mode) or stat.S_ISCHR(mode) or stat.S_ISFIFO(mode)):
-        raise UsageError(f"the summary {path} is no file that can be written: name another")
+        raise UsageError(f"{role} {path} is no file that can be written: name another")
     if not os.path.isdir(real.parent):  # noqa: PTH112 - pathlib's raises without permission
-        raise UsageError(f"the summary {path}: there is no directory {real.parent}")
+        raise UsageError(f"{role} {path}: there is no directory {real.parent}")
     written = real.parent if mode is None or is_replaceable(path) else real
     if not os.access(written, os.W_OK):
-        raise UsageError(f"the summary {path} cannot be written there: name another file")
+        raise UsageError(f"{role} {path} cannot be written there: name another file")
 
 
 def _same(place: Place, other: Place) -> bool:

@@ -249,6 +249,11 @@ class RunSettings(ServerSettings):
     summary: Annotated[str | None, Parameter(group=_SEEN, allow_leading_hyphen=True)] = Field(
         None, description="Write the summary there, as JSON; - for standard output."
     )
+    metrics: Annotated[str | None, Parameter(group=_SEEN, allow_leading_hyphen=True)] = Field(
+        None,
+        description="Write the figures there for Prometheus's node exporter, which reads names "
+        "that end in .prom; - for standard output.",
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from bulkcancel.cli.files import metrics_notes
 from bulkcancel.cli.process import fitting_concurrency
 from bulkcancel.cli.settings_sources import settings_variables
 from bulkcancel.engine import Limits, Policy, Verification
@@ -62,7 +63,7 @@ def plan_of(
         output=settings.output,
         verify_s=settings.verify_timeout if settings.verify else None,
         unseen=unseen if settings.verify else 0,
-        notes=inputs.notes,
+        notes=[*inputs.notes, *metrics_notes(settings.metrics)],
     )
 
 
@@ -72,6 +73,7 @@ def display_options_of(
     *,
     rows_on_stdout: bool,
     summary: str | None = None,
+    metrics: str | None = None,
     dry_run: bool = False,
 ) -> DisplayOptions:
     """Return what is shown of a command."""
@@ -81,6 +83,7 @@ def display_options_of(
         log_file=settings.log_file,
         quiet=settings.quiet,
         summary=summary,
+        metrics=metrics,
         rows_on_stdout=rows_on_stdout,
         dry_run=dry_run,
         command=command,

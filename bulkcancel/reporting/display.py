@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from typing import TYPE_CHECKING, Self
 
 import anyio
@@ -45,6 +46,8 @@ class DisplayOptions:
     quiet: bool
     summary: str | None
     """Where the summary goes as JSON; `-` is standard output."""
+    metrics: str | None
+    """Where its figures go for Prometheus; `-` is standard output."""
     rows_on_stdout: bool
     dry_run: bool
     command: str = "run"
@@ -66,6 +69,7 @@ class Display:
         shared = options.rows_on_stdout and stream_is_terminal(sys.stdout)
         self._bars = self._draws and drawable(self._console) and not shared
         self._as_json = as_json
+        self._write_metrics = _metrics_writer() if options.metrics else None
         self._file: TextIO | None = None
         self._begin_log()
 
@@ -166,7 +170,7 @@ class Display:
             tasks.cancel_scope.cancel()
 
     def summary(self, summary: Summary) -> None:
-        """Show the summary, and write it where `--summary` says."""
+        """Show the summary, and write it where `--summary` and `--metrics` say."""
         # Why a run ended early is logged even where little else is shown.
         tell = self.log.error if summary.reason and not self._draws else self.log.info
         tell("run.finished", **summary.as_event())
@@ -177,3 +181,15 @@ class Display:
                 write_summary(self._options.summary, summary)
             except UsageError as broken:  # the exit code is about the cancels
                 self.observer.summary_lost(str(broken))
+        if self._write_metrics is not None and self._options.metrics:
+            try:
+                self._write_metrics(self._options.metrics, summary)
+            except UsageError as broken:
+                self.observer.metrics_lost(str(broken))
+
+
+def _metrics_writer() -> Callable[[str, Summary], None]:
+    """Load what writes metrics: at the start, as it may be missing."""
+    writer: Callable[[str, Summary], None]
+    writer = import_module("bulkcancel.reporting.metrics").write_metrics
+    return writer

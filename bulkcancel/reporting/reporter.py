@@ -82,6 +82,10 @@ class LogObserver:
         """Log that the summary could not be written."""
         self._log.error("summary.lost", reason=reason)
 
+    def metrics_lost(self, reason: str) -> None:
+        """Log that the metrics could not be written."""
+        self._log.error("metrics.lost", reason=reason)
+
     def _show(self, state: str) -> None:
         if self.gauge is not None:
             self.gauge.state = state

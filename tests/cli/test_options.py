@@ -28,7 +28,7 @@ RUN_OPTIONS = (
     "--attempts", "--timeout", "--max-failures", "--max-outage", "--deadline", "--grace",
     "--output", "-o", "--output-format", "--resume", "--again", "--overwrite", "--dry-run",
     "--yes", "--ok", "--log-format", "--log-level", "--log-file",
-    "--quiet", "--summary", "--config",
+    "--quiet", "--summary", "--metrics", "--config",
 )  # fmt: skip
 
 
@@ -504,6 +504,10 @@ def _refused(
         (("--log-file", "none/run.log"), "none/run.log"),
         (("--loop", "trio"), "uvloop"),
         (("--summary", "none/summary.json"), "none"),
+        (("--metrics", "none/job.prom"), "the metrics file none/job.prom"),
+        (("--metrics", "."), "the metrics file . is a directory"),
+        (("--metrics", "s", "--summary", "s"), "cannot be the metrics file"),
+        (("--metrics", "ids.txt"), "cannot be the metrics file"),
         (("--token-file", "ids.txt", "-o", "ids.txt"), "ids.txt"),
         (("--column", "3"), "--column"),
         (("--base-url", "https://gw.example"), "--base-url"),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bulkcancel.results import write_whole
+from bulkcancel.results import replacing, write_whole
 
 posix = pytest.mark.skipif(not hasattr(os, "fchmod"), reason="modes of POSIX")
 
@@ -65,6 +65,17 @@ def test_a_link_stays_and_what_it_leads_to_is_written(tmp_path: Path, there: boo
     assert real.read_bytes() == b"new\n"
     if not there:
         assert _mode(real) == 0o640
+
+
+def test_what_is_half_written_has_another_kind_of_name(tmp_path: Path) -> None:
+    """A program that reads all files of one kind, `*.prom`, sees the old one or the new one."""
+    path = tmp_path / "job.prom"
+    path.write_text("old")
+    with replacing(path) as file:
+        file.write(b"new")
+        assert [each.name for each in tmp_path.iterdir() if each.suffix == ".prom"] == ["job.prom"]
+        assert path.read_text() == "old"
+    assert path.read_text() == "new"
 
 
 def test_standard_output(capfd: pytest.CaptureFixture[str]) -> None:

@@ -84,6 +84,10 @@ class FindSettings(ServerSettings):
     def summary(self) -> None:
         """It has none."""
 
+    @property
+    def metrics(self) -> None:
+        """It has none."""
+
     @model_validator(mode="after")
     def _no_empty_filter(self) -> Self:
         for flag, values in (

@@ -94,6 +94,7 @@ def run(
         settings,
         rows_on_stdout=settings.output == "-",
         summary=settings.summary,
+        metrics=settings.metrics,
         dry_run=settings.dry_run,
     )
     with Display(options) as display:
