@@ -8,13 +8,13 @@ import json
 import math
 import re
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
+from functools import lru_cache, partial
 from operator import itemgetter
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bulkcancel.errors import UsageError
-from bulkcancel.ids import pack, parse_instance_id
+from bulkcancel.ids import is_plain_id, pack, parse_instance_id
 from bulkcancel.models import CancelResult, Outcome
 from bulkcancel.text import cell
 
@@ -39,7 +39,7 @@ _TYPES: dict[str, type | UnionType] = {
 }
 """The column of each field of a `CancelResult`, in their order, and its type in JSON."""
 COLUMNS = tuple(_TYPES)
-_LONG = 200
+_LONG, _LONG_LINE = 200, 1000
 _EPOCH, _SECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(seconds=1)
 _NEEDS_QUOTES = re.compile('[",\r\n]')
 _GUARDED = re.compile(r"'(?:[=+@-]|\\x0[9d])")
@@ -47,6 +47,8 @@ _NUMBERS = {"httpStatus": "[0-9]+", "attempts": "[0-9]+", "latencyMs": r"[0-9]+\
 _TIMESTAMP = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z")
 _OUTCOME, _HOST = COLUMNS.index("outcome"), COLUMNS.index("host")
 _LATENCY, _FINISHED = COLUMNS.index("latencyMs"), COLUMNS.index("finishedAt")
+_LATENCY_CELL = re.compile(_NUMBERS["latencyMs"])
+_SENT = {str(each): each for each in Outcome if each is not Outcome.INVALID}
 _cells_of = itemgetter(*COLUMNS)
 
 
@@ -160,6 +162,8 @@ def decode(line: bytes, form: Format) -> CancelResult:
     cell is `None` where the field may be `None`. Raises `ValueError` with what is wrong.
     """
     cells = list(_split(line, form))
+    if form is Format.CSV and len(line) < _LONG_LINE and (plain := _plain(cells)) is not None:
+        return plain
     row = _stored(cells)
     if form is Format.CSV:
         cells = [_value(name, text) for name, text in zip(COLUMNS, cells, strict=True)]
@@ -172,6 +176,32 @@ def decode(line: bytes, form: Format) -> CancelResult:
         raise ValueError(f"{finished_at!r} is no time in UTC with milliseconds")
     cells[_OUTCOME], cells[_FINISHED] = row.outcome, datetime.fromisoformat(finished_at)
     return CancelResult._make(cells)
+
+
+def _plain(cells: Sequence[str]) -> CancelResult | None:
+    """Return the result of a CSV row such as nearly all are, `None` for any other.
+
+    Twice as fast as going by the table of types: for who reads a million rows.
+    """
+    instance_id, word, _, _, _, _, status, attempts, error, latency, at, _, source = cells
+    outcome = _SENT.get(word)
+    if (
+        outcome is None
+        or is_plain_id(instance_id) is None
+        or instance_id != instance_id.lower()
+        or "'" in (error[:1], source[:1])
+        or _LATENCY_CELL.fullmatch(latency) is None
+        or _TIMESTAMP.fullmatch(at) is None
+    ):
+        return None
+    http_status, sent = _known_value("httpStatus", status), _known_value("attempts", attempts)
+    latency_ms, finished_at = float(latency), datetime.fromisoformat(at)
+    if type(sent) is not int or type(http_status) is str or latency_ms == math.inf:
+        return None
+    return _new_result(
+        (instance_id, outcome, *map(_text_or_none, cells[2:6]), http_status, sent, error,
+         latency_ms, finished_at, _known_value("host", cells[_HOST]), source)
+    )  # fmt: skip
 
 
 def _split(line: bytes, form: Format) -> Sequence[Any]:
@@ -222,3 +252,9 @@ def _value(name: str, text: str) -> object:
     if not text and isinstance(None, _TYPES[name]):
         return None
     return text[1:] if _GUARDED.match(text) else text
+
+
+_known_value = lru_cache(maxsize=4096)(_value)
+"""Of words that come again and again: a status, a model, a host."""
+_text_or_none = partial(_known_value, "status")
+_new_result = CancelResult._make

@@ -9,12 +9,16 @@ import json
 import time
 from datetime import UTC, datetime, timedelta, timezone
 from itertools import product
+from unittest import mock
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bulkcancel.errors import UsageError
 from bulkcancel.ids import pack
 from bulkcancel.models import CancelResult, Outcome
+from bulkcancel.results import codec
 from bulkcancel.results.codec import (
     COLUMNS,
     Format,
@@ -323,6 +327,32 @@ def test_a_value_that_no_run_writes_is_named(form: Format, old: str, new: str, s
     with pytest.raises(ValueError, match=r"cannot be") as refusal:
         decode(line, form)
     assert str(refusal.value) == said
+
+
+@given(
+    at=st.integers(0, len(CSV_LINE)),
+    width=st.integers(0, 12),
+    new=st.text("0123456789.,'=-\"TZaA", max_size=3) | st.text(max_size=3),
+)
+def test_the_short_way_reads_what_the_long_one_reads(at: int, width: int, new: str) -> None:
+    """Most rows are read in a shorter way: no row is read as another, or refused as another."""
+    line = (CSV_LINE[:at] + new + CSV_LINE[at + width :]).encode("utf-8", "surrogatepass")
+    with mock.patch.object(codec, "_LONG_LINE", 0):
+        long_way = _read_or_refusal(line)
+    assert _read_or_refusal(line) == long_way
+
+
+def _read_or_refusal(line: bytes) -> CancelResult | str:
+    try:
+        return decode(line, Format.CSV)
+    except ValueError as error:
+        return str(error)
+
+
+def test_most_rows_are_read_in_the_short_way() -> None:
+    """Else the test above would compare the long way with itself."""
+    with mock.patch.object(codec, "_stored", side_effect=AssertionError("the long way")):
+        assert decode(CSV_LINE.encode(), Format.CSV) == RESULT
 
 
 def test_a_quoted_line_is_read_as_a_plain_one() -> None:
