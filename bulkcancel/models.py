@@ -35,6 +35,20 @@ UNSEEN = frozenset({Outcome.ACCEPTED, Outcome.UNCONFIRMED})
 """Outcomes of IDs that have not been seen to stop, although cancelling was accepted."""
 
 
+MEANINGS = {
+    Outcome.ACCEPTED: "cancelling was requested; the run had not stopped yet",
+    Outcome.CANCELED: "stopped",
+    Outcome.COMPLETED: "had ended by itself",
+    Outcome.NOT_FOUND: "no such run",
+    Outcome.REJECTED: "the server refused this cancel",
+    Outcome.INVALID: "no instance ID; nothing was sent",
+    Outcome.FORBIDDEN: "the token has no right to this workflow",
+    Outcome.FAILED: "no final answer: see the error of each",
+    Outcome.UNCONFIRMED: "never seen to stop",
+}
+"""What each outcome means to a person."""
+
+
 class ErrorCode(enum.StrEnum):
     """The word before the colon in the results' `error` column."""
 

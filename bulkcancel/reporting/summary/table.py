@@ -8,7 +8,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from bulkcancel.models import Outcome
+from bulkcancel.models import MEANINGS
 from bulkcancel.quantities import show_duration
 from bulkcancel.text import shorten, visible
 
@@ -38,7 +38,7 @@ def _print_figures(console: Console, summary: Summary) -> None:
     table.add_column("outcome")
     table.add_column("IDs", justify="right")
     table.add_column("")
-    for outcome, meaning in _MEANINGS.items():
+    for outcome, meaning in MEANINGS.items():
         if count := stats.outcomes[outcome]:
             style = "green" if outcome in stats.successes else "red"
             table.add_row(Text(outcome, style), f"{count:,}", Text(meaning, "dim"))
@@ -48,19 +48,6 @@ def _print_figures(console: Console, summary: Summary) -> None:
     for line in _notes(summary):
         console.print(line, highlight=False, markup=False)
     _print_errors(console, summary)
-
-
-_MEANINGS = {
-    Outcome.ACCEPTED: "cancelling was requested; the run had not stopped yet",
-    Outcome.CANCELED: "stopped",
-    Outcome.COMPLETED: "had ended by itself",
-    Outcome.NOT_FOUND: "no such run",
-    Outcome.REJECTED: "the server refused this cancel",
-    Outcome.INVALID: "no instance ID; nothing was sent",
-    Outcome.FORBIDDEN: "the token has no right to this workflow",
-    Outcome.FAILED: "no final answer: see the error of each",
-    Outcome.UNCONFIRMED: "never seen to stop",
-}
 
 
 def _notes(summary: Summary) -> list[str]:
