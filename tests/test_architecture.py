@@ -22,7 +22,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sandbox": set(),
     "engine": {"pacing", "domo"},
     "reporting": {"results", "engine"},
-    "cli": {"pacing", "domo", "inputs", "results", "sandbox", "engine", "reporting"},
+    "analysis": {"results"},
+    "cli": {"analysis", "pacing", "domo", "inputs", "results", "sandbox", "engine", "reporting"},
 }
 """Every package may import the root's modules as well, which import none."""
 

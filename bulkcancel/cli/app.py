@@ -68,8 +68,13 @@ app.command(
     name="verify",
     help="Ask which of the accepted runs have stopped by now (unofficial call, read-only).",
 )
+app.command(
+    "bulkcancel.cli.commands.report:app",
+    name="report",
+    help="Tell what results files say: outcomes, models, errors, latency; as text, JSON, a page.",
+)
 
-_COMMANDS = ("run", "find", "verify", "sandbox")
+_COMMANDS = ("run", "find", "verify", "report", "sandbox")
 _LOGGING = frozenset({"run", "find", "verify"})
 """The commands that have --log-format."""
 _SWITCH = "is on or off: give it alone, or with =true or =false"

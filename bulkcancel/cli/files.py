@@ -87,6 +87,21 @@ def metrics_notes(name: str | None) -> list[str]:
     return [f"the node exporter reads names that end in .prom: not {name}"]
 
 
+def refuse_page_over(results: Sequence[str], page: str) -> None:
+    """Raise `UsageError` if a page cannot be written where it is to go, or is a results file."""
+    place = _place(page)
+    for name in results:
+        if _same(place, _STDIN if name == _STREAM else name):
+            raise UsageError(f"{page} is a results file and cannot be the page as well")
+    if isinstance(place, str):
+        _check_writable(Path(page), "the page")
+
+
+def is_stdout(name: str) -> bool:
+    """Return whether a file to be written is standard output, by whatever name."""
+    return _place(name) == _STDOUT
+
+
 def _place(name: str) -> Place:
     """Return what a name to be written to means: `-` and `/dev/stdout` are one descriptor."""
     descriptor = _STDOUT if name == _STREAM else descriptor_of(Path(name))

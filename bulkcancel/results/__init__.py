@@ -9,6 +9,7 @@ from bulkcancel.results.atomic import (
     write_whole,
 )
 from bulkcancel.results.codec import format_of, timestamp
+from bulkcancel.results.reading import RowReader
 from bulkcancel.results.results_file import ResultsFile, ResultsStream
 from bulkcancel.results.resume import Resumed
 from bulkcancel.results.writer import ResultsWriter
@@ -18,6 +19,7 @@ __all__ = [
     "ResultsStream",
     "ResultsWriter",
     "Resumed",
+    "RowReader",
     "descriptor_of",
     "format_of",
     "is_replaceable",

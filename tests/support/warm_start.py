@@ -27,6 +27,7 @@ _LOADED = (
     "bulkcancel.__main__",
     "bulkcancel.cli.app",
     "bulkcancel.cli.commands.run",
+    "bulkcancel.cli.commands.report",
     "bulkcancel.cli.commands.find",
     "bulkcancel.cli.commands.sandbox",
     "bulkcancel.cli.commands.verify",

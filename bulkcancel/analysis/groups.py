@@ -1,0 +1,75 @@
+"""The most frequent of any number of names, in bounded memory."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Sequence
+
+    from bulkcancel.models import CancelResult
+
+_MOST_KEPT = 4_000
+
+KeyT = TypeVar("KeyT", bound="Hashable")
+
+
+class Group(NamedTuple, Generic[KeyT]):
+    """The rows that have something in common, such as a model."""
+
+    key: KeyT
+    counts: Sequence[int]
+    """By outcome, in the order of `Outcome`."""
+    example: str
+    """The ID of the first row."""
+    source: str
+    """Where that one was listed."""
+
+    @property
+    def total(self) -> int:
+        """Of all outcomes."""
+        return sum(self.counts)
+
+
+class Groups(Generic[KeyT]):
+    """Counts rows by a key and by outcome.
+
+    Where keys are too many, the rarest half is put together as `others` (as in lossy counting,
+    Manku and Motwani): what is frequent stays, and its figure may then be a little too low.
+    """
+
+    def __init__(self, outcomes: int) -> None:
+        self._nothing = [0] * outcomes
+        self._kept: dict[KeyT, tuple[list[int], str, str]] = {}
+        self._dropped = [0] * outcomes
+        self.exact = True
+        """Whether no key was ever put to the others."""
+
+    def add(self, key: KeyT, outcome: int, row: CancelResult) -> None:
+        """Count one row by the number of its outcome."""
+        group = self._kept.get(key)
+        if group is None:
+            if len(self._kept) >= _MOST_KEPT:
+                self._drop_the_rarest()
+            group = self._kept[key] = (self._nothing.copy(), row.instance_id, row.source)
+        group[0][outcome] += 1
+
+    def most_frequent(self, limit: int) -> tuple[list[Group[KeyT]], list[int]]:
+        """Return the biggest groups, biggest first, and what all others come to, by outcome."""
+        groups = [Group(key, *kept) for key, kept in self._kept.items()]
+        groups.sort(key=lambda group: -group.total)
+        others = self._dropped.copy()
+        for group in groups[limit:]:
+            _add(others, group.counts)
+        return groups[:limit], others
+
+    def _drop_the_rarest(self) -> None:
+        self.exact = False
+        ordered = sorted(self._kept, key=lambda key: -sum(self._kept[key][0]))
+        for key in ordered[_MOST_KEPT // 2 :]:
+            _add(self._dropped, self._kept.pop(key)[0])
+
+
+def _add(into: list[int], counts: Sequence[int]) -> None:
+    for at, count in enumerate(counts):
+        into[at] += count
