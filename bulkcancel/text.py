@@ -1,8 +1,13 @@
-"""Foreign text made safe to show, to store and to log."""
+"""Foreign text made safe to show, to store and to log; which known word was meant."""
 
 from __future__ import annotations
 
+import difflib
 import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 # C0, DEL, C1, line separators, bidirectional and all other formatting marks (category Cf), lone
 # surrogates: all that can move a cursor, forge a line, hide or reorder what a person reads.
@@ -13,6 +18,15 @@ _UNSAFE = re.compile(
 )
 _FORMULA = frozenset("=+-@\t\r")
 REDACTED = "[token]"
+# The colon and the slashes before a login: `http://user:password@`, also without the scheme.
+_LOGIN = re.compile(r"(\w[\w.+-]*:/*)\S*@")
+# As Domo's begin, or one long word of letters and digits that is part of no path or name. (An ID
+# without its dashes has 32 of them.)
+_TOKEN = re.compile(
+    r"\bDDCI[\w-]{8,}"
+    r"|(?<![\w./\\-])(?=[A-Z+=]*[0-9])(?=[0-9+=]*[A-Z])[A-Z0-9+=]{33,}(?![\w./\\-])",
+    re.IGNORECASE,
+)
 
 
 def _escape(match: re.Match[str]) -> str:
@@ -45,3 +59,23 @@ def shorten(text: str, limit: int = 200) -> str:
 def redact(text: str, secret: str) -> str:
     """Return `text` without `secret`, in case a server echoes the token back."""
     return text.replace(secret, REDACTED) if secret and secret in text else text
+
+
+def conceal(text: str) -> str:
+    """Return a message without what may be secret in the words that it repeats.
+
+    They come from a command line or a settings file: an address with a login, or a token pasted in
+    the wrong place.
+    """
+    return _TOKEN.sub("[what looks like a token]", _LOGIN.sub(r"\1[login]@", text))
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Ask whether the known word that is most like `word` was meant; empty if none is like it."""
+    close = closest(word, known)
+    return f"did you mean {close}?" if close else ""
+
+
+def closest(word: str, known: Iterable[str]) -> str:
+    """Return the known word that is most like `word`; empty if none is like it."""
+    return next(iter(difflib.get_close_matches(word, list(known), 1, 0.7)), "")

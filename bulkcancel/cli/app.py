@@ -1,7 +1,7 @@
 """The command line: which command it is, and how its mistakes are told.
 
 Each mistake is a sentence with the fix, in no library's words; values are repeated only where they
-cannot be a token.
+cannot be a token or hold a password.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from cyclopts import (
 from pydantic import ValidationError
 
 from bulkcancel.cli.process import hold_standard_descriptors
-from bulkcancel.cli.settings_sources import ALONE, PREFIX, closest, unknown_option
+from bulkcancel.cli.settings_sources import ALONE, PREFIX, unknown_option
 from bulkcancel.errors import CRASHED, BulkcancelError, InterruptedRunError, fault_of
 from bulkcancel.reporting import logs_are_json, make_logger, stderr_console
-from bulkcancel.text import visible
+from bulkcancel.text import conceal, did_you_mean, visible
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -98,10 +98,10 @@ def run_cli(arguments: Sequence[str]) -> int:
         _complain(f"{error}: nothing was sent")
         return error.exit_code
     except BulkcancelError as error:
-        _refuse(str(error), error.exit_code, arguments)
+        _refuse(conceal(str(error)), error.exit_code, arguments)
         return error.exit_code
     except cyclopts.CycloptsError as error:
-        _refuse(_sentence_of(error), 2, arguments)
+        _refuse(conceal(_sentence_of(error)), 2, arguments)
         return 2
     except (BrokenPipeError, SystemExit):  # rich makes it a SystemExit
         # The reader of our output has gone; Python must not complain of that at exit.
@@ -173,9 +173,9 @@ def _sentence_of(error: CycloptsError) -> str:
 
 def _unknown_command(word: str, *, more: bool) -> str:
     if word.startswith("-"):
-        hint = closest(word, ALONE) or f"options follow the command, {_listed('or')}"
+        hint = did_you_mean(word, ALONE) or f"options follow the command, {_listed('or')}"
         return f"unknown option {word.partition('=')[0]}: {hint}"
-    hint = closest(word, _COMMANDS)
+    hint = did_you_mean(word, _COMMANDS)
     if not hint and _is_input(word):
         hint = f"did you mean: {shlex.join(['bulkcancel', 'run', word])}{' …' if more else ''}"
     return f"{word!r} is no command: {hint or 'there are ' + _listed('and')}"
@@ -211,7 +211,9 @@ def _refusal(error: Mapping[str, object], argument: Argument) -> str:
         return f"{named}: {said}" if named else said
     if kind == "literal_error":
         choices = str(limits["expected"]).replace("'", "")
-        return f"{named} may be {choices}"
+        words = choices.replace(" or ", ", ").split(", ")
+        hint = did_you_mean(tokens[0].value.lower(), words) if tokens else ""
+        return f"{named} may be {choices}{hint and ': ' + hint}"
     if "ge" in limits or "le" in limits:
         return f"{named} must be " + (
             f"{limits['ge']} or more" if "ge" in limits else f"{limits['le']} or less"

@@ -5,7 +5,6 @@ A name that no option has is refused, wherever it stands.
 
 from __future__ import annotations
 
-import difflib
 import os
 import tomllib
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING
 from cyclopts import Token
 
 from bulkcancel.errors import UsageError
-from bulkcancel.text import visible
+from bulkcancel.text import did_you_mean, visible
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -91,13 +90,7 @@ def refuse_options(inputs: Iterable[str], settings: Iterable[str]) -> None:
 def unknown_option(word: str, known: Iterable[str], help_of: str) -> str:
     """Return what to say of an option that does not exist, without its value."""
     name = word.partition("=")[0] if word.startswith("--") else word[:2]
-    return f"unknown option {name}: {closest(name, [*known, *ALONE]) or help_of}"
-
-
-def closest(word: str, known: Iterable[str]) -> str:
-    """Ask whether the known name that is most like `word` was meant; empty if none is like it."""
-    close = difflib.get_close_matches(word, list(known), 1, 0.7)
-    return f"did you mean {close[0]}?" if close else ""
+    return f"unknown option {name}: {did_you_mean(name, [*known, *ALONE]) or help_of}"
 
 
 def settings_variables() -> list[str]:
@@ -127,9 +120,8 @@ def _known(
     """Return the option of that name, `None` if it is another command's; refuse all else."""
     argument = by_name.get(name)
     if argument is None and name not in known:
-        close = difflib.get_close_matches(name, known, 1)
-        hint = f": did you mean {close[0]!r}?" if close else ": see bulkcancel run --help"
-        raise UsageError(f"{visible(what)} is no setting of bulkcancel{hint}")
+        hint = did_you_mean(name, known) or "see bulkcancel run --help"
+        raise UsageError(f"{visible(what)} is no setting of bulkcancel: {hint}")
     return argument
 
 

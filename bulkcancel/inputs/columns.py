@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from bulkcancel.errors import UsageError
 from bulkcancel.ids import UUID, PageHost, is_plain_id
 from bulkcancel.inputs.lines import check_encoding
-from bulkcancel.text import shorten
+from bulkcancel.text import closest, shorten
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -215,3 +215,13 @@ def quoted(names: Sequence[str]) -> str:
     shown = ", ".join(f'"{shorten(name, 60)}"' for name in names[:_MOST_LISTED])
     more = len(names) - _MOST_LISTED
     return f"{shown} and {more} more" if more > 0 else shown
+
+
+def closest_name(wanted: str, names: Sequence[str]) -> str:
+    """Return what to add to a message that there is no column `wanted`; empty if none is like it.
+
+    Capitals and spaces do not count.
+    """
+    spelt = {normalise(name): name for name in names}
+    close = closest(normalise(wanted), spelt)
+    return f': did you mean "{shorten(spelt[close], 60)}"?' if close else ""

@@ -7,7 +7,14 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from bulkcancel.ids import ANY_ID, parse_instance_id
-from bulkcancel.inputs.columns import FILTERED, LONGEST_CELL, find_named, quoted, row_of
+from bulkcancel.inputs.columns import (
+    FILTERED,
+    LONGEST_CELL,
+    closest_name,
+    find_named,
+    quoted,
+    row_of,
+)
 from bulkcancel.inputs.json_keys import Object, find_ids, flat, list_of_instances, others_in
 
 if TYPE_CHECKING:
@@ -152,7 +159,10 @@ class _Reader:
             raise self._lines.error(line, f'there is no "{self._options.column}" {keys}')
         for condition in self._options.where:
             if not find_named(names, condition.column):
-                raise self._lines.error(line, f'--where: there is no "{condition.column}" {keys}')
+                hint = closest_name(condition.column, names)
+                raise self._lines.error(
+                    line, f'--where: there is no "{condition.column}" {keys}{hint}'
+                )
 
     def _scalar(self, line: int, pairs: Pairs, names: tuple[str, ...], condition: Condition) -> str:
         """Return the text that a condition compares."""

@@ -10,6 +10,7 @@ from bulkcancel.inputs.columns import (
     ID_NAMES,
     Condition,
     InputOptions,
+    closest_name,
     find_id_column,
     find_named,
     is_number,
@@ -97,9 +98,9 @@ def headed_layout(
         at = find_named(names, condition.column)
         if len(at) != 1:
             problem = "there is no column" if not at else "several columns are called"
-            raise lines.error(
-                line, f'--where: {problem} "{condition.column}"; the columns are {quoted(names)}'
-            )
+            hint = "" if at else closest_name(condition.column, names)
+            message = f'--where: {problem} "{condition.column}"; the columns are {quoted(names)}'
+            raise lines.error(line, message + hint)
         conditions.append((at[0], condition))
     lines.note(f'IDs are read from column "{names[found[0]]}"')
     normalised = tuple(normalise(name) for name in names)

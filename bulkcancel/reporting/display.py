@@ -22,7 +22,7 @@ from bulkcancel.reporting.terminal import (
     stderr_console,
     stream_is_terminal,
 )
-from bulkcancel.text import visible
+from bulkcancel.text import conceal, visible
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -117,7 +117,7 @@ class Display:
         """
         code, text, name = CRASHED, fault_of(error), ""
         if isinstance(error, BulkcancelError):
-            code, text, name = error.exit_code, str(error), "bulkcancel: "
+            code, text, name = error.exit_code, conceal(str(error)), "bulkcancel: "
         command = self._options.command
         if isinstance(error, InterruptedRunError) and command == "run":
             text = f"{text}: nothing was sent"

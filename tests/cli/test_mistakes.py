@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from bulkcancel.cli.app import run_cli
+from bulkcancel.text import conceal
 from tests.support.runs import make_ids
 
 RAW = (
@@ -63,6 +64,12 @@ def _in_a_directory_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         ("run x --limit -5", "--limit must be 1 or more"),
         ("run x --format xml", "--format may be auto, csv, tsv, jsonl or lines"),
         ("run x --output-format tsv", "--output-format may be auto, csv or jsonl"),
+        ("run x --log-format jsn", "--log-format may be auto, console or json: did you mean json?"),
+        ("run x --log-level WARN", "or error: did you mean warning?"),
+        ("run t --where statsu=open --sandbox", 'no column "statsu"; the columns are "id", "status"'),
+        ("run t --where statsu=open --sandbox", '"id", "status": did you mean "status"?'),
+        ("run t --where Sta_tu=open --sandbox", 'did you mean "status"?'),
+        ("run j --where statsu=open --sandbox", 'keys are "id", "status": did you mean "status"?'),
         ("run x --rate 5 --rate 6", "--rate is given twice: give it once"),
         ("run x --resume=maybe", "--resume is on or off: give it alone, or with =true or =false"),
         ("run x --again failed", "--again says what --resume sends again: give --resume as well"),
@@ -87,6 +94,8 @@ def test_a_mistake_is_a_sentence_with_the_fix(
 ) -> None:
     """What is wrong and what would be right, in plain words."""
     (tmp_path / "x").write_text(f"{ID}\n")
+    (tmp_path / "t").write_text(f"id,status\n{ID},open\n")
+    (tmp_path / "j").write_text(json.dumps({"id": ID, "status": "open"}) + "\n")
     error = _told(arguments.split(), capfd)
     assert said in error
     assert [word for word in RAW if word in error] == []
@@ -150,6 +159,52 @@ def test_what_may_be_a_token_is_not_repeated(
 ) -> None:
     """Who gives it as an argument is told of the slip, and a log does not keep it."""
     assert "s3cret" not in _told(arguments.format("s3cret", "s3cret").split(), capfd)
+
+
+_LOGIN = "http://user:s3cret@proxy.example:80"
+_SECRETS = (
+    "https://s3cret@proxy.example", "user:s3cret@proxy:80", "http://user:p@ss/s3cret@proxy",
+    "DDCIs3cret0123456789", "0123456789abcdefs3cret0123456789abcdef",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("arguments", "secret"),
+    [
+        *((arguments, _LOGIN) for arguments in (
+            "{}", "run x {} --sandbox", "run x -o {} --summary {}", "run x --config {}",
+            "run x --token-file {}", "run x --ca-file {}", "run x --instance {}", "run x --ok {}",
+            "run x --base-url {}", "run x --where {}", "verify {}", "find {}", "find -o {}",
+        )),
+        *(("run x {} --sandbox --log-format json", secret) for secret in (_LOGIN, *_SECRETS)),
+        *(("run x --rate {}", secret) for secret in _SECRETS),
+    ],
+)  # fmt: skip
+def test_a_secret_in_the_wrong_place_is_not_repeated(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    arguments: str, secret: str,
+) -> None:  # fmt: skip
+    """An address with a password or a token, given as an input or as another option's value."""
+    monkeypatch.setenv("DOMO_DEVELOPER_TOKEN", "t")
+    monkeypatch.setenv("DOMO_INSTANCE", "acme")
+    (tmp_path / "x").write_text(f"id,status\n{ID},open\n")
+    assert run_cli(arguments.format(secret, secret).split()) == 2
+    told = capfd.readouterr()
+    assert "s3cret" not in told.out + told.err
+
+
+@pytest.mark.parametrize(
+    "text",
+    [f"cannot read {ID}: no", "cannot read me@work.csv: no",
+     "stuck.csv:17: user@example.com is no UUID",
+     f"{ID.replace('-', '')}: a UUID without its dashes",
+     "in /data/4f/0123456789abcdef0123456789abcdef0123",
+     "stuck-runs-of-production-2026-11-29-0800.csv",
+     "the base URL 'https://acme.example/x?y' must be"],
+)  # fmt: skip
+def test_what_is_no_secret_is_repeated(text: str) -> None:
+    """IDs, names of files and addresses: what a person looks for in a message."""
+    assert conceal(text) == text
 
 
 def test_files_may_stand_on_both_sides_of_an_option(
