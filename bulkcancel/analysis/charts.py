@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _GAP = 0.12
 """Between bars, as a share of one."""
 _WIDEST = 12.0
+_NEAR = 0.09
+"""What stands nearer than this share of the axis would be written over the other."""
 
 
 class Rect(NamedTuple):
@@ -108,13 +110,13 @@ def latency_chart(latencies: Latencies) -> Chart:
     bars = latencies.bars()
     top, heights = _scale(max(each.rows for each in bars), least_step=1)
     rects, columns = [], []
-    for at, each in enumerate(bars):
-        x, width = _bar(at, len(bars))
+    for number, each in enumerate(bars):
+        x, width = _bar(number, len(bars))
         share = each.rows / top
         if each.rows:
             rects.append(Rect("plain", x, _percent(1 - share), width, _percent(share)))
         between = f"{show_ms(each.from_ms)} to {show_ms(each.to_ms)}"
-        columns.append(Column(*_place(at, len(bars)), f"{between}: {each.rows:,} IDs"))
+        columns.append(Column(*_place(number, len(bars)), f"{between}: {each.rows:,} IDs"))
     low, high = math.log(bars[0].from_ms), math.log(bars[-1].to_ms)
 
     def at_ms(latency_ms: float) -> float:
@@ -130,12 +132,14 @@ def latency_chart(latencies: Latencies) -> Chart:
     if len(places) < 2:  # nearly all took the same time
         ends = (bars[0].from_ms, bars[-1].to_ms)
         places = [Tick(_percent(at_ms(ms)), show_ms(ms)) for ms in ends]
-    markers = [
-        Tick(_percent(at_ms(found)), name)
-        for name, q in QUANTILES.items()
-        if (found := latencies.quantile_ms(q)) is not None
-    ]
-    note = "Of each ID's last request, on an axis that doubles at equal steps."
+    markers: list[Tick] = []
+    told = -_NEAR
+    for name, q in QUANTILES.items():
+        if (found := latencies.quantile_ms(q)) is not None:
+            at = at_ms(found)
+            markers.append(Tick(_percent(at), name if at - told >= _NEAR else ""))
+            told = at if markers[-1].words else told
+    note = "Of each ID's last request, on a logarithmic axis."
     title = "IDs by latency"
     return Chart(title, note, rects, columns, heights, places, markers)
 

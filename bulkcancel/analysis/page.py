@@ -174,10 +174,11 @@ def _failures(rows: Sequence[CancelResult]) -> list[Failure]:
     """Return those that fit on the page."""
     failures, size = [], 0
     for row in rows:
+        finished_at = timestamp(row.finished_at)[:19].replace("T", " ")
         name = f"{show_name(row.model_name)} {show_name(row.model_version, '')}".strip()
         failure = Failure(
             shorten(visible(row.instance_id), 80), row.outcome, shorten(visible(row.error), 300),
-            name, shorten(visible(row.source), 120), timestamp(row.finished_at),
+            name, shorten(visible(row.source), 120), finished_at,
         )  # fmt: skip
         size += 150 + sum(_bytes(text) for text in failure)
         if size > _MOST_BYTES:

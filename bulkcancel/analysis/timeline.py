@@ -16,7 +16,8 @@ _WIDTHS_MS = (
     100_000 * _DAY, 1_000_000 * _DAY, 10_000_000 * _DAY,
 )  # fmt: skip
 _MOST_KEPT = 2_000
-_MOST_SHOWN = 120
+_FEWEST_SHOWN, _MOST_SHOWN = 12, 120
+_ROWS_EACH = 4
 
 
 class Interval(NamedTuple):
@@ -70,10 +71,13 @@ class Timeline:
             self._widen()
 
     def times(self) -> Times | None:
-        """Return all of it in at most 120 intervals; `None` where there was no row."""
+        """Return all of it, in few intervals where rows are few; `None` where there was none."""
         if not self._kept:
             return None
-        while max(self._kept) - min(self._kept) >= _MOST_SHOWN:
+        # Of few rows narrow intervals show gaps and spikes, and nothing of the pace.
+        rows = sum(sum(counts[:-1]) for counts in self._kept.values())
+        most = min(_MOST_SHOWN, max(_FEWEST_SHOWN, rows // _ROWS_EACH))
+        while max(self._kept) - min(self._kept) >= most:
             self._widen()
         begins = min(self._kept)
         found = [self._kept.get(at, self._nothing) for at in range(begins, max(self._kept) + 1)]

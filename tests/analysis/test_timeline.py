@@ -37,11 +37,12 @@ def test_every_row_is_in_its_interval(finished: list[int]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "width_s"), [(0, 0.1), (10, 0.1), (50, 0.5), (1200, 15), (7200, 300)]
+    ("seconds", "rows", "width_s"),
+    [(0, 1, 0.1), (10, 1000, 0.1), (50, 1000, 0.5), (1200, 1000, 15), (10, 20, 1), (7200, 2, 900)],
 )
-def test_intervals_are_as_wide_as_people_read(seconds: int, width_s: float) -> None:
-    """The narrowest of which there are not too many."""
-    times = _times([0, seconds * 1000])
+def test_intervals_are_as_wide_as_people_read(seconds: int, rows: int, width_s: float) -> None:
+    """The narrowest that show few gaps, and of which there are not too many."""
+    times = _times([0, seconds * 1000, *[seconds * 500] * (rows - 2)])
     assert times.width_ms == width_s * 1000
     assert times.seconds == seconds
 
