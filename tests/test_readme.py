@@ -36,7 +36,8 @@ WIDTH = "96"
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # How long something took differs each time; how long it is expected to take does not.
 _TOOK = re.compile(r"(?<!about )(?<![0-9.])[0-9]+(\.[0-9]+)? (ms|s|min|h)\b")
-_OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
+# Flags of programs in Go have dots inside.
+_OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]+(?![a-z-]|\.[a-z])")
 
 
 class Pasted(NamedTuple):
