@@ -1,7 +1,7 @@
 """A stand-in for Domo on loopback, for rehearsals and tests."""
 
-from bulkcancel.sandbox.options import SandboxOptions
+from bulkcancel.sandbox.options import Options, SandboxOptions
 from bulkcancel.sandbox.rules import RULES
 from bulkcancel.sandbox.server import Sandbox
 
-__all__ = ["RULES", "Sandbox", "SandboxOptions"]
+__all__ = ["RULES", "Options", "Sandbox", "SandboxOptions"]

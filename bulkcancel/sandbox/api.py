@@ -26,7 +26,7 @@ from bulkcancel.sandbox.rules import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from bulkcancel.sandbox.options import SandboxOptions
+    from bulkcancel.sandbox.options import Options
 
 _INSTANCES: Final = "/api/workflow/v1/instances/"
 _MODELS: Final = "/api/workflow/v1/models"
@@ -109,9 +109,7 @@ class WorkflowApi:
     stands now: the ages of the listed executions count from there.
     """
 
-    def __init__(
-        self, options: SandboxOptions, clock: Callable[[], float], started_at: datetime
-    ) -> None:
+    def __init__(self, options: Options, clock: Callable[[], float], started_at: datetime) -> None:
         self._options = options
         self._cancelled = _Cancelled(options.settle_s, clock)
         self._executions = Executions(options.executions, started_at)

@@ -5,7 +5,14 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Annotated, Final, Self, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    ValidationError,
+    model_validator,
+)
 
 from bulkcancel.errors import UsageError
 from bulkcancel.quantities import parse_duration
@@ -20,6 +27,8 @@ def _seconds(value: str | float) -> float:
 
 # Seconds, or a text such as `50ms`, as an option of the command line takes it.
 if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
     Seconds: TypeAlias = float
 else:
     Seconds = Annotated[str, PlainValidator(_seconds)]
@@ -29,8 +38,8 @@ else:
 _MOST_EXECUTIONS: Final = 100_000
 
 
-class SandboxOptions(BaseModel):
-    """How the sandbox behaves; raises `ValueError`, or `UsageError` for a text that is no duration.
+class Options(BaseModel):
+    """How the sandbox behaves; raises pydantic's `ValidationError`, `UsageError` for a duration.
 
     An answer takes `latency_s` plus or minus up to `jitter_s`, never less than nothing. Up to a
     tenth of a second's worth of `rate_limit_per_s` may come at once. Half of the errors (500, 502,
@@ -111,3 +120,27 @@ class SandboxOptions(BaseModel):
         if self.error_rate + self.reset_rate > 1:
             raise ValueError("the error rate and the reset rate must not add up to more than 1")
         return self
+
+
+class SandboxOptions(Options):
+    """How the sandbox behaves, for Python callers; raises `UsageError` for what makes no sense."""
+
+    if not TYPE_CHECKING:  # whose signature is that of the fields
+
+        def __init__(self, **given: object) -> None:
+            try:
+                super().__init__(**given)
+            except ValidationError as error:
+                raise UsageError("; ".join(map(_sentence_of, error.errors()))) from None
+
+
+def _sentence_of(complaint: ErrorDetails) -> str:
+    said = complaint["msg"].removeprefix("Value error, ")
+    if not complaint["loc"]:
+        return said
+    name = complaint["loc"][0]
+    if complaint["type"] == "extra_forbidden":
+        return (
+            f"the sandbox has no option {name}: there are {', '.join(SandboxOptions.model_fields)}"
+        )
+    return f"{name}: {said[:1].lower()}{said[1:]}"

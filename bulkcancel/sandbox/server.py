@@ -17,11 +17,10 @@ from aiohttp import web
 
 from bulkcancel.errors import UsageError
 from bulkcancel.sandbox.api import Answer, WorkflowApi, problem, server_error
+from bulkcancel.sandbox.options import Options, SandboxOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from bulkcancel.sandbox.options import SandboxOptions
 
 _HOST: Final = "127.0.0.1"
 _TOKEN_HEADER: Final = "X-DOMO-Developer-Token"  # noqa: S105 - its name, not its value
@@ -60,15 +59,20 @@ _SILENT.propagate = False
 class Sandbox:
     """Domo's Workflow API as far as bulkcancel uses it, on 127.0.0.1.
 
-    An async context manager. It lives in the event loop it is entered in, which may be that of
+    An async context manager. Without options it listens on any free port and answers at once, as
+    tests want it. It lives in the event loop it is entered in, which may be that of
     the run it serves. What it answers follows from its seed and the order of the requests.
     `clock` counts seconds; it times the rate limit and the settling, not the latency. Entering
     raises `UsageError` when the port is taken.
     """
 
     def __init__(
-        self, options: SandboxOptions, *, clock: Callable[[], float] = time.monotonic
+        self,
+        options: Options | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        options = options or SandboxOptions(port=0, latency_s=0, jitter_s=0)
         self.options = options
         self.base_url = ""
         """`http://127.0.0.1:PORT`, known once it listens."""

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from bulkcancel.cli.commands.sandbox import app
-from bulkcancel.sandbox import SandboxOptions
+from bulkcancel.sandbox import Options
 from tests.support.processes import LATE_TIMER, bulkcancel, command, environment, write_ids
 from tests.support.runs import make_ids
 
@@ -124,22 +124,22 @@ def test_help_states_the_rule_and_every_option(tmp_path: Path) -> None:
 def test_options_mean_what_their_text_says() -> None:
     """Durations as people write them; without any option all defaults are accepted."""
 
-    def parsed(*tokens: str) -> SandboxOptions:
+    def parsed(*tokens: str) -> Options:
         _, bound, _ = app.parse_args(tokens, exit_on_error=False, print_error=False)
         bound.apply_defaults()
         options = bound.arguments["options"]
-        assert isinstance(options, SandboxOptions)
+        assert isinstance(options, Options)
         return options
 
     given = ("--latency", "1m30s", "--jitter", "5ms", "--rate-limit", "2.5", "--settle", "1h")
-    assert parsed(*given) == SandboxOptions(
+    assert parsed(*given) == Options(
         latency_s=90, jitter_s=0.005, rate_limit_per_s=2.5, settle_s=3600
     )
     switches = ("--never-settle", "0.2", "--no-v2", "--no-readback", "--list-needs-model")
-    assert parsed(*switches, "--executions", "9") == SandboxOptions(
+    assert parsed(*switches, "--executions", "9") == Options(
         never_settle=0.2, no_v2=True, no_readback=True, list_needs_model=True, executions=9
     )
-    assert parsed() == SandboxOptions(latency_s=0.05, jitter_s=0.02, settle_s=1)
+    assert parsed() == Options(latency_s=0.05, jitter_s=0.02, settle_s=1)
 
 
 def test_a_taken_port_is_a_sentence(tmp_path: Path) -> None:

@@ -334,7 +334,7 @@ def test_a_taken_port_is_an_error_that_says_what_to_do() -> None:
 def test_options_that_make_no_sense_are_refused(bad: dict[str, Any]) -> None:
     """At construction, by a sentence that names the option and what it may be."""
     with pytest.raises(
-        ValueError,
+        UsageError,
         match=next(iter(bad)).removesuffix("_per_s").removesuffix("_s").replace("_", " "),
     ):
         SandboxOptions(**bad)

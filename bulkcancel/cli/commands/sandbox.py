@@ -10,7 +10,7 @@ import cyclopts
 from cyclopts import Parameter, default_name_transform
 
 from bulkcancel.cli.process import SIGNALS, loop_options
-from bulkcancel.sandbox import RULES, Sandbox, SandboxOptions
+from bulkcancel.sandbox import RULES, Options, Sandbox
 
 if TYPE_CHECKING:
     from bulkcancel.errors import InterruptedRunError
@@ -43,14 +43,14 @@ _FLAGS = Parameter(name="*", name_transform=_flag, negative="", show_default=_sh
 @app.default
 def sandbox(
     *,
-    options: Annotated[SandboxOptions, _FLAGS] = SandboxOptions(),  # noqa: B008 - frozen
+    options: Annotated[Options, _FLAGS] = Options(),  # noqa: B008 - frozen
 ) -> int:
     """Serve a local stand-in for Domo's Workflow API, on loopback only."""
     SIGNALS.loaded()
     return anyio.run(_serve, options, backend_options=loop_options("auto"))
 
 
-async def _serve(options: SandboxOptions) -> int:
+async def _serve(options: Options) -> int:
     stopped = anyio.Event()
     code = 0
 
