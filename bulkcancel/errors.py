@@ -6,6 +6,7 @@ A failed ID is not here: it is a `CancelResult`. The tree:
     ├── UsageError          2  a flag, a setting or the environment is wrong
     ├── InputError          2  an input cannot be read as what it claims to be
     ├── OutputError         2  the results file cannot be used; nothing was sent
+    │   └── ExistsError     2  it holds an earlier run's rows
     ├── TokenRefusedError   3
     ├── StoppedError        4  an outage, a deadline, too many failures
     │   ├── LimitError      4  a limit that is named in the text
@@ -14,12 +15,20 @@ A failed ID is not here: it is a `CancelResult`. The tree:
     ├── BusyError           6  another run holds the results file
     ├── DeclinedError       130  a question was answered with no
     └── InterruptedRunError 129, 130 or 143: SIGHUP, SIGINT, SIGTERM
+
+`CancelInterrupted` is none of these: it is a `KeyboardInterrupt`.
 """
 
 from __future__ import annotations
 
 import traceback
 from pathlib import PurePath
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bulkcancel.models import CancelResult
 
 CRASHED = 4
 """The exit code of a fault of bulkcancel itself."""
@@ -29,10 +38,12 @@ class BulkcancelError(Exception):
     """Ends a run; its text is a sentence that says what to do."""
 
     exit_code = 1
+    results: Sequence[CancelResult] = ()
+    """What had come by then, where `cancel_all` raises it; `cancel_many` has yielded that."""
 
 
 class UsageError(BulkcancelError):
-    """A flag, a setting or the environment is wrong; nothing was sent."""
+    """A flag, an argument, a setting or the environment is wrong; nothing was sent."""
 
     exit_code = 2
 
@@ -47,6 +58,25 @@ class OutputError(BulkcancelError):
     """The results file cannot be used as asked; nothing was sent."""
 
     exit_code = 2
+
+
+class ExistsError(OutputError):
+    """An earlier run's rows are in the results file, and nothing says what becomes of them."""
+
+    def __init__(self, path: PurePath) -> None:
+        super().__init__(path)
+        self.path = path
+
+    def __str__(self) -> str:
+        return self._said("resume=True", "overwrite=True")
+
+    def called(self, resume: str, overwrite: str) -> OutputError:
+        """Return the same sentence with other names for the arguments, such as flags."""
+        return OutputError(self._said(resume, overwrite))
+
+    def _said(self, resume: str, overwrite: str) -> str:
+        ways = f"{resume} goes on with it, {overwrite} replaces it"
+        return f"{self.path} exists: {ways}, or choose another file"
 
 
 class TokenRefusedError(BulkcancelError):
@@ -112,6 +142,14 @@ class InterruptedRunError(BulkcancelError):
     def __init__(self, signal_name: str, signal_number: int) -> None:
         super().__init__(f"interrupted by {signal_name}")
         self.exit_code = 128 + signal_number
+
+
+class CancelInterrupted(KeyboardInterrupt):
+    """Ctrl-C has ended `cancel_all`; `results` had come by then."""
+
+    def __init__(self, results: Sequence[CancelResult]) -> None:
+        super().__init__()
+        self.results = results
 
 
 def unwrapped(error: Exception) -> Exception:

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import NamedTuple
 
-if TYPE_CHECKING:
-    from datetime import datetime
+_EPOCH, _SECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(seconds=1)
+COLUMNS = (
+    "instanceId", "outcome", "status", "modelName", "modelVersion", "modelId", "httpStatus",
+    "attempts", "error", "latencyMs", "finishedAt", "host", "source",
+)  # fmt: skip
+"""What results files and `CancelResult.as_dict` call its fields, in their order."""
+_LATENCY, _FINISHED = COLUMNS.index("latencyMs"), COLUMNS.index("finishedAt")
 
 
 class Outcome(enum.StrEnum):
@@ -128,3 +135,30 @@ class CancelResult(NamedTuple):
     def ok(self) -> bool:
         """Whether the outcome counts as success."""
         return self.outcome in SUCCESSES
+
+    def found(self, finding: Finding) -> CancelResult:
+        """Return it brought up to date with what looking at the ID has found."""
+        status = self.status if finding.status is None else finding.status
+        return self._replace(outcome=finding.outcome, status=status, error=finding.error)
+
+    def as_dict(self) -> dict[str, str | int | float | None]:
+        """Return it ready for JSON, as a line of a `.jsonl` results file holds it: same keys.
+
+        The latency is to 0.1 ms, the time is ISO 8601 in UTC to the millisecond.
+        """
+        cells: list[str | int | float | datetime | None] = [*self]
+        cells[1] = str(self.outcome)
+        cells[_LATENCY] = None if self.latency_ms is None else round(self.latency_ms, 1)
+        cells[_FINISHED] = timestamp(self.finished_at)
+        return dict(zip(COLUMNS, cells, strict=True))  # type: ignore[arg-type]
+
+
+def timestamp(when: datetime) -> str:
+    """Return ISO 8601 in UTC, to the millisecond."""
+    # Hundreds of rows fall into one second: its text is made once.
+    return f"{_to_the_second((when - _EPOCH) // _SECOND)}.{when.microsecond // 1000:03}Z"
+
+
+@lru_cache(maxsize=8)
+def _to_the_second(timestamp_s: int) -> str:
+    return datetime.fromtimestamp(timestamp_s, UTC).isoformat().removesuffix("+00:00")

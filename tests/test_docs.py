@@ -14,11 +14,10 @@ import pytest
 
 from bulkcancel import errors
 from bulkcancel.cli import app as command_line
-from bulkcancel.models import Outcome
+from bulkcancel.models import COLUMNS, Outcome
 from bulkcancel.reporting import Plan, RunSummary
 from bulkcancel.reporting.metrics import write_metrics
 from bulkcancel.reporting.plan import _ONLY_ON_SCREEN
-from bulkcancel.results.codec import COLUMNS
 from tests.reporting.test_metrics import summary_of_a_run
 from tests.test_readme import DOCS, README, ROOT
 

@@ -1,5 +1,6 @@
 """The results file: whole, locked, resumable, readable."""
 
+from bulkcancel.models import timestamp
 from bulkcancel.results.atomic import (
     descriptor_of,
     is_replaceable,
@@ -8,18 +9,22 @@ from bulkcancel.results.atomic import (
     write_all,
     write_whole,
 )
-from bulkcancel.results.codec import format_of, timestamp
+from bulkcancel.results.codec import format_of
 from bulkcancel.results.reading import RowReader
-from bulkcancel.results.results_file import ResultsFile, ResultsStream
+from bulkcancel.results.results_file import Mode, ResultsFile, ResultsStream
 from bulkcancel.results.resume import Resumed
+from bulkcancel.results.saved import ResultsPath, SavedResults
 from bulkcancel.results.writer import ResultsWriter
 
 __all__ = [
+    "Mode",
     "ResultsFile",
+    "ResultsPath",
     "ResultsStream",
     "ResultsWriter",
     "Resumed",
     "RowReader",
+    "SavedResults",
     "descriptor_of",
     "format_of",
     "is_replaceable",

@@ -15,30 +15,24 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bulkcancel.errors import UsageError
 from bulkcancel.ids import is_plain_id, pack, parse_instance_id
-from bulkcancel.models import CancelResult, Outcome
+from bulkcancel.models import COLUMNS, CancelResult, Outcome, timestamp
 from bulkcancel.text import cell
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import UnionType
 
-_TYPES: dict[str, type | UnionType] = {
-    "instanceId": str,
-    "outcome": str,
-    "status": str | None,
-    "modelName": str | None,
-    "modelVersion": str | None,
-    "modelId": str | None,
-    "httpStatus": int | None,
-    "attempts": int,
-    "error": str,
-    "latencyMs": float | None,
-    "finishedAt": str,
-    "host": str,
-    "source": str,
-}
-"""The column of each field of a `CancelResult`, in their order, and its type in JSON."""
-COLUMNS = tuple(_TYPES)
+_TYPES: dict[str, type | UnionType] = dict(
+    zip(
+        COLUMNS,
+        (
+            str, str, str | None, str | None, str | None, str | None, int | None, int, str,
+            float | None, str, str, str,
+        ),
+        strict=True,
+    )
+)  # fmt: skip
+"""The type of each column in JSON."""
 _LONG, _LONG_LINE = 200, 1000
 _EPOCH, _SECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(seconds=1)
 _NEEDS_QUOTES = re.compile('[",\r\n]')
@@ -116,21 +110,7 @@ def _known(text: str | None) -> str:
 
 
 def _json_line(r: CancelResult) -> bytes:
-    cells: list[object] = [*r]
-    cells[_LATENCY] = None if r.latency_ms is None else round(r.latency_ms, 1)
-    cells[_FINISHED] = timestamp(r.finished_at)
-    return json.dumps(dict(zip(COLUMNS, cells, strict=True))).encode("ascii") + b"\n"
-
-
-def timestamp(when: datetime) -> str:
-    """Return ISO 8601 in UTC, to the millisecond."""
-    # Hundreds of rows fall into one second: its text is made once.
-    return f"{_to_the_second((when - _EPOCH) // _SECOND)}.{when.microsecond // 1000:03}Z"
-
-
-@lru_cache(maxsize=8)
-def _to_the_second(timestamp_s: int) -> str:
-    return datetime.fromtimestamp(timestamp_s, UTC).isoformat().removesuffix("+00:00")
+    return json.dumps(r.as_dict()).encode("ascii") + b"\n"
 
 
 class StoredRow(NamedTuple):

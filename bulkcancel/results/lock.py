@@ -63,7 +63,7 @@ def _busy(descriptor: int, path: Path) -> BusyError:
             break
         time.sleep(0.01)
     holder = shorten(visible(text.decode("utf-8", "replace")), 100) or "another run"
-    return BusyError(f"{holder} holds {path}: wait for it, or choose another -o")
+    return BusyError(f"{holder} holds {path}: wait for it, or choose another file")
 
 
 class FileLock:
@@ -91,7 +91,7 @@ class FileLock:
                     os.close(descriptor)
                     raise OutputError(
                         f"cannot lock {self._guarded} ({error.strerror}), so nothing would keep a "
-                        "second run off it: choose an -o on a disk that has locks"
+                        "second run off it: choose a file on a disk that has locks"
                     ) from None
                 busy = _busy(descriptor, self._guarded)
                 os.close(descriptor)
@@ -117,7 +117,7 @@ class FileLock:
             return os.open(self._path, _FLAGS, 0o600)
         except OSError as error:
             raise OutputError(
-                f"cannot write beside {self._guarded} ({error.strerror}): choose another -o"
+                f"cannot write beside {self._guarded} ({error.strerror}): choose another file"
             ) from None
 
     def _is_current(self, descriptor: int) -> bool:

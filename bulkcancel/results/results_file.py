@@ -9,7 +9,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self, TypeAlias
 
-from bulkcancel.errors import OutputError, ResultsError
+from bulkcancel.errors import ExistsError, OutputError, ResultsError
 from bulkcancel.results.atomic import is_mount, sync_directory, write_all
 from bulkcancel.results.codec import Format, encode, format_of
 from bulkcancel.results.lock import FileLock
@@ -240,27 +240,29 @@ def _check_place(path: Path) -> None:
     """Raise `OutputError` unless it is, or can be, a plain file in a writable directory."""
     parent = path.parent
     if not os.path.isdir(parent):  # noqa: PTH112 - pathlib's raises where nobody may look
-        raise OutputError(f"{path}: there is no directory {parent}: make it, or choose another -o")
+        raise OutputError(
+            f"{path}: there is no directory {parent}: make it, or choose another file"
+        )
     try:
         mode = os.lstat(path).st_mode
     except FileNotFoundError:
         mode = None
     except OSError as error:
-        raise OutputError(f"cannot use {path} ({error.strerror}): choose another -o") from None
+        raise OutputError(f"cannot use {path} ({error.strerror}): choose another file") from None
     if mode is not None and not stat.S_ISREG(mode):
         kind = (
             "a directory" if stat.S_ISDIR(mode) else "a link" if stat.S_ISLNK(mode) else "no file"
         )
         raise OutputError(f"{path} is {kind}: results go to a plain file of their own")
     if not os.access(parent, os.W_OK | os.X_OK):
-        raise OutputError(f"the directory {parent} is read-only: choose another -o")
+        raise OutputError(f"the directory {parent} is read-only: choose another file")
     if mode is not None and is_mount(path):
         raise OutputError(
             f"{path} is a mount of its own, which a resumed run cannot replace: mount its "
-            "directory instead, or choose another -o"
+            "directory instead, or choose another file"
         )
     if mode is not None and not os.access(path, os.R_OK | os.W_OK):
-        raise OutputError(f"{path} cannot be read and written: choose another -o")
+        raise OutputError(f"{path} cannot be read and written: choose another file")
 
 
 def _look_into(
@@ -274,10 +276,7 @@ def _look_into(
     check_ours(path, form)
     # A header alone, whole or torn, may be replaced: no row is lost.
     if path.stat().st_size > len(form.header) and mode != "overwrite":
-        raise OutputError(
-            f"{path} exists: --resume goes on with it, --overwrite replaces it, or choose "
-            "another -o"
-        )
+        raise ExistsError(path)
     return None, Repair()
 
 
@@ -286,7 +285,7 @@ def _open(path: Path, *, empty: bool) -> int:
     try:
         descriptor = os.open(path, flags, 0o600)
     except OSError as error:
-        raise OutputError(f"cannot write {path} ({error.strerror}): choose another -o") from None
+        raise OutputError(f"cannot write {path} ({error.strerror}): choose another file") from None
     if hasattr(os, "fchmod"):
         os.fchmod(descriptor, 0o600)
     return descriptor

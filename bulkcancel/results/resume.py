@@ -122,7 +122,7 @@ def read_back(
             if row is not None and row.host != host:
                 raise OutputError(
                     f"{path}:{number} holds a result of {visible(row.host)}, not of {host}: "
-                    "give another -o"
+                    "choose another file"
                 )
             if row is None or not _keep(row, number, resumed, again):
                 needed.removable.append(at)
@@ -184,7 +184,7 @@ def _is_torn(line: bytes) -> bool:
 
 def _not_ours(path: Path) -> OutputError:
     return OutputError(
-        f"{path} is not a results file of bulkcancel (its columns differ): give another -o"
+        f"{path} is not a results file of bulkcancel (its columns differ): choose another file"
     )
 
 
@@ -244,7 +244,7 @@ def repair(path: Path, resumed: Resumed, needed: Repair, sent: IdSet | None) -> 
     except OSError as error:
         raise ResultsError(
             f"cannot repair {path} ({error.strerror or error}): make room or allow writing, and "
-            "run the same command again"
+            "do the same again"
         ) from None
 
 

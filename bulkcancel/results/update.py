@@ -72,6 +72,4 @@ def _changed(
         old = decode(line[:-1], form)
     except ValueError:  # the header, or a line that somebody has edited
         return None
-    status = old.status if finding.status is None else finding.status
-    new = old._replace(outcome=finding.outcome, status=status, error=finding.error)
-    return Change(old, new, at)
+    return Change(old, old.found(finding), at)

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 
 from bulkcancel.errors import UsageError
 from bulkcancel.ids import pack
-from bulkcancel.models import CancelResult, Outcome
-from bulkcancel.results.codec import COLUMNS, Format, decode, encode, format_of, identify
+from bulkcancel.models import COLUMNS, CancelResult, Outcome
+from bulkcancel.results.codec import Format, decode, encode, format_of, identify
 from bulkcancel.text import cell, visible
 from tests.support.processes import bulkcancel
 from tests.support.runs import make_ids

@@ -17,17 +17,15 @@ from hypothesis import strategies as st
 
 from bulkcancel.errors import UsageError
 from bulkcancel.ids import pack
-from bulkcancel.models import CancelResult, Outcome
+from bulkcancel.models import COLUMNS, CancelResult, Outcome, timestamp
 from bulkcancel.results import codec
 from bulkcancel.results.codec import (
-    COLUMNS,
     Format,
     StoredRow,
     decode,
     encode,
     format_of,
     identify,
-    timestamp,
 )
 
 ID = "7c9e6679-7425-40de-944b-e07fc1f90ae7"

@@ -64,7 +64,7 @@ def test_a_file_open_to_others_is_closed_to_them() -> None:
 def test_an_existing_file_is_refused(name: str) -> None:
     """Results are neither appended to nor replaced unless asked; nothing is left beside them."""
     before = _written(name, make_ids(2))
-    with pytest.raises(OutputError, match=r"--resume.*--overwrite"):
+    with pytest.raises(OutputError, match=r"resume=True.*overwrite=True"):
         opened(name)
     assert Path(name).read_bytes() == before
     assert _names() == [name]

@@ -31,6 +31,7 @@ from bulkcancel.engine import Confirmer, Engine, Policy, Stats, Stop
 from bulkcancel.errors import (
     BulkcancelError,
     DeclinedError,
+    ExistsError,
     InputError,
     InterruptedRunError,
     NamingError,
@@ -44,6 +45,7 @@ from bulkcancel.text import visible
 
 if TYPE_CHECKING:
     from bulkcancel.reporting import Plan
+    from bulkcancel.results import Mode
 
 app = cyclopts.App(
     name="run",
@@ -169,15 +171,19 @@ class RunCommand:
             form = format_of("-", settings.output_format)
             results = ResultsStream(sys.stdout.fileno(), form=form)
         else:
-            results = ResultsFile.reserve(
-                settings.output,
-                host=self._server.host,
-                mode="resume" if settings.resume else "overwrite" if settings.overwrite else "new",
-                form=settings.output_format,
-                again=settings.again,
-                dry_run=settings.dry_run,
-                asks=settings.verify,
-            )
+            mode: Mode = "overwrite" if settings.overwrite else "new"
+            try:
+                results = ResultsFile.reserve(
+                    settings.output,
+                    host=self._server.host,
+                    mode="resume" if settings.resume else mode,
+                    form=settings.output_format,
+                    again=settings.again,
+                    dry_run=settings.dry_run,
+                    asks=settings.verify,
+                )
+            except ExistsError as error:
+                raise error.called("--resume", "--overwrite") from None
         self._resources.callback(results.close)
         return results
 
