@@ -12,23 +12,48 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from bulkcancel.domo import DomoClient
-    from bulkcancel.engine import cancel_many
-    from bulkcancel.errors import BulkcancelError, StoppedError, TokenRefusedError, UsageError
+    from bulkcancel.domo import AttemptError, DomoClient
+    from bulkcancel.engine import Progress, cancel_all, cancel_many
+    from bulkcancel.errors import (
+        BulkcancelError,
+        BusyError,
+        CancelInterrupted,
+        LimitError,
+        OutputError,
+        ResultsError,
+        StoppedError,
+        TokenRefusedError,
+        UntrustedError,
+        UsageError,
+    )
     from bulkcancel.models import CancelResult, Outcome
+    from bulkcancel.results import ResultsPath
+    from bulkcancel.sandbox import Sandbox, SandboxOptions
 
 __all__ = [
+    "AttemptError",
     "BulkcancelError",
+    "BusyError",
+    "CancelInterrupted",
     "CancelResult",
     "DomoClient",
+    "LimitError",
     "Outcome",
+    "OutputError",
+    "Progress",
+    "ResultsError",
+    "ResultsPath",
+    "Sandbox",
+    "SandboxOptions",
     "StoppedError",
     "TokenRefusedError",
+    "UntrustedError",
     "UsageError",
+    "cancel_all",
     "cancel_many",
 ]
 
-_HOMES = ("errors", "models", "domo", "engine")  # the quickest to load first
+_HOMES = ("errors", "models", "results", "domo", "engine", "sandbox")  # the quickest to load first
 
 
 def __getattr__(name: str) -> object:
@@ -39,3 +64,7 @@ def __getattr__(name: str) -> object:
                 globals()[name] = value
                 return value
     raise AttributeError(f"module 'bulkcancel' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -7,7 +7,7 @@ from bulkcancel.engine.engine import (
     Engine,
     Policy,
 )
-from bulkcancel.engine.library import cancel_many
+from bulkcancel.engine.library import Progress, cancel_all, cancel_many
 from bulkcancel.engine.limits import Limits
 from bulkcancel.engine.pipeline import Items
 from bulkcancel.engine.stats import Stats
@@ -24,8 +24,10 @@ __all__ = [
     "Items",
     "Limits",
     "Policy",
+    "Progress",
     "Stats",
     "Stop",
     "Verification",
+    "cancel_all",
     "cancel_many",
 ]

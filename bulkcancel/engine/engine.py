@@ -66,6 +66,8 @@ class Policy:
         for name in ("burst", "concurrency", "attempts"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if not self.grace_s >= 0:
+            raise UsageError(f"grace_s must be 0 or more seconds, not {self.grace_s}")
 
 
 class Engine:
@@ -170,6 +172,16 @@ class Engine:
                 tasks.cancel_scope.cancel()
         except ExceptionGroup as group:
             raise unwrapped(group) from None
+
+    def hold(self) -> None:
+        """Send nothing more until `release`; what is in flight goes on."""
+        self.pacer.hold()
+        self._monitor.hold()
+
+    def release(self) -> None:
+        """Go on after `hold`; the time between was no outage."""
+        self._monitor.release()
+        self.pacer.release()
 
     def _on_breaker_change(self, opened: bool) -> None:  # noqa: FBT001
         if not opened:

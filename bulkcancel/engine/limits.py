@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING
 import anyio
 
 from bulkcancel.domo import Next, Verdict
-from bulkcancel.errors import LimitError, StoppedError, TokenRefusedError, UntrustedError
+from bulkcancel.errors import (
+    LimitError,
+    StoppedError,
+    TokenRefusedError,
+    UntrustedError,
+    UsageError,
+)
 from bulkcancel.models import Outcome
 
 if TYPE_CHECKING:
@@ -26,13 +32,25 @@ _FORBIDDEN_FROM_START = 25
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much trouble a run tolerates before it stops; `None` is no limit."""
+    """How much trouble a run tolerates before it stops; `None` is no limit.
+
+    Raises `UsageError` for what makes no sense.
+    """
 
     max_outage_s: float = 600.0
     deadline_s: float | None = None
     max_failures: int | None = None
     max_failure_share: float | None = None
     """Of the IDs finished so far, once there are a hundred: for inputs of unknown length."""
+
+    def __post_init__(self) -> None:
+        for name in ("max_outage_s", "deadline_s", "max_failures"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise UsageError(f"{name} must be above 0, not {value}")
+        share = self.max_failure_share
+        if share is not None and not 0 < share <= 1:
+            raise UsageError(f"max_failure_share must be above 0 and at most 1, not {share}")
 
 
 class RunMonitor:
@@ -63,6 +81,8 @@ class RunMonitor:
         self._began = self._clock()
         self._ticked_at = math.inf
         """When `watch` last looked at the clock; it has not yet."""
+        self._held_at: float | None = None
+        """Since when nothing is sent because nobody asks for results."""
         self.answered = False
         """Whether the server has ever answered."""
         self._successes = 0
@@ -136,6 +156,17 @@ class RunMonitor:
                 self._stop.request(TokenRefusedError(f"{forbade}: {result.error}"))
         self._look_for_failures()
 
+    def hold(self) -> None:
+        """Count no time as trouble from now on: nothing is sent."""
+        if self._held_at is None:
+            self._held_at = self._clock()
+
+    def release(self) -> None:
+        """Count time as trouble again, without that since `hold`."""
+        if self._held_at is not None:
+            held_s, self._held_at = self._clock() - self._held_at, None
+            self._leave_out(held_s)
+
     def _look_for_failures(self) -> None:
         count, share = self._limits.max_failures, self._limits.max_failure_share
         finished = self._failures + self._successes + self._tolerated
@@ -158,8 +189,9 @@ class RunMonitor:
             deadline_s = self._limits.deadline_s
             if deadline_s is not None and now - self._began >= deadline_s:
                 self._stop.request(StoppedError(f"the deadline of {deadline_s:g} s has passed"))
-            self._look_for_strangers(now)
-            self._look_for_outage(now)
+            if self._held_at is None:
+                self._look_for_strangers(now)
+                self._look_for_outage(now)
 
     def _leave_out_a_stall(self, now: float) -> None:
         """Leave time out in which this process did not run: SIGSTOP, a suspended laptop.
@@ -170,10 +202,15 @@ class RunMonitor:
         if slept_s <= 1 + _TICK_S:
             return
         self._ticked_at = now
+        if self._held_at is None:
+            self._leave_out(slept_s)
+
+    def _leave_out(self, seconds: float) -> None:
+        now = self._clock()
         if self._trouble_since is not None:
-            self._trouble_since += slept_s
+            self._trouble_since = min(self._trouble_since + seconds, now)
         if self._strangers_since is not None:
-            self._strangers_since += slept_s
+            self._strangers_since = min(self._strangers_since + seconds, now)
 
     def _look_for_strangers(self, now: float) -> None:
         since = self._strangers_since

@@ -43,6 +43,7 @@ class Pacer:
         self._rate_per_s = _checked(rate_per_s)
         self._set_intervals()
         self._resume_at = float("-inf")
+        self._held = False
         self._due = clock() - self._burst_s
         self._waiters: deque[asyncio.Future[None]] = deque()
         self._timer: asyncio.TimerHandle | None = None
@@ -109,6 +110,16 @@ class Pacer:
         self._due = max(self._due, when)
         self._arm()
 
+    def hold(self) -> None:
+        """Let nothing go until `release`, however long that takes."""
+        self._held = True
+
+    def release(self) -> None:
+        """Let requests go again, evenly spaced: what was due meanwhile is not caught up with."""
+        self._held = False
+        if self._timer is None:
+            self._arm()
+
     def _set_intervals(self) -> None:
         self._interval_s = 1 / (self._rate_per_s * HEADROOM)
         self._burst_s = (self._burst - 1) * self._interval_s
@@ -118,7 +129,7 @@ class Pacer:
     def _take(self, now: float) -> bool:
         due = self._due
         late_s = now - due
-        if late_s < -_ROUNDING_S:
+        if self._held or late_s < -_ROUNDING_S:
             return False
         if late_s > self._credit_s:
             due = now - (self._credit_s if late_s < _IDLE_S else self._burst_s)
@@ -144,7 +155,7 @@ class Pacer:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._waiters:
+        if self._waiters and not self._held:
             # A shorter timer would make some event loops spin; being late is caught up with.
             delay_s = min(max(self._due - self._clock(), _MIN_TIMER_S), _MAX_TIMER_S)
             self._timer = asyncio.get_running_loop().call_later(delay_s, self._release)

@@ -1,118 +1,202 @@
-"""The library's face: cancel many instances from Python, results as they finish."""
+"""What Python callers call: results as they finish, or all of them in a list."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from collections.abc import AsyncIterable
 from typing import TYPE_CHECKING
 
-import anyio
-import anyio.lowlevel
-
+from bulkcancel.domo import DomoClient
 from bulkcancel.engine.engine import (
     DEFAULT_ATTEMPTS,
     DEFAULT_CONCURRENCY,
     DEFAULT_RATE_PER_S,
-    Engine,
     Policy,
 )
-from bulkcancel.engine.stats import SilentObserver, Stats
-from bulkcancel.engine.stop import Stop
-from bulkcancel.errors import LimitError, UsageError
-from bulkcancel.ids import IdSet, PageHost, pack
-from bulkcancel.models import CancelResult, InvalidRow, Target
-from bulkcancel.text import shorten
+from bulkcancel.engine.library.job import Job
+from bulkcancel.engine.limits import Limits
+from bulkcancel.engine.verification import Verification
+from bulkcancel.errors import (
+    BulkcancelError,
+    CancelInterrupted,
+    InterruptedRunError,
+    UsageError,
+)
 
 if TYPE_CHECKING:
-    from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+    from collections.abc import AsyncGenerator, Callable, Collection, Iterable
 
-    from bulkcancel.domo import DomoClient
-    from bulkcancel.engine.pipeline import Collector
-
-
-_YIELD_EVERY = 256
+    from bulkcancel.engine.library.job import Into
+    from bulkcancel.engine.library.progress import Progress
+    from bulkcancel.models import CancelResult, Outcome
 
 
-async def cancel_many(
+def cancel_many(
     ids: Iterable[str] | AsyncIterable[str],
     *,
     client: DomoClient,
     rate_per_s: float | None = DEFAULT_RATE_PER_S,
+    burst: int = 1,
     concurrency: int = DEFAULT_CONCURRENCY,
     attempts: int = DEFAULT_ATTEMPTS,
-) -> AsyncIterator[CancelResult]:
+    max_failures: int | None = None,
+    max_failure_share: float | None = None,
+    max_outage_s: float = 600.0,
+    deadline_s: float | None = None,
+    grace_s: float = 10.0,
+    ok: Collection[Outcome] = (),
+    verify: bool = False,
+    verify_timeout_s: float = 120.0,
+    into: Into | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> AsyncGenerator[CancelResult, None]:
     """Cancel every instance of `ids` and yield one result for each distinct ID as it finishes.
 
     `rate_per_s` is a ceiling in requests a second, retries included; `None` searches for what
-    the server allows. What is no instance ID yields an `invalid` result and is never sent.
-    Leaving the loop early stops the work. Raises `TokenRefusedError` when the server refuses
-    the token or forbids the first 25; `StoppedError` when it cannot be reached, stays in trouble
-    or asks to be left alone for more than ten minutes, or when what answers is not Domo; and
-    whatever `ids` raises; results that came before are yielded first. Raises `UsageError`
-    for arguments that make no sense and a client that is not open.
+    the server allows. What is no instance ID yields an `invalid` result and is never sent. With
+    `verify` an accepted ID is yielded once it was seen to stop, or not for `verify_timeout_s`.
+    With `into`, as in `ResultsPath("results.csv", resume=True)`, each result has its row there
+    before it is yielded, and what has one from earlier is left out.
+
+    A request goes only while a result is waited for. Left with `break`, the work ends as the
+    generator is closed; one that is kept in a name lets the requests in flight finish, at most
+    `concurrency`, and sends nothing more. `contextlib.aclosing` ends it at once.
+
+    Raises `UsageError` for arguments that make no sense and a client that is not open;
+    `TokenRefusedError` when the server refuses the token or forbids the first 25; `StoppedError`
+    when it cannot be reached or is not Domo's, `LimitError` where one of the limits above says so;
+    `OutputError`, `BusyError` and `ResultsError` for what is wrong with `into`; and whatever `ids`
+    and `on_progress` raise. Results that came before are yielded first.
     """
+    policy = _policy(
+        ids=ids,
+        rate_per_s=rate_per_s,
+        burst=burst,
+        concurrency=concurrency,
+        attempts=attempts,
+        limits=Limits(max_outage_s, deadline_s, max_failures, max_failure_share),
+        grace_s=grace_s,
+        ok=ok,
+        verify_timeout_s=verify_timeout_s if verify else None,
+    )
+    return Job(ids, client, policy, into=into, on_progress=on_progress).results()
+
+
+def cancel_all(
+    ids: Iterable[str],
+    *,
+    token: str,
+    instance: str | None = None,
+    base_url: str | None = None,
+    timeout_s: float = 30.0,
+    proxy: str | None = None,
+    ca_file: str | None = None,
+    rate_per_s: float | None = DEFAULT_RATE_PER_S,
+    burst: int = 1,
+    concurrency: int = DEFAULT_CONCURRENCY,
+    attempts: int = DEFAULT_ATTEMPTS,
+    max_failures: int | None = None,
+    max_failure_share: float | None = None,
+    max_outage_s: float = 600.0,
+    deadline_s: float | None = None,
+    grace_s: float = 10.0,
+    ok: Collection[Outcome] = (),
+    verify: bool = False,
+    verify_timeout_s: float = 120.0,
+    into: Into | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> list[CancelResult]:
+    """Cancel every instance of `ids` and return their results, as `cancel_many` without `async`.
+
+    For scripts and for tasks of a scheduler. `ids` is read whole before anything is sent. The way
+    to the server is told as to `DomoClient`, the rest as to `cancel_many`. Raises what those raise,
+    with `results` of what had come by then; `CancelInterrupted`, a `KeyboardInterrupt`, on Ctrl-C,
+    once the requests in flight have ended, within `grace_s` (a second one ends it at once); and
+    `UsageError` in a thread whose event loop runs, as a notebook's does.
+    """
+    if _loop_is_running():
+        raise UsageError(
+            "cancel_all cannot wait where an event loop runs, as in a notebook: use "
+            "`async for result in cancel_many(...)` there"
+        )
+    if isinstance(ids, AsyncIterable):
+        raise UsageError("cancel_all takes no async iterable of ids: use cancel_many")
+    policy = _policy(
+        ids=ids,
+        rate_per_s=rate_per_s,
+        burst=burst,
+        concurrency=concurrency,
+        attempts=attempts,
+        limits=Limits(max_outage_s, deadline_s, max_failures, max_failure_share),
+        grace_s=grace_s,
+        ok=ok,
+        verify_timeout_s=verify_timeout_s if verify else None,
+    )
+    client = DomoClient(
+        instance, token=token, base_url=base_url, timeout_s=timeout_s, proxy=proxy, ca_file=ca_file
+    )
+    results: list[CancelResult] = []
+    job = Job(list(ids), client, policy, into=into, on_progress=on_progress)
+    try:
+        asyncio.run(_gather(job, client, results))
+    except KeyboardInterrupt:
+        raise CancelInterrupted(results) from None
+    except BulkcancelError as error:
+        error.results = results
+        raise
+    return results
+
+
+async def _gather(job: Job, client: DomoClient, results: list[CancelResult]) -> None:
+    """Fill `results`; when cancelled, as by Ctrl-C, first let end what is in flight."""
+
+    async def gather() -> None:
+        async with client:
+            async for result in job.results():
+                results.append(result)  # noqa: PERF401 - those before an error count
+
+    work = asyncio.create_task(gather())
+    try:
+        await asyncio.shield(work)
+    except asyncio.CancelledError:
+        job.stop.request(InterruptedRunError("SIGINT", 2))
+        await asyncio.wait([work])
+        if not work.cancelled():
+            work.exception()  # it has been seen: Ctrl-C is what is told
+        raise
+
+
+def _policy(
+    *,
+    ids: object,
+    rate_per_s: float | None,
+    burst: int,
+    concurrency: int,
+    attempts: int,
+    limits: Limits,
+    grace_s: float,
+    ok: Collection[Outcome],
+    verify_timeout_s: float | None,
+) -> Policy:
     if isinstance(ids, str):
         raise UsageError("ids must be an iterable of IDs, not one string: pass [instance_id]")
-    policy = Policy(rate_per_s=rate_per_s, concurrency=concurrency, attempts=attempts)
-    stop, stats = Stop(), Stats()
-    engine = Engine(client, policy, stats=stats, stop=stop, observer=SilentObserver())
-    into, out = anyio.create_memory_object_stream[CancelResult](0)
+    if verify_timeout_s is not None and not verify_timeout_s > 0:
+        raise UsageError(f"verify_timeout_s must be above 0, not {verify_timeout_s}")
+    return Policy(
+        rate_per_s=rate_per_s,
+        burst=burst,
+        concurrency=concurrency,
+        attempts=attempts,
+        grace_s=grace_s,
+        limits=limits,
+        ok=frozenset(ok),
+        verification=None if verify_timeout_s is None else Verification(verify_timeout_s),
+    )
 
-    async def forward(results: MemoryObjectReceiveStream[CancelResult]) -> None:
-        async for result in results:
-            stats.count((result,))
-            await into.send(result)
 
-    # The work runs in a task of its own: a generator that is left early may be closed by any
-    # task, but a task group must be left by the task that entered it.
-    work = asyncio.create_task(_run(engine, client.host, ids, forward, into))
+def _loop_is_running() -> bool:
     try:
-        async for result in out:
-            yield result
-        await work
-        if isinstance(stop.reason, LimitError):  # of no argument: only `max_outage_s` is set here
-            raise stop.reason.called("ten minutes")
-        if stop.reason is not None:
-            raise stop.reason
-    finally:
-        work.cancel()
-        await asyncio.wait([work])
-        out.close()
-
-
-async def _run(
-    engine: Engine,
-    host: str,
-    ids: Iterable[str] | AsyncIterable[str],
-    forward: Collector,
-    into: MemoryObjectSendStream[CancelResult],
-) -> None:
-    with into:
-        await engine.run(_targets(ids, PageHost.of_run(host)), forward)
-
-
-async def _targets(
-    ids: Iterable[str] | AsyncIterable[str], pages: PageHost
-) -> AsyncIterator[Target | InvalidRow]:
-    seen, seen_invalid = IdSet(), set[str]()
-    async for text in _each(ids):
-        if not isinstance(text, str):
-            raise UsageError(f"ids must be strings, not {type(text).__name__}: pass str(id)")
-        instance_id, problem = pages.read(text)
-        if problem is None:
-            if seen.add(pack(instance_id)):
-                yield Target(instance_id, "")
-        elif text not in seen_invalid:
-            seen_invalid.add(text)
-            yield InvalidRow(shorten(text), "", problem)
-
-
-async def _each(ids: Iterable[str] | AsyncIterable[str]) -> AsyncIterator[str]:
-    if isinstance(ids, AsyncIterable):
-        async for text in ids:
-            yield text
-    else:
-        for number, text in enumerate(ids, 1):
-            if number % _YIELD_EVERY == 0:  # a long stretch of duplicates must not hold the loop
-                await anyio.lowlevel.checkpoint()
-            yield text
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True

@@ -101,6 +101,8 @@ class Findings:
     def __init__(self) -> None:
         self._ids: dict[Finding, IdSet] = {}
         self.outcomes: Counter[Outcome] = Counter()
+        self.on_found: Callable[[bytes, Finding], None] = _nothing
+        """Told of each ID once."""
 
     def add(self, packed: bytes, finding: Finding) -> None:
         """Keep what was found of an ID."""
@@ -108,11 +110,12 @@ class Findings:
             finding = finding._replace(status=None, error=finding.error.partition(":")[0])
         if self._ids.setdefault(finding, IdSet()).add(packed):
             self.outcomes[finding.outcome] += 1
+            self.on_found(packed, finding)
 
     def of(self, packed: bytes) -> Finding | None:
         """Return what was found of an ID, if anything."""
         return next((each for each, ids in self._ids.items() if packed in ids), None)
 
 
-def _nothing() -> None:
+def _nothing(*_: object) -> None:
     """Do nothing."""
