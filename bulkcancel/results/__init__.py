@@ -11,9 +11,10 @@ from bulkcancel.results.atomic import (
 )
 from bulkcancel.results.codec import format_of
 from bulkcancel.results.reading import RowReader
-from bulkcancel.results.results_file import Mode, ResultsFile, ResultsStream
+from bulkcancel.results.results_file import Mode, ResultsFile
 from bulkcancel.results.resume import Resumed
 from bulkcancel.results.saved import ResultsPath, SavedResults
+from bulkcancel.results.stream import ResultsStream
 from bulkcancel.results.writer import ResultsWriter
 
 __all__ = [

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import os
-import stat
 import sys
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self, TypeAlias
 
-from bulkcancel.errors import ExistsError, OutputError, ResultsError
-from bulkcancel.results.atomic import is_mount, sync_directory, write_all
-from bulkcancel.results.codec import Format, encode, format_of
+from bulkcancel.errors import ExistsError, OutputError
+from bulkcancel.results.atomic import sync_directory
+from bulkcancel.results.codec import Format, format_of
 from bulkcancel.results.lock import FileLock
-from bulkcancel.results.resume import Repair, Resumed, check_ours, read_back, repair
+from bulkcancel.results.place import check_ours, check_place
+from bulkcancel.results.repair import Repair, repair
+from bulkcancel.results.resume import Resumed, read_back
+from bulkcancel.results.stream import ResultsStream
 from bulkcancel.results.update import update
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from bulkcancel.ids import IdSet
     from bulkcancel.models import CancelResult, Finding, Outcome
@@ -27,55 +29,6 @@ Mode: TypeAlias = Literal["new", "resume", "overwrite"]
 
 _FLAGS = os.O_WRONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 _FLAGS |= getattr(os, "O_BINARY", 0)
-
-
-class ResultsStream:
-    """Results on an open descriptor, such as standard output: nothing to resume or lock."""
-
-    _name = "standard output"
-    _advice = "With -o FILE a run can be resumed"
-
-    def __init__(self, descriptor: int, form: Format) -> None:
-        self.resumed: Resumed | None = None
-        self._descriptor = descriptor
-        self._form = form
-        self.failure: ResultsError | None = None
-        """Why nothing more can be written, once that is so."""
-
-    def begin(self, sent: IdSet | None) -> None:
-        """Write the header. Raises `ResultsError`."""
-        self._put(self._form.header)
-
-    def write(self, results: Sequence[CancelResult]) -> None:
-        """Hand whole rows to the operating system. Raises `ResultsError`, then always the same."""
-        self._put(encode(results, self._form))
-
-    def sync(self) -> None:
-        """Raise the `ResultsError` of an earlier write again, if there was one."""
-        if self.failure is not None:
-            raise self.failure
-
-    def close(self) -> None:
-        """Leave the stream as it is; it is not ours."""
-
-    def _put(self, data: bytes) -> None:
-        if self.failure is not None:
-            raise self.failure
-        try:
-            write_all(self._descriptor, data)
-        except OSError as error:
-            self._undo()
-            raise self._fail(error.strerror or str(error)) from None
-
-    def _undo(self) -> None:
-        """Remove a row that was written in part; a stream cannot."""
-
-    def _fail(self, reason: str) -> ResultsError:
-        self.failure = ResultsError(
-            f"cannot write the results to {self._name} ({reason}): nothing more was sent. "
-            f"{self._advice}"
-        )
-        return self.failure
 
 
 class ResultsFile(ResultsStream):
@@ -127,7 +80,7 @@ class ResultsFile(ResultsStream):
         Raises `BusyError`, `OutputError` and `UsageError`.
         """
         path, written = Path(name), format_of(name, form)
-        _check_place(path)
+        check_place(path)
         if dry_run:
             FileLock.check_free(path)
         lock = None if dry_run else FileLock(path)
@@ -234,35 +187,6 @@ class ResultsFile(ResultsStream):
             os.ftruncate(self._descriptor, self._size)
         except OSError:
             return  # `--resume` cuts it
-
-
-def _check_place(path: Path) -> None:
-    """Raise `OutputError` unless it is, or can be, a plain file in a writable directory."""
-    parent = path.parent
-    if not os.path.isdir(parent):  # noqa: PTH112 - pathlib's raises where nobody may look
-        raise OutputError(
-            f"{path}: there is no directory {parent}: make it, or choose another file"
-        )
-    try:
-        mode = os.lstat(path).st_mode
-    except FileNotFoundError:
-        mode = None
-    except OSError as error:
-        raise OutputError(f"cannot use {path} ({error.strerror}): choose another file") from None
-    if mode is not None and not stat.S_ISREG(mode):
-        kind = (
-            "a directory" if stat.S_ISDIR(mode) else "a link" if stat.S_ISLNK(mode) else "no file"
-        )
-        raise OutputError(f"{path} is {kind}: results go to a plain file of their own")
-    if not os.access(parent, os.W_OK | os.X_OK):
-        raise OutputError(f"the directory {parent} is read-only: choose another file")
-    if mode is not None and is_mount(path):
-        raise OutputError(
-            f"{path} is a mount of its own, which a resumed run cannot replace: mount its "
-            "directory instead, or choose another file"
-        )
-    if mode is not None and not os.access(path, os.R_OK | os.W_OK):
-        raise OutputError(f"{path} cannot be read and written: choose another file")
 
 
 def _look_into(

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from anyio.streams.memory import MemoryObjectReceiveStream
 
     from bulkcancel.models import CancelResult
-    from bulkcancel.results.results_file import ResultsStream
+    from bulkcancel.results.stream import ResultsStream
 
 _GROUP_S = 0.02
 _SYNC_S = 1.0

@@ -13,7 +13,8 @@ from bulkcancel.errors import OutputError
 from bulkcancel.ids import IdSet, pack
 from bulkcancel.models import SENT_AGAIN, CancelResult, Outcome
 from bulkcancel.results.codec import Format, encode
-from bulkcancel.results.resume import Resumed, read_back, repair
+from bulkcancel.results.repair import repair
+from bulkcancel.results.resume import Resumed, read_back
 from tests.support.results import HOST, content, result
 from tests.support.runs import make_ids
 

@@ -10,7 +10,7 @@ from unittest import mock
 
 import anyio
 
-from bulkcancel.results import replacing, results_file, update
+from bulkcancel.results import replacing, stream, update
 from tests.support import virtual_time
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class SimulatedDisk:
     def installed(self) -> Iterator[None]:
         """Let results files be written here."""
         with (
-            mock.patch.object(results_file, "write_all", self.write_all),
+            mock.patch.object(stream, "write_all", self.write_all),
             mock.patch.object(update, "replacing", self.replacing),
             mock.patch.object(os, "fsync"),
         ):
