@@ -10,7 +10,7 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING, cast
 
 from bulkcancel.errors import UsageError
-from bulkcancel.ids import IdSet, PageHost, pack, parse_instance_id, unpack
+from bulkcancel.ids import PageHost, pack, parse_instance_id
 from bulkcancel.inputs import (
     STDIN,
     Argument,
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from bulkcancel.cli.settings import RunSettings
     from bulkcancel.engine import Items
     from bulkcancel.models import Target
-    from bulkcancel.quantities import Shard
     from bulkcancel.results import Resumed
 
 _MOST_ARGUMENTS_SHOWN = 3
@@ -54,7 +53,6 @@ class Inputs:
         *,
         limit: int | None,
         where: Sequence[Condition],
-        shard: Shard | None = None,
     ) -> None:
         self.names = names
         self.counts = checked.counts
@@ -63,13 +61,10 @@ class Inputs:
         """The files' rows without an instance ID that still get a result."""
         self.already_done = 0
         """Targets and invalid rows left out, as they have their result."""
-        self.sent_again: IdSet | None = None
-        """IDs that failed before and are, or may be, sent by this run; `None` if nobody knows."""
         self._checked = checked
         self._pipe = pipe
         self._limit = limit
         self._where = where
-        self._shard = shard
         self._resumed: Resumed | None = None
         self._not_done = len(checked)
         """The files' targets that are not done, those beyond the limit among them."""
@@ -105,25 +100,17 @@ class Inputs:
         """Leave out what an earlier run has done, by ID and, for invalid rows, by their text.
 
         IDs that failed before and are beyond the limit keep their rows: for now they are as good
-        as done. (Where a pipe follows, nobody knows which they are, but those of other shards.)
+        as done. (Where a pipe follows, nobody knows which they are.)
         """
         self._resumed = resumed
         self.invalid = [row for row in self.invalid if not resumed.take_invalid(row.text)]
         limit = None if self.has_pipe else self._limit
-        self._not_done, sent_again = 0, IdSet()
+        self._not_done = 0
         for target in self._due():
-            packed = pack(target.instance_id)
-            if packed in resumed.again_ids:
-                if limit is not None and self._not_done >= limit:
-                    break
-                sent_again.add(packed)
+            beyond = limit is not None and self._not_done >= limit
+            if beyond and resumed.is_sent_again(pack(target.instance_id)):
+                break
             self._not_done += 1
-        if self.has_pipe and self._shard is not None:
-            for packed in resumed.again_ids:
-                if self._shard.holds(unpack(packed)):
-                    sent_again.add(packed)
-        if len(resumed.again_ids) and (self._shard is not None or not self.has_pipe):
-            self.sent_again = sent_again
         rows_done = len(self._checked.invalid) - len(self.invalid)
         self.already_done = rows_done + len(self._checked) - self._not_done
 
@@ -143,11 +130,11 @@ class Inputs:
         if self._resumed is None:
             yield from self._checked
             return
-        done, again = self._resumed.done, self._resumed.again_ids
-        for sent_again in (False, True) if len(again) else (False,):
+        done, is_sent_again = self._resumed.done, self._resumed.is_sent_again
+        for again in (False, True) if self._resumed.again else (False,):
             for target in self._checked:
                 packed = pack(target.instance_id)
-                if packed not in done and (packed in again) is sent_again:
+                if packed not in done and is_sent_again(packed) is again:
                     yield self._known(target)
 
     async def _listed_and_piped(
@@ -171,6 +158,7 @@ class Inputs:
                 yield self._known(item)
         for target in islice(again, left):
             yield self._known(target)
+        self.already_done += max(0, len(again) - left)  # they keep their rows
         self._note_if_none_is_left()
 
     def _is_done(self, item: Target | InvalidRow) -> bool:
@@ -181,7 +169,7 @@ class Inputs:
         return pack(item.instance_id) in self._resumed.done
 
     def _is_sent_again(self, target: Target) -> bool:
-        return self._resumed is not None and pack(target.instance_id) in self._resumed.again_ids
+        return self._resumed is not None and self._resumed.is_sent_again(pack(target.instance_id))
 
     def _known(self, target: Target) -> Target:
         """Return the target with what the resumed results file says of it."""
@@ -245,9 +233,7 @@ def open_inputs(
     pipe = None if chunks is None else stream(chunks, options, checked)
     if id_count > _MOST_ARGUMENTS_SHOWN:
         names = [*files, f"{id_count} IDs as arguments"]
-    return Inputs(
-        names, checked, pipe, limit=settings.limit, where=options.where, shard=settings.shard
-    )
+    return Inputs(names, checked, pipe, limit=settings.limit, where=options.where)
 
 
 def _file_or_id(number: int, name: str) -> str | Argument:

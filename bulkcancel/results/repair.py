@@ -1,45 +1,49 @@
-"""What has to be done to a results file before rows can be added to it."""
+"""What has to be done to a results file before rows can be added to it, and at the end."""
 
 from __future__ import annotations
 
 import os
 from array import array
 from dataclasses import dataclass, field
+from heapq import merge
 from typing import TYPE_CHECKING
 
 from bulkcancel.errors import ResultsError
-from bulkcancel.ids import IdSet
 from bulkcancel.results.atomic import replacing
-from bulkcancel.results.codec import identify
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from bulkcancel.results.resume import Resumed
+    from bulkcancel.results.codec import Format
+
+
+def _places() -> array[int]:
+    return array("Q")
 
 
 @dataclass(slots=True)
 class Repair:
-    """What has to be done to a results file before rows can be added to it."""
+    """Which rows go, and when; each by where it begins, in bytes and in order."""
 
     whole: int = 0
-    """Bytes up to the end of its last whole row."""
-    removable: array[int] = field(default_factory=lambda: array("Q"))
-    """Where the rows begin that go, or stay if their IDs are not sent after all, in order."""
+    """Bytes up to the end of the last whole row."""
+    broken: array[int] = field(default_factory=_places)
+    """Rows that do not parse: they go before rows are added."""
+    older: array[int] = field(default_factory=_places)
+    """Rows that a later one of the same ID has replaced: they go with those, or with an update."""
+    again: array[int] = field(default_factory=_places)
+    """Rows of IDs that may be sent again: each goes once its ID has a new row, at the end."""
 
 
-def repair(path: Path, resumed: Resumed, needed: Repair, sent: IdSet | None) -> None:
-    """Prepare a results file for more rows; rewritten, atomically, only if a row is to be removed.
+def repair(path: Path, form: Format, needed: Repair) -> None:
+    """Prepare a results file for more rows; rewritten, atomically, only if a row is to go.
 
-    Rows of IDs that may be sent again but are not in `sent` stay, and are counted in
-    `resumed.outcomes`; if `sent` is `None` it is not known which these are, and none stays.
-    Raises `ResultsError` when it cannot be done, for example on a full disk; then no row has been
-    removed.
+    `needed.again` is then told by where those rows are now. Raises `ResultsError` when it cannot
+    be done, for example on a full disk; then no row has been removed.
     """
-    form = resumed.form
     try:
-        if needed.removable:
-            _rewrite(path, resumed, needed, sent)
+        if needed.broken or needed.older:
+            _rewrite(path, needed)
             return
         with path.open("r+b") as file:
             file.truncate(needed.whole)
@@ -54,39 +58,22 @@ def repair(path: Path, resumed: Resumed, needed: Repair, sent: IdSet | None) -> 
         ) from None
 
 
-def _rewrite(path: Path, resumed: Resumed, needed: Repair, sent: IdSet | None) -> None:
-    removable = iter(needed.removable)
-    next_removable = next(removable)
-    kept = IdSet()
+def _rewrite(path: Path, needed: Repair) -> None:
+    going, staying = merge(needed.broken, needed.older), iter(needed.again)
+    next_going, next_staying = next(going, -1), next(staying, -1)
+    moved = _places()
     with replacing(path) as new, path.open("rb") as old:
-        at = 0
+        at = size = 0
         for line in old:
             if at >= needed.whole:
                 break
-            if at == next_removable:
-                next_removable = next(removable, -1)
-                if sent is not None and _stays(line, resumed, sent, kept):
-                    new.write(line)
+            if at == next_going:
+                next_going = next(going, -1)
             else:
+                if at == next_staying:
+                    next_staying = next(staying, -1)
+                    moved.append(size)
                 new.write(line)
+                size += len(line)
             at += len(line)
-
-
-def _stays(line: bytes, resumed: Resumed, sent: IdSet, kept: IdSet) -> bool:
-    """Return whether a row is of an ID that may be sent again, but is not by this run."""
-    try:
-        row = identify(line[:-1], resumed.form)
-    except ValueError:
-        return False
-    packed = row.instance_id
-    if (
-        packed is None
-        or packed not in resumed.again_ids
-        or packed in sent
-        or packed in resumed.done
-    ):
-        return False
-    if not kept.add(packed):
-        return False
-    resumed.outcomes[row.outcome] += 1
-    return True
+    needed.again = moved

@@ -8,7 +8,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self, TypeAlias
 
-from bulkcancel.errors import ExistsError, OutputError
+from bulkcancel.errors import ExistsError, OutputError, ResultsError
 from bulkcancel.results.atomic import sync_directory
 from bulkcancel.results.codec import Format, format_of
 from bulkcancel.results.lock import FileLock
@@ -16,12 +16,11 @@ from bulkcancel.results.place import check_ours, check_place
 from bulkcancel.results.repair import Repair, repair
 from bulkcancel.results.resume import Resumed, read_back
 from bulkcancel.results.stream import ResultsStream
-from bulkcancel.results.update import update
+from bulkcancel.results.update import OldRows, take_out, update
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-    from bulkcancel.ids import IdSet
     from bulkcancel.models import CancelResult, Finding, Outcome
 
 Mode: TypeAlias = Literal["new", "resume", "overwrite"]
@@ -58,6 +57,7 @@ class ResultsFile(ResultsStream):
         self._begun_at = sys.maxsize
         """Where this run's rows begin."""
         self._syncing = threading.Lock()
+        self._rewritten = False
         self._closed = False
 
     @classmethod
@@ -92,16 +92,14 @@ class ResultsFile(ResultsStream):
             raise
         return cls(path, written, lock, resumed, needed)
 
-    def begin(self, sent: IdSet | None) -> None:
+    def begin(self) -> None:
         """Repair, replace or make the file (mode 0600), and make its name survive a power cut.
 
-        Earlier rows of the IDs in `sent`, which are sent again, are removed. If `sent` is `None`
-        it is not known which these are, and the rows of all that may be sent again are removed.
         Raises `OutputError` when the file cannot be opened, `ResultsError` when it cannot be
         written.
         """
         if self.resumed is not None:
-            repair(self._path, self.resumed, self._needed, sent)
+            repair(self._path, self._form, self._needed)
         self._descriptor = _open(self._path, empty=self.resumed is None)
         self._size = self._begun_at = os.fstat(self._descriptor).st_size
         if self._size == 0:
@@ -111,6 +109,16 @@ class ResultsFile(ResultsStream):
             sync_directory(self._path.resolve().parent)
         except OSError as error:
             raise self._fail(error.strerror or str(error)) from None
+
+    def write(self, results: Sequence[CancelResult]) -> None:
+        """Hand whole rows to the operating system. Raises `ResultsError`, then always the same.
+
+        An earlier row of the same ID is replaced by that: from now on it does not count, and it is
+        taken out at the end. So no row goes before there is a new one.
+        """
+        super().write(results)
+        if self.resumed is not None:
+            self.resumed.replace(results)
 
     def sync(self) -> None:
         """Make what was written survive a power cut, and check that the file is still there.
@@ -146,22 +154,40 @@ class ResultsFile(ResultsStream):
     ) -> None:
         """Rewrite the rows of IDs that were looked at, all or none; nothing is added after that.
 
-        `on_change` gets the old row, the new one and whether an earlier run has left it. Raises
-        `ResultsError`; then no row has changed.
+        `on_change` gets the old row, the new one and whether an earlier run has left it. Rows that
+        were replaced are taken out. Raises `ResultsError`; then no row has changed.
         """
-        if self._descriptor >= 0:
-            self.sync()
-            descriptor, self._descriptor = self._descriptor, -1
-            os.close(descriptor)
-        update(
-            self._path,
-            self._form,
-            finding_of,
-            lambda each: on_change(each.old, each.new, each.begins_at < self._begun_at),
+        self.sync()
+        self._rewrite(
+            lambda: update(
+                self._path,
+                self._form,
+                finding_of,
+                lambda each: on_change(each.old, each.new, each.begins_at < self._begun_at),
+                self._old_rows,
+            )
         )
 
+    @property
+    def _old_rows(self) -> OldRows:
+        if self._begun_at == sys.maxsize or self.resumed is None:  # no run of its own, or a new one
+            return OldRows(self._needed.older, lambda _line: True)
+        return OldRows(self._needed.again, self.resumed.has_replaced)
+
+    def _rewrite(self, rewrite: Callable[[], None]) -> None:
+        """Let the file be rewritten, once; after that nothing can be added."""
+        if self._descriptor >= 0:
+            descriptor, self._descriptor = self._descriptor, -1
+            os.close(descriptor)
+        self._rewritten = True
+        try:
+            rewrite()
+        except ResultsError as error:
+            self.failure = error
+            raise
+
     def close(self) -> None:
-        """Sync, close and unlock; harmless when called again.
+        """Sync, take out the rows that were replaced, close and unlock; harmless when repeated.
 
         Raises `ResultsError` when that fails; an earlier failure is in `failure`.
         """
@@ -171,12 +197,17 @@ class ResultsFile(ResultsStream):
             with self._syncing:  # one may still run in a thread, and its failure counts
                 if self.failure is None:
                     self._sync()
+                    self._take_out_replaced()
         finally:
             self._closed = True
             if self._descriptor >= 0:
                 os.close(self._descriptor)
             if self._lock is not None:
                 self._lock.release()
+
+    def _take_out_replaced(self) -> None:
+        if self.resumed is not None and len(self.resumed.replaced) and not self._rewritten:
+            self._rewrite(lambda: take_out(self._path, self._old_rows))
 
     def _put(self, data: bytes) -> None:
         super()._put(data)

@@ -11,7 +11,6 @@ from bulkcancel.results.codec import Format, encode
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bulkcancel.ids import IdSet
     from bulkcancel.models import CancelResult
     from bulkcancel.results.resume import Resumed
 
@@ -29,7 +28,7 @@ class ResultsStream:
         self.failure: ResultsError | None = None
         """Why nothing more can be written, once that is so."""
 
-    def begin(self, sent: IdSet | None) -> None:
+    def begin(self) -> None:
         """Write the header. Raises `ResultsError`."""
         self._put(self._form.header)
 

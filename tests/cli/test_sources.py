@@ -12,9 +12,9 @@ from rich.console import Console
 from bulkcancel.cli.settings import RunSettings
 from bulkcancel.cli.sources import Inputs
 from bulkcancel.cli.wiring import plan_of, policy_of
-from bulkcancel.ids import pack
+from bulkcancel.ids import IdSet, pack
 from bulkcancel.inputs import CheckedInput, Condition, InputOptions, check_files, stream
-from bulkcancel.models import InvalidRow, Target
+from bulkcancel.models import InvalidRow, Outcome, Target
 from bulkcancel.quantities import Shard
 from bulkcancel.reporting.plan import Plan, print_plan
 from bulkcancel.results.codec import Format
@@ -24,13 +24,18 @@ from tests.support.runs import make_ids
 IDS = make_ids(6)
 
 
+def _set(*ids: str) -> IdSet:
+    made = IdSet()
+    for each in ids:
+        made.add(pack(each))
+    return made
+
+
 def _resumed() -> Resumed:
     """A results file that has 0 as done, 1 as forbidden and 2 as failed."""
     resumed = Resumed(Format.CSV, "results.csv")
     resumed.done.add(pack(IDS[0]))
-    for each in IDS[1:3]:
-        resumed.again_ids.add(pack(each))
-    resumed.again_for_others.add(pack(IDS[1]))
+    resumed.again = {Outcome.FORBIDDEN: _set(IDS[1]), Outcome.FAILED: _set(IDS[2])}
     return resumed
 
 
@@ -51,6 +56,19 @@ def test_what_has_failed_before_comes_last_and_is_known() -> None:
     items = inputs.items()
     assert not isinstance(items, AsyncIterator)
     assert _listed(items) == [(3, False), (4, False), (1, False), (2, True)]  # type: ignore[arg-type]
+
+
+def test_what_has_failed_and_is_beyond_the_limit_of_a_pipe_counts_as_done() -> None:
+    """As with a file: its row stays; one that never was tried is not reached."""
+
+    async def left(listed: list[str], limit: int) -> tuple[list[str], int]:
+        piped = [Target(each, f"-:{n}") for n, each in enumerate(listed, 1)]
+        inputs = _inputs([], piped, limit)
+        inputs.skip(_resumed())
+        return await _read(inputs), inputs.already_done
+
+    assert anyio.run(left, IDS[:4], 2) == ([IDS[3], IDS[1]], 2)  # 0 is done, 2 has failed
+    assert anyio.run(left, IDS[:5], 1) == ([IDS[3]], 3)
 
 
 @pytest.mark.parametrize("limit", [None, 5])
@@ -82,7 +100,6 @@ def _shard(text: str, settings: RunSettings, *, piped: bool = False) -> Inputs:
         stream([text.encode()], options, checked) if piped else None,
         limit=settings.limit,
         where=where,
-        shard=settings.shard,
     )
 
 
@@ -159,14 +176,12 @@ def test_a_results_file_of_another_shard_leaves_its_rows_alone(*, piped: bool) -
     resumed = Resumed(Format.CSV, "results.csv")
     for each in (*OURS[:2], *THEIRS[:7]):
         resumed.done.add(pack(each))
-    for each in (*OURS[2:5], *THEIRS[7:20]):
-        resumed.again_ids.add(pack(each))
+    resumed.again[Outcome.FAILED] = _set(*OURS[2:5], *THEIRS[7:20])
     bad = [f"bad-{n}" for n in range(40)]
     resumed.invalid.update(bad)
     inputs = _shard("\n".join([*SHARED, *bad]), SHARDED, piped=piped)
     inputs.skip(resumed)
     assert sorted(anyio.run(_read, inputs)) == sorted(OURS[2:])
-    assert sorted(inputs.sent_again or ()) == sorted(map(pack, OURS[2:5]))
     counts = inputs.counts
     assert inputs.already_done == 2 + counts.invalid
     assert 0 < counts.invalid < 40

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from bulkcancel.models import CancelResult, Outcome
+from bulkcancel.models import CancelResult
 from bulkcancel.results.codec import Format
 from tests.support import faulty_answers as answers
 from tests.support.faulty_answers import Answer
@@ -264,9 +264,9 @@ def test_a_signal_while_a_large_input_is_read(
 
 @pytest.fixture(scope="module")
 def large() -> bytes:
-    """A results file of 200,001 rows, the first of which a resume takes out."""
+    """A results file of 200,001 rows, the first of which a resume takes out: it is broken."""
     row: CancelResult = result(IDS[0], host="HOST")
-    first = content(Format.CSV, row._replace(outcome=Outcome.FAILED, error="timeout: x"))
+    first = content(Format.CSV) + b"broken\n"
     line = content(Format.CSV, row).removeprefix(Format.CSV.header).decode()
     return first + "".join(line.replace(IDS[0], each) for each in _many(200_000)).encode()
 

@@ -134,9 +134,9 @@ def test_rows_follow_a_tail_torn_at_any_byte(tmp_path: Path, form: Format) -> No
 def test_a_repair_that_fails_changes_nothing(
     results: Path, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
-    """Rows to be sent again are taken out in one step or not at all: exit 5, the file as it was."""
+    """Older rows are taken out in one step or not at all: exit 5, the file as it was."""
     one, two = make_ids(2)
-    rows = [a_result(one, Outcome.FAILED), a_result(two)]
+    rows = [a_result(one, Outcome.FAILED), a_result(two), a_result(one)]
     results.write_bytes(Format.CSV.header + encode(rows, Format.CSV))
     before = results.read_bytes()
 

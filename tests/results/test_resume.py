@@ -12,6 +12,7 @@ import pytest
 from bulkcancel.errors import OutputError
 from bulkcancel.ids import IdSet, pack
 from bulkcancel.models import SENT_AGAIN, CancelResult, Outcome
+from bulkcancel.results import resume
 from bulkcancel.results.codec import Format, encode
 from bulkcancel.results.repair import repair
 from bulkcancel.results.resume import Resumed, read_back
@@ -28,12 +29,12 @@ def _file(tmp_path: Path, form: Format, *results: CancelResult) -> Path:
     return path
 
 
-def _resume(path: Path, form: Format, sent: IdSet | None = None) -> Resumed:
+def _resume(path: Path, form: Format) -> Resumed:
     """Read a file back, which changes nothing, and repair it."""
     before = path.read_bytes()
     resumed, needed = read_back(path, form, HOST, SENT_AGAIN)
     assert path.read_bytes() == before
-    repair(path, resumed, needed, sent)
+    repair(path, form, needed)
     return resumed
 
 
@@ -67,119 +68,34 @@ def test_a_file_cut_at_any_byte_keeps_its_whole_rows(tmp_path: Path, form: Forma
         assert _resume(path, form).notes == []
 
 
-@forms
-def test_a_failure_that_is_not_sent_again_keeps_its_row(tmp_path: Path, form: Format) -> None:
-    """An ID beyond --limit, or of another input: one row stays, and counts as a failure."""
-    rows = [
-        result(IDS[0], Outcome.FAILED),
-        result(IDS[1], Outcome.FAILED),
-        result(IDS[2], Outcome.FORBIDDEN),
-        result(IDS[1], Outcome.FORBIDDEN),
-        result(IDS[3]),
-        result(IDS[3], Outcome.FAILED),
-    ]
-    path = _file(tmp_path, form, *rows)
-    sent = IdSet()
-    sent.add(pack(IDS[0]))
-    resumed = _resume(path, form, sent)
-    assert path.read_bytes() == content(form, rows[1], rows[2], rows[4])
-    assert resumed.kept_failures(frozenset()) == 2
-    assert _resume(path, form, IdSet()).kept_failures(frozenset()) == 2
-    assert path.read_bytes() == content(form, rows[1], rows[2], rows[4])
-
-
-def _torn_file() -> tuple[list[CancelResult], str]:
-    """Rows to keep, to send again and to leave, and the ID of the row that was cut."""
-    rows = [
-        result(IDS[0]),
-        result(IDS[1], Outcome.FAILED),
-        result(IDS[2], Outcome.FAILED),
-        result("../../x", Outcome.INVALID),
-        result(IDS[3], Outcome.FORBIDDEN),
-        result(IDS[4], Outcome.NOT_FOUND),
-    ]
-    return rows, IDS[5]
-
-
-def _ids_of(results: list[CancelResult]) -> IdSet:
-    ids = IdSet()
-    for each in results:
-        ids.add(pack(each.instance_id))
-    return ids
+def _otherwise(instance_id: str, outcome: Outcome, form: Format) -> bytes:
+    """A row as another hand may have spaced or quoted it, its line ended as on Windows."""
+    line = encode([result(instance_id, outcome)], form)[:-1]
+    if form is Format.JSONL:
+        spaced = json.dumps(json.loads(line), separators=(" ,  ", " :"), sort_keys=True)
+        return spaced.encode() + b"\r\n"
+    return line.replace(outcome.encode(), f'"{outcome}"'.encode()) + b"\r\n"
 
 
 @forms
-@pytest.mark.parametrize("cut_outcome", [Outcome.ACCEPTED, Outcome.FAILED])
-@pytest.mark.parametrize("order", [1, -1], ids=["kept_last", "removable_last"])
-def test_a_torn_row_goes_together_with_rows_that_are_sent_again(
-    tmp_path: Path, form: Format, cut_outcome: Outcome, order: int
-) -> None:
-    """Wherever it was cut. Rows of IDs that are not sent stay; what stays keeps its bytes."""
-    rows, cut_id = _torn_file()
-    rows = rows[::order]
-    again = [each for each in rows if each.outcome in SENT_AGAIN]
-    cut = encode([result(cut_id, cut_outcome)], form)
-    path = tmp_path / f"r.{form}"
-    for size in (1, 2, 30, len(cut) // 2, len(cut) - 2, len(cut) - 1):
-        for sent_rows in ([], again[:1], again[1:], again):
-            path.write_bytes(content(form, *rows) + cut[:size])
-            resumed = _resume(path, form, _ids_of(sent_rows))
-            kept = [each for each in rows if each not in sent_rows]
-            assert path.read_bytes() == content(form, *kept)
-            assert resumed.outcomes == Counter(each.outcome for each in kept)
-            (note,) = resumed.notes
-            assert f"cut {size} bytes of a torn last row" in note
-            assert pack(cut_id) not in resumed.done
-            assert pack(cut_id) not in resumed.again_ids
-            assert _resume(path, form, IdSet()).notes == []
-            assert path.read_bytes() == content(form, *kept)
-
-
-@forms
-def test_a_torn_row_goes_and_no_removable_row_stays_if_it_is_not_known_what_is_sent(
-    tmp_path: Path, form: Format
-) -> None:
-    """As with a pipe, whose IDs come later."""
-    rows, cut_id = _torn_file()
-    path = tmp_path / f"r.{form}"
-    path.write_bytes(content(form, *rows) + encode([result(cut_id)], form)[:-1])
-    resumed = _resume(path, form, None)
-    kept = [each for each in rows if each.outcome not in SENT_AGAIN]
-    assert path.read_bytes() == content(form, *kept)
-    assert resumed.outcomes == Counter(each.outcome for each in kept)
-
-
-@forms
-def test_rows_kept_are_not_written_anew(tmp_path: Path, form: Format) -> None:
-    """A row that another hand has spaced or quoted is the same to the byte, sent or not.
-
-    So is one whose line ends as on Windows. Broken rows and second ones go with the torn one.
-    """
-
-    def otherwise(instance_id: str, outcome: Outcome) -> bytes:
-        line = encode([result(instance_id, outcome)], form)[:-1]
-        if form is Format.JSONL:
-            return json.dumps(json.loads(line), separators=(" ,  ", " :"), sort_keys=True).encode()
-        return line.replace(outcome.encode(), f'"{outcome}"'.encode()) + b"\r"
-
-    kept, left, sent, twice = (
-        otherwise(each, word) + b"\n"
+def test_rows_that_stay_are_not_written_anew(tmp_path: Path, form: Format) -> None:
+    """Not one byte of them changes, though broken rows and older ones go with the torn one."""
+    kept, left, twice = (
+        _otherwise(each, word, form)
         for each, word in zip(
-            IDS[:4],
-            (Outcome.CANCELED, Outcome.FAILED, Outcome.UNCONFIRMED, Outcome.COMPLETED),
-            strict=True,
+            IDS[:3], (Outcome.CANCELED, Outcome.FAILED, Outcome.COMPLETED), strict=True
         )
     )
-    second = encode([result(IDS[1], Outcome.FORBIDDEN)], form)
+    older = encode([result(IDS[2], Outcome.FORBIDDEN)], form)
     path = tmp_path / f"r.{form}"
-    lines = (kept, left, sent, twice, b"broken\n", second, twice, sent[:-1])
-    path.write_bytes(form.header + b"".join(lines))
-    resumed = _resume(path, form, _ids_of([result(IDS[2])]))
+    path.write_bytes(form.header + b"".join((older, kept, left, b"broken\n", twice, left[:-1])))
+    resumed = _resume(path, form)
     assert path.read_bytes() == form.header + kept + left + twice
-    said = ("does not parse", "is a second row", f"cut {len(sent) - 1} bytes")
+    said = ("does not parse", f"cut {len(left) - 1} bytes", "1 older ones")
     assert len(resumed.notes) == len(said)
     assert all(word in note for word, note in zip(said, resumed.notes, strict=True))
-    assert resumed.outcomes == Counter([Outcome.CANCELED, Outcome.FAILED, Outcome.COMPLETED])
+    assert +resumed.outcomes == Counter([Outcome.CANCELED, Outcome.FAILED, Outcome.COMPLETED])
+    assert _resume(path, form).notes == []
 
 
 @forms
@@ -200,30 +116,50 @@ def test_a_row_that_does_not_parse_is_named_and_only_it_goes(tmp_path: Path, for
 
 
 @forms
-def test_rows_to_be_sent_again_are_taken_out(tmp_path: Path, form: Format) -> None:
-    """As the table of outcomes says; so there is one row for each ID at all times."""
+def test_what_is_sent_again(tmp_path: Path, form: Format) -> None:
+    """As the table of outcomes says; for now every row is there."""
     outcomes = list(Outcome)
     ids = make_ids(len(outcomes))
-    results = [result(each, word) for each, word in zip(ids, outcomes, strict=True)]
-    path = _file(tmp_path, form, *results)
+    path = _file(
+        tmp_path, form, *(result(each, word) for each, word in zip(ids, outcomes, strict=True))
+    )
+    before = path.read_bytes()
     resumed = _resume(path, form)
-    again = {Outcome.FORBIDDEN, Outcome.FAILED, Outcome.UNCONFIRMED}
-    assert path.read_bytes() == content(form, *(r for r in results if r.outcome not in again))
-    assert len(resumed.again_ids) == 3
+    assert path.read_bytes() == before
+    again = [word for each, word in zip(ids, outcomes, strict=True)
+             if resumed.is_sent_again(pack(each))]  # fmt: skip
+    assert set(again) == {Outcome.FORBIDDEN, Outcome.FAILED, Outcome.UNCONFIRMED}
+    assert resumed.again_count == 3
     failed = ids[outcomes.index(Outcome.FAILED)]
     assert [each for each in ids if resumed.has_failed(pack(each))] == [failed]
-    assert resumed.outcomes.total() == len(outcomes) - 3
-    assert resumed.kept_failures(frozenset()) == 3  # not_found, rejected, invalid
-    assert (path.stat().st_mode & 0o777) == 0o600
+    assert resumed.kept_failures(frozenset()) == 6
 
 
 @forms
-def test_a_second_row_for_an_id_is_taken_out(tmp_path: Path, form: Format) -> None:
-    """The first one counts, and the finding is told."""
-    path = _file(tmp_path, form, result(IDS[0]), result(IDS[1]), result(IDS[0]))
+@pytest.mark.parametrize("block", [1, 300, 1 << 16])
+def test_the_last_row_of_an_id_counts(
+    tmp_path: Path, form: Format, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of however many, wherever they stand; rows that hold no ID are each for themselves."""
+    monkeypatch.setattr(resume, "_BLOCK", block)
+    rows = [
+        result(IDS[0], Outcome.FAILED),
+        result(IDS[1]),
+        result("../x", Outcome.INVALID),
+        result(IDS[2], Outcome.FAILED),
+        result(IDS[0], Outcome.FORBIDDEN),
+        result(IDS[1], Outcome.FAILED),
+        result("../x", Outcome.INVALID),
+        result(IDS[0], Outcome.ACCEPTED),
+    ]
+    path = _file(tmp_path, form, *rows)
     resumed = _resume(path, form)
-    assert path.read_bytes() == content(form, result(IDS[0]), result(IDS[1]))
-    assert "second row" in resumed.notes[0]
+    kept = [rows[at] for at in (2, 3, 5, 6, 7)]
+    assert path.read_bytes() == content(form, *kept)
+    assert +resumed.outcomes == Counter(each.outcome for each in kept)
+    assert _done(resumed, IDS) == IDS[:1]
+    assert [each for each in IDS if resumed.has_failed(pack(each))] == IDS[1:3]
+    assert resumed.notes == [f"{path}: the last row of an ID counts, 3 older ones are taken out"]
 
 
 @forms
@@ -255,14 +191,24 @@ def test_each_invalid_row_counts_for_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("rows_each", [1, 2])
 @pytest.mark.parametrize("outcome", [Outcome.ACCEPTED, Outcome.FAILED])
-def test_ids_read_back_are_small(tmp_path: Path, outcome: Outcome) -> None:
-    """At most 100 bytes each, so that a million fit a small container."""
-    count = 100_000
-    path = _file(tmp_path, Format.CSV, *(result(each, outcome) for each in make_ids(count)))
+def test_ids_read_back_are_small(
+    tmp_path: Path, outcome: Outcome, rows_each: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At most 100 bytes each where there are a million, also when all have been replaced.
+
+    Here there are fewer, in as many fewer buckets.
+    """
+    monkeypatch.setattr(IdSet, "_MASK", 0x7FF)
+    count = 30_000
+    rows = [result(each, outcome) for each in make_ids(count)] * rows_each
+    path = _file(tmp_path, Format.CSV, *rows)
     tracemalloc.start()
     resumed, needed = read_back(path, Format.CSV, HOST, SENT_AGAIN)
+    resumed.replace(rows[:count])
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert len(resumed.done) + len(needed.removable) == count
+    assert len(resumed.done) + len(needed.again) == count
+    assert len(needed.older) == (rows_each - 1) * count
     assert peak < 100 * count

@@ -36,7 +36,13 @@ class SimulatedDisk:
     """What one run finds when it writes: as slow as the world says, with so much room."""
 
     def __init__(
-        self, *, write_s: float, sync_s: float, room: int | None, on_full: Callable[[], None]
+        self,
+        *,
+        write_s: float,
+        sync_s: float,
+        room: int | None,
+        on_full: Callable[[], None],
+        on_rewrite: Callable[[], None],
     ) -> None:
         self.dead = False
         """Whether the process was killed: from then on nothing is written."""
@@ -44,6 +50,7 @@ class SimulatedDisk:
         self._write_s = write_s
         self._sync_s = sync_s
         self._on_full = on_full
+        self._on_rewrite = on_rewrite
         self._last_group: tuple[int, int] | None = None
 
     def write_all(self, descriptor: int, data: bytes) -> None:
@@ -64,7 +71,14 @@ class SimulatedDisk:
 
     @contextmanager
     def replacing(self, path: Path) -> Iterator[BinaryIO]:
-        """Take the place of the real one: the new file finds as much room as is left."""
+        """Take the place of the real one: the new file finds as much room as is left.
+
+        A process that is killed meanwhile leaves a part of it.
+        """
+        self._on_rewrite()
+        if self.dead:
+            path.with_name(f".{path.name}.rewrite").write_bytes(b"a part")
+            raise OSError(errno.EIO, "nobody is there to see this")
         with replacing(path) as file:
             yield cast("BinaryIO", _Cramped(file, self))
 

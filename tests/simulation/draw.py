@@ -63,11 +63,21 @@ def draw(seed: int) -> World:
         looks=_looks(rng, length_s) if rng.random() < _VERIFIED else None,
         unconfirmed_again=rng.random() < 0.5,
     )
-    return _calm(world) if world.looks is not None and rng.random() < _CALM else world
+    if world.looks is not None and rng.random() < _CALM:
+        return _calm(world)
+    return replace(
+        world,
+        absent_share=rng.choice((0.1, 0.5, 1.0)) if rng.random() < _ABSENT else 0.0,
+        endings=_with_a_rewrite(rng, world.endings) if rng.random() < _REWRITTEN else world.endings,
+    )
 
 
 _VERIFIED = 0.3
 """The share of worlds in which what was accepted is looked at."""
+_ABSENT = 0.1
+"""The share of worlds in which resumed runs are not given all IDs."""
+_REWRITTEN = 0.1
+"""The share of worlds in which a run is killed while it takes out old rows, if there are any."""
 _CALM = 0.25
 """The share of those in which nothing else goes wrong."""
 
@@ -197,6 +207,11 @@ def _endings(rng: random.Random, length_s: float) -> tuple[Ending, ...]:
         room = rng.randrange(20_000) if how is How.FULL else 0
         endings.append(Ending(how, at_s, second if how is How.TERM else None, torn, room))
     return tuple(endings)
+
+
+def _with_a_rewrite(rng: random.Random, endings: tuple[Ending, ...]) -> tuple[Ending, ...]:
+    at = rng.randint(0, len(endings))
+    return *endings[:at], Ending(How.REWRITE), *endings[at:]
 
 
 def _looks(rng: random.Random, length_s: float) -> Looks:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 CHECKS: tuple[tuple[int, Check], ...] = (
     (1, rows.one_row_for_each_id),
+    (1, rows.no_row_is_lost),
     (1, rows.figures_add_up),
     (2, rows.said_by_domo),
     (2, rows.what_was_written_stays),

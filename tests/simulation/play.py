@@ -7,6 +7,7 @@ import tempfile
 import uuid
 from functools import lru_cache
 from pathlib import Path
+from typing import TypeAlias
 
 import anyio
 
@@ -25,6 +26,8 @@ _HEAL_AFTER_RUNS = 4
 """So many runs are left alone before all becomes well, so that every world ends."""
 _MOST_RUNS_MORE = 4
 _MEMORY = Path("/dev/shm")
+_Old: TypeAlias = list[tuple[CancelResult, bytes]]
+_Content: TypeAlias = tuple[list[bytes], list[CancelResult], _Old, bytes]
 
 
 def play(world: World) -> Story:
@@ -78,7 +81,7 @@ class _Player:
             run = await self._run(number, ending)
             if run.hung or run.crash:
                 return
-            if run.through:
+            if run.through and not run.absent:
                 if not tomorrow or all(row.outcome not in world.again for row in run.rows):
                     return
                 tomorrow = False
@@ -91,15 +94,16 @@ class _Player:
         story.runs.append(run)
         story.tell(self._clock(), f"run {number} begins, {len(run.before)} rows are there")
         process = Process(run, story, self._domo, ending)
-        await process.live(self._path, self._inputs())
+        await process.live(self._path, self._inputs(run.absent))
         if run.killed_at is not None:
-            written = self._ids_in_file()
+            written = set(self._parse(self._path.read_bytes())[0])
             process.disk.tear(self._path, ending.torn)
-            run.torn = written - self._ids_in_file()
-        run.lines, run.rows, run.part_of_a_row = self._read()
+            torn = written.difference(self._parse(self._path.read_bytes())[0])
+            run.torn = frozenset(_decode(line, self._form).instance_id for line in torn)
+        run.lines, run.rows, run.older, run.part_of_a_row = self._read()
         run.written_lines, run.written_rows = run.lines, run.rows
         if run.before_update is not None:
-            run.written_lines, run.written_rows, _ = self._parse(run.before_update)
+            run.written_lines, run.written_rows, _, _ = self._settled(run.before_update)
         told = run.crash or ("killed" if run.killed_at is not None else run.reason or "all through")
         said = str(told).replace(f"{self._path.parent}/", "")
         story.tell(self._clock(), f"run {number} ended: {said}")
@@ -107,7 +111,7 @@ class _Player:
 
     def _new_run(self, number: int) -> Run:
         """Return a run that is about to begin, with what is in the results file."""
-        lines, rows, _ = self._read()
+        lines, rows, _, _ = self._read()
         again = {row.instance_id for row in rows if row.outcome in self.world.again}
         failed = {row.instance_id for row in rows if row.outcome is Outcome.FAILED}
         return Run(
@@ -116,7 +120,16 @@ class _Player:
             before={row.instance_id: line for row, line in zip(rows, lines, strict=True)},
             failed_before=frozenset(failed),
             done_before=frozenset(row.instance_id for row in rows) - again,
+            absent=self._absent(number),
         )
+
+    def _absent(self, number: int) -> frozenset[str]:
+        """Return the IDs that a resumed run is not given; the first and every third has all."""
+        if not self.world.absent_share or number % 3 == 0 or self.story.healed_at is not None:
+            return frozenset()
+        rng = random.Random(f"{self.world.seed}: absent {number}")
+        share = self.world.absent_share
+        return frozenset(each for each in self.story.ids if rng.random() < share)
 
     async def _stall(self) -> None:
         for from_s, for_s in self.world.stalls:
@@ -124,11 +137,12 @@ class _Player:
             self.story.tell(self._clock(), f"stopped for {for_s:.0f} s")
             virtual_time.stall(for_s)
 
-    def _inputs(self) -> Inputs:
+    def _inputs(self, absent: frozenset[str]) -> Inputs:
         checked = CheckedInput()
         checked.begin("ids.csv")
         for line, each in enumerate(self.story.ids, 2):
-            checked.add(pack(each), line)
+            if each not in absent:
+                checked.add(pack(each), line)
         checked.counts.targets = len(checked)
         return Inputs(["ids.csv"], checked, None, limit=None, where=())
 
@@ -143,20 +157,33 @@ class _Player:
         if rows:
             self._path.write_bytes(self._form.header + encode(rows, self._form))
 
-    def _read(self) -> tuple[list[bytes], list[CancelResult], bytes]:
-        """Return the whole rows of the results file, as lines and as results, and what is left."""
-        return self._parse(self._path.read_bytes() if self._path.exists() else b"")
+    def _read(self) -> _Content:
+        return self._settled(self._path.read_bytes() if self._path.exists() else b"")
 
-    def _parse(self, data: bytes) -> tuple[list[bytes], list[CancelResult], bytes]:
+    def _settled(self, data: bytes) -> _Content:
+        """Return the last whole row of each ID, as lines and results, the others, and the rest."""
+        whole, part = self._parse(data)
+        lines: list[bytes] = []
+        older: _Old = []
+        later: set[str] = set()
+        for line in reversed(whole):
+            row = _decode(line, self._form)
+            if row.instance_id in later:
+                older.append((row, line))
+            else:
+                lines.append(line)
+            later.add(row.instance_id)
+        lines.reverse()
+        return lines, [_decode(line, self._form) for line in lines], older, part
+
+    def _parse(self, data: bytes) -> tuple[list[bytes], bytes]:
+        """Return the whole lines after the header, and what is left."""
         header = self._form.header
         if not data.startswith(header):
-            return [], [], data
+            return [], data
         lines = data.removeprefix(header).splitlines(keepends=True)
         part = b"" if not lines or lines[-1].endswith(b"\n") else lines.pop()
-        return lines, [_decode(line, self._form) for line in lines], part
-
-    def _ids_in_file(self) -> frozenset[str]:
-        return frozenset(row.instance_id for row in self._read()[1])
+        return lines, part
 
     def _clock(self) -> float:
         return virtual_time.now() - self._began

@@ -44,6 +44,7 @@ class Process:
             sync_s=story.world.sync_s,
             room=ending.room if ending.how is How.FULL else None,
             on_full=self._on_full,
+            on_rewrite=self._on_rewrite,
         )
         self._run = run
         self._story = story
@@ -82,7 +83,7 @@ class Process:
         if results.resumed is not None:
             inputs.skip(results.resumed)
         try:
-            results.begin(inputs.sent_again)
+            results.begin()
             items = list(cast("Iterable[Target]", inputs.items()))
             run.targets = [each.instance_id for each in items]
             engine = Engine(
@@ -113,11 +114,19 @@ class Process:
             raise unwrapped(group) from None
         finally:
             run.reason = self._stop.reason
-            try:
-                results.close()
-            except ResultsError as error:
-                run.reason = error
+            self._close(results)
         run.reason = results.failure or run.reason
+
+    def _close(self, results: ResultsFile) -> None:
+        run = self._run
+        if run.killed_at is not None:
+            results.failure = ResultsError("nobody is there to see this")
+        try:
+            results.close()
+        except ResultsError as error:
+            run.reason = error
+        if results.resumed is not None:
+            run.kept = +results.resumed.outcomes
 
     def _bring_up_to_date(self, path: Path, results: ResultsFile, findings: Findings) -> None:
         self._run.before_update = path.read_bytes()
@@ -163,6 +172,12 @@ class Process:
         if ending.second_after_s is not None:
             await anyio.sleep(ending.second_after_s)
             self._stop.request(InterruptedRunError("SIGTERM", 15), cut=True)
+
+    def _on_rewrite(self) -> None:
+        if self._ending.how is How.REWRITE:
+            self._story.tell(self._clock(), self._ending.how)
+            self._run.killed_at = self._clock()
+            self.disk.dead = True
 
     def _on_full(self) -> None:
         self._run.full_at = self._clock()

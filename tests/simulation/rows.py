@@ -26,18 +26,42 @@ _MAY_HAVE = "an earlier attempt may have cancelled it"
 
 
 def one_row_for_each_id(story: Story) -> Iterator[str]:
-    """One row for each ID at the end, never two, and none for anything else."""
+    """One row for each ID at the end, and none for anything else.
+
+    A run that was killed, or for which the disk was full, may leave the old row of an ID that was
+    sent again beside the new one, and no other.
+    """
     for run in story.runs:
-        counts = Counter(row.instance_id for row in run.rows)
-        if twice := [each for each, n in counts.items() if n > 1]:
+        twice = [row.instance_id for row, _ in run.older]
+        if twice and run.killed_at is None and run.full_at is None:
             yield f"run {run.number}: two rows for {twice[:3]}"
-        if strange := [each for each in counts if each not in story.fate_of]:
+        if len(set(twice)) < len(twice):
+            yield f"run {run.number}: three rows for an ID"
+        for row, line in run.older:
+            if run.before.get(row.instance_id) != line or row.outcome not in story.world.again:
+                yield f"run {run.number}: {row.instance_id} has an old row that is none"
+        if strange := [row.instance_id for row in run.rows if row.instance_id not in story.fate_of]:
             yield f"run {run.number}: rows for {strange[:3]}, which nobody listed"
         if run.part_of_a_row and run.killed_at is None:
             yield f"run {run.number}: the file ends in {run.part_of_a_row[:40]!r}"
     last = story.runs[-1]
     if last.through and (missing := set(story.ids) - {row.instance_id for row in last.rows}):
         yield f"{len(missing)} of {len(story.ids)} IDs have no row, such as {min(missing)}"
+
+
+def no_row_is_lost(story: Story) -> Iterator[str]:
+    """An ID that had a row has one, whatever has ended the run and whatever it was given.
+
+    It is the same to the byte unless this run has heard of the ID: other checks tell what a new
+    row may say.
+    """
+    for run in story.runs:
+        lines = dict(zip((r.instance_id for r in run.written_rows), run.written_lines, strict=True))
+        for each, line in run.before.items():
+            if each not in lines:
+                yield f"run {run.number}: the row of {each} has gone"
+            elif lines[each] != line and not story.by_id[run.number, each]:
+                yield f"run {run.number}: the row of {each} is another, though it was not sent"
 
 
 def figures_add_up(story: Story) -> Iterator[str]:
@@ -58,6 +82,10 @@ def figures_add_up(story: Story) -> Iterator[str]:
             "outcomes": (
                 stats.outcomes,
                 Counter(row.outcome for row in run.rows if row.instance_id in rows),
+            ),
+            "earlier outcomes": (
+                run.kept,
+                Counter(row.outcome for row in run.rows if row.instance_id not in rows),
             ),
             "requests": (stats.requests, len(exchanges)),
             "looks": (stats.looks, len(story.looks_by_run[run.number])),
@@ -132,7 +160,7 @@ def attempts_used_up_are_told(story: Story) -> Iterator[str]:
     for run in story.runs:
         if run.through or _rows_may_be_lost(run):
             continue
-        rows = {row.instance_id for row in run.rows}
+        rows = {row.instance_id for row in run.new_rows}
         for each in run.targets:
             exchanges = story.by_id[run.number, each]
             if exchanges and each not in rows and _was_refused(story.world, exchanges):
@@ -195,7 +223,7 @@ def sent_twice_only_if_unanswered(story: Story) -> Iterator[str]:
     just then, or the row was torn off.
     """
     for run in story.runs:
-        rows = {row.instance_id for row in run.rows}
+        rows = {row.instance_id for row in run.new_rows}
         for each in run.targets:
             exchanges = story.by_id[run.number, each]
             for one, two in pairwise(exchanges):

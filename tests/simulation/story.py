@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from bulkcancel.domo.answers import Answer
 from bulkcancel.engine import Stats
 from bulkcancel.http.faults import IdleConnectionClosedError
-from bulkcancel.models import CancelResult
+from bulkcancel.models import CancelResult, Outcome
 from tests.simulation.world import BAD, NO_FAILURE, Fate, Kind, Trouble, World
 
 if TYPE_CHECKING:
@@ -143,18 +143,24 @@ class Run:
     """IDs that the file had as `failed`."""
     done_before: frozenset[str] = frozenset()
     """IDs that had a row and are not to be sent again."""
+    absent: frozenset[str] = frozenset()
+    """IDs that its input does not hold."""
     targets: list[str] = field(default_factory=list)
     """The IDs it was given, in order."""
     read_at: dict[str, float] = field(default_factory=dict)
     """When the engine took each of them from the input."""
     lines: list[bytes] = field(default_factory=list)
-    """The whole rows in the file when it had ended."""
+    """The whole rows in the file when it had ended, the last one of each ID."""
     rows: list[CancelResult] = field(default_factory=list)
     """The same, as results."""
+    older: list[tuple[CancelResult, bytes]] = field(default_factory=list)
+    """The other rows there, which come before another one of the same ID, and their lines."""
     part_of_a_row: bytes = b""
     """What came after them."""
     before_update: bytes | None = None
     """The file just before what was found was brought into it; `None` if it did not come to it."""
+    kept: Counter[Outcome] = field(default_factory=Counter)
+    """What it says of the rows of earlier runs that were not replaced."""
     written_lines: list[bytes] = field(default_factory=list)
     """As `lines`, but before that."""
     written_rows: list[CancelResult] = field(default_factory=list)

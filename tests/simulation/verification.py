@@ -51,7 +51,8 @@ def stopped_only_if_domo_said_so(story: Story) -> Iterator[str]:
 def stopped_is_told(story: Story) -> Iterator[str]:
     """What a look has found stands in the file, where it could be written."""
     for run in story.runs:
-        if run.before_update is None or run.full_at is not None or run.hung:
+        ended = run.full_at is not None or run.killed_at is not None or run.hung
+        if run.before_update is None or ended:
             continue
         rows = {row.instance_id: row for row in run.rows}
         for look in story.looks_by_run[run.number]:

@@ -91,6 +91,8 @@ class How(enum.StrEnum):
     TERM = "SIGTERM"
     KILL = "kill -9"
     FULL = "disk full"
+    REWRITE = "kill -9 in the last rewrite"
+    """After the last row, where old ones are about to be taken out; else it is through."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +184,8 @@ class World:
     csv: bool = True
     endings: tuple[Ending, ...] = ()
     """How the first runs end; the others are left alone."""
+    absent_share: float = 0.0
+    """IDs that a resumed run is not given, as of a pipe; one that is given all comes after it."""
     gap_s: float = 2.0
     """Between the end of a run and the next."""
     tomorrow: bool = False

@@ -50,7 +50,7 @@ def opened(name: str | Path, mode: Mode = "new") -> ResultsFile:
     """Reserve a results file and begin at once; it is closed if that fails."""
     file = reserved(name, mode)
     try:
-        file.begin(None)
+        file.begin()
     except BaseException:
         file.close()
         raise

@@ -200,7 +200,7 @@ class RunCommand:
         """
         try:
             self._confirm(self._plan(inputs, policy), inputs)
-            results.begin(inputs.sent_again)
+            results.begin()
             self._start_clock()
             anyio.run(self._cancel_all, inputs, results, policy, backend_options=loop)
             if self._confirmer is not None and isinstance(results, ResultsFile):
@@ -272,7 +272,8 @@ class RunCommand:
             self._display.observer.stopping(str(reason))
             stop.request(reason, cut=second)
 
-        within_s = policy.grace_s + (_REWRITING_S if settings.verify else _ENDING_S)
+        rewrites = settings.verify or (results.resumed is not None and results.resumed.again)
+        within_s = policy.grace_s + (_REWRITING_S if rewrites else _ENDING_S)
         SIGNALS.hand_to_loop(asyncio.get_running_loop(), request, within_s=within_s)
         async with self._server.open() as client:
             engine = Engine(
