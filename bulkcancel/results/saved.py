@@ -8,7 +8,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from bulkcancel.errors import UsageError
-from bulkcancel.ids import IdSet, pack
+from bulkcancel.ids import pack
 from bulkcancel.models import SENT_AGAIN, SUCCESSES, InvalidRow
 from bulkcancel.results.results_file import ResultsFile
 from bulkcancel.results.writer import ResultsWriter
@@ -78,24 +78,9 @@ class SavedResults:
         """How many rows of earlier runs are successes."""
         return sum(self._resumed.outcomes[each] for each in SUCCESSES) if self._resumed else 0
 
-    @property
-    def sends_again(self) -> bool:
-        """Whether there are rows whose IDs are sent again."""
-        return self._resumed is not None and len(self._resumed.again_ids) > 0
-
-    def begin(self, instance_ids: Iterable[str] | None) -> None:
-        """Make it ready for rows; those of `instance_ids` that are sent again lose theirs.
-
-        `None`: it is not known which are asked for, and all that may be sent again lose theirs.
-        Raises `OutputError` and `ResultsError`.
-        """
-        if instance_ids is None:
-            self._file.begin(None)
-            return
-        sent = IdSet()
-        for each in instance_ids:
-            sent.add(pack(each))
-        self._file.begin(sent)
+    def begin(self) -> None:
+        """Make it ready for rows. Raises `OutputError` and `ResultsError`."""
+        self._file.begin()
 
     def left(self, item: Target | InvalidRow) -> Target | InvalidRow | None:
         """Return what is still to be done of an item, with what is known of it; `None` if done."""

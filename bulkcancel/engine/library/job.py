@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterable, Collection
+from collections.abc import AsyncIterable
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
@@ -40,9 +40,7 @@ class Saved(Protocol):
 
     @property
     def succeeded_before(self) -> int: ...  # noqa: D102
-    @property
-    def sends_again(self) -> bool: ...  # noqa: D102
-    def begin(self, instance_ids: Iterable[str] | None) -> None: ...  # noqa: D102
+    def begin(self) -> None: ...  # noqa: D102
     def left(self, item: Target | InvalidRow) -> Target | InvalidRow | None: ...  # noqa: D102
     def unseen(self) -> Iterable[bytes]: ...  # noqa: D102
     async def collect(  # noqa: D102
@@ -157,8 +155,7 @@ class Job:
             host = self._client.host
             saved = await to_thread.run_sync(partial(self._into.open, host, asks=asks))
             try:
-                sent = self._known_ids() if saved.sends_again else None
-                await to_thread.run_sync(saved.begin, sent)
+                await to_thread.run_sync(saved.begin)
                 await self._run(saved)
             finally:
                 saved.close()
@@ -222,14 +219,6 @@ class Job:
             self._send.send_nowait(result)
         except anyio.BrokenResourceError:
             return  # the caller has gone; its row is written
-
-    def _known_ids(self) -> Iterable[str] | None:
-        """Return the instance IDs that are asked for, `None` where only reading on would tell."""
-        if isinstance(self._ids, AsyncIterable) or not isinstance(self._ids, Collection):
-            return None
-        pages = PageHost.of_run(self._client.host)
-        read = (pages.read(text) for text in self._ids if isinstance(text, str))
-        return (instance_id for instance_id, problem in read if problem is None)
 
     async def _targets(self, saved: Saved | None) -> AsyncIterator[Target | InvalidRow]:
         pages = PageHost.of_run(self._client.host)
