@@ -10,9 +10,9 @@ from bulkcancel.results.atomic import (
     write_whole,
 )
 from bulkcancel.results.codec import format_of
-from bulkcancel.results.reading import RowReader
+from bulkcancel.results.earlier.reading import RowReader
+from bulkcancel.results.earlier.resume import Resumed
 from bulkcancel.results.results_file import Mode, ResultsFile
-from bulkcancel.results.resume import Resumed
 from bulkcancel.results.saved import ResultsPath, SavedResults
 from bulkcancel.results.stream import ResultsStream
 from bulkcancel.results.writer import ResultsWriter

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Literal, Self, TypeAlias
 from bulkcancel.errors import ExistsError, OutputError, ResultsError
 from bulkcancel.results.atomic import sync_directory
 from bulkcancel.results.codec import Format, format_of
+from bulkcancel.results.earlier.repair import Repair, repair
+from bulkcancel.results.earlier.resume import Resumed, read_back
+from bulkcancel.results.earlier.update import OldRows, take_out, update
 from bulkcancel.results.lock import FileLock
 from bulkcancel.results.place import check_ours, check_place
-from bulkcancel.results.repair import Repair, repair
-from bulkcancel.results.resume import Resumed, read_back
 from bulkcancel.results.stream import ResultsStream
-from bulkcancel.results.update import OldRows, take_out, update
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from bulkcancel.models import CancelResult
-    from bulkcancel.results.resume import Resumed
+    from bulkcancel.results.earlier.resume import Resumed
 
 
 class ResultsStream:

@@ -18,7 +18,7 @@ from bulkcancel.models import InvalidRow, Outcome, Target
 from bulkcancel.quantities import Shard
 from bulkcancel.reporting.plan import Plan, print_plan
 from bulkcancel.results.codec import Format
-from bulkcancel.results.resume import Resumed
+from bulkcancel.results.earlier.resume import Resumed
 from tests.support.runs import make_ids
 
 IDS = make_ids(6)

@@ -11,7 +11,7 @@ import pytest
 from bulkcancel.errors import InputError
 from bulkcancel.models import CancelResult, Outcome
 from bulkcancel.results.codec import Format, encode
-from bulkcancel.results.reading import RowReader
+from bulkcancel.results.earlier.reading import RowReader
 from tests.support.results import content, result
 from tests.support.runs import make_ids
 

@@ -12,10 +12,10 @@ import pytest
 from bulkcancel.errors import OutputError
 from bulkcancel.ids import IdSet, pack
 from bulkcancel.models import SENT_AGAIN, CancelResult, Outcome
-from bulkcancel.results import resume
 from bulkcancel.results.codec import Format, encode
-from bulkcancel.results.repair import repair
-from bulkcancel.results.resume import Resumed, read_back
+from bulkcancel.results.earlier import resume
+from bulkcancel.results.earlier.repair import repair
+from bulkcancel.results.earlier.resume import Resumed, read_back
 from tests.support.results import HOST, content, result
 from tests.support.runs import make_ids
 

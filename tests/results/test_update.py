@@ -11,7 +11,7 @@ from bulkcancel.errors import ResultsError
 from bulkcancel.ids import pack
 from bulkcancel.models import CancelResult, Finding, Outcome
 from bulkcancel.results.codec import Format, decode
-from bulkcancel.results.update import Change, update
+from bulkcancel.results.earlier.update import Change, update
 from tests.support.results import content, opened, reserved, result
 from tests.support.runs import make_ids
 

@@ -11,8 +11,8 @@ from bulkcancel.errors import OutputError
 from bulkcancel.ids import IdSet, pack
 from bulkcancel.models import SUCCESSES, UNSEEN, Outcome
 from bulkcancel.results.codec import Format, StoredRow, identify
+from bulkcancel.results.earlier.repair import Repair
 from bulkcancel.results.place import check_header
-from bulkcancel.results.repair import Repair
 from bulkcancel.text import cell, shorten, visible
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""What a results file holds already: read, repaired, brought up to date."""
