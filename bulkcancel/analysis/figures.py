@@ -199,8 +199,8 @@ class Counter:
     def __init__(self, files: int) -> None:
         size = len(OUTCOMES)
         self._files = [[0] * size for _ in range(files)]
-        self._hosts = Groups[str](size)
-        self._models = Groups[Model](size)
+        self._hosts = Groups[str](size, _cut_text)
+        self._models = Groups[Model](size, _cut_model)
         self._errors = Groups[str](size)
         self._latencies, self._timeline = Latencies(), Timeline(size)
         self._attempts = 0
@@ -210,8 +210,8 @@ class Counter:
         """Count one row of the file with that number."""
         outcome = _INDEX[row.outcome]
         self._files[file][outcome] += 1
-        self._hosts.add(row.host[:_LONGEST], outcome, row)
-        self._models.add(_model_of(row), outcome, row)
+        self._hosts.add(row.host, outcome, row)
+        self._models.add(_new_model(row[3:6]), outcome, row)
         self._attempts += row.attempts
         if row.latency_ms is not None:
             self._latencies.add(row.latency_ms)
@@ -260,12 +260,15 @@ class Counter:
         return some
 
 
-def _model_of(row: CancelResult) -> Model:
-    name, version, model_id = row[3:6]
-    longest = max(len(name or ""), len(version or ""), len(model_id or ""))
-    if longest > _LONGEST:
-        name, version, model_id = (each and each[:_LONGEST] for each in row[3:6])
-    return Model(name, version, model_id)
+_new_model = Model._make
+
+
+def _cut_text(text: str) -> str:
+    return text[:_LONGEST]
+
+
+def _cut_model(model: Model) -> Model:
+    return Model._make(part and part[:_LONGEST] for part in model)
 
 
 def _cut(row: CancelResult) -> CancelResult:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Sequence
+    from collections.abc import Callable, Hashable, Sequence
 
     from bulkcancel.models import CancelResult
 
@@ -38,7 +38,9 @@ class Groups(Generic[KeyT]):
     Manku and Motwani): what is frequent stays, and its figure may then be a little too low.
     """
 
-    def __init__(self, outcomes: int) -> None:
+    def __init__(self, outcomes: int, cut: Callable[[KeyT], KeyT] = lambda key: key) -> None:
+        """`cut` makes a key short enough to be kept."""
+        self._cut = cut
         self._nothing = [0] * outcomes
         self._kept: dict[KeyT, tuple[list[int], str, str]] = {}
         self._dropped = [0] * outcomes
@@ -48,6 +50,9 @@ class Groups(Generic[KeyT]):
     def add(self, key: KeyT, outcome: int, row: CancelResult) -> None:
         """Count one row by the number of its outcome."""
         group = self._kept.get(key)
+        if group is None:
+            key = self._cut(key)
+            group = self._kept.get(key)
         if group is None:
             if len(self._kept) >= _MOST_KEPT:
                 self._drop_the_rarest()

@@ -39,7 +39,7 @@ class Latencies:
         self.count += 1
         self._sum_ms += latency_ms
         self.max_ms = max(latency_ms, self.max_ms)
-        tenths = round(latency_ms * 10)
+        tenths = int(latency_ms * 10 + 0.5)
         shift = tenths.bit_length() - _BITS - 1
         step = tenths if shift <= 0 else (shift << _BITS) + (tenths >> shift)
         self._counts[step] = self._counts.get(step, 0) + 1

@@ -28,6 +28,8 @@ def analyse(files: Mapping[str, BinaryIO]) -> Figures:
             finished_s = row.finished_at.timestamp()
             if latest is not None:
                 latest.add(row, finished_s)
+                if latest.count:  # all are counted anew below
+                    continue
             counter.add(row, finished_s, number)
         found.append(FileFigures(name, reader.form, reader.rows, reader.unreadable, reader.torn))
         notes += reader.notes

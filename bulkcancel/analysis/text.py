@@ -83,7 +83,7 @@ def _head(figures: Figures) -> Table:
         add("host", _names([group.key for group in figures.hosts]))
     succeeded = figures.rows - figures.failed
     add("rows", f"{figures.rows:,}: {succeeded:,} succeeded, {figures.failed:,} failed")
-    if figures.merged:
+    if figures.superseded:
         add("", f"{figures.superseded:,} more rows are of IDs of which a later row counts")
     if figures.times:
         add("first", f"{iso(figures.times.first_ms)}")
@@ -149,7 +149,7 @@ def _errors(figures: Figures) -> list[Text]:
         line = Text(f"{group.total:>7,} × ", "red")  # noqa: RUF001 - the sign for "times"
         line.append(visible(group.key) or "(no error told)", "default")
         source = f" ({shorten(visible(group.source), 80)})" if group.source else ""
-        example = f"{'':10}e.g. {shorten(visible(group.example), 60)}{source}"
+        example = f"{'':10}e.g. {show_name(group.example, '(empty)')}{source}"
         lines += [line, Text(example, "dim")]
     rest = sum(group.total for group in figures.errors[_MOST_ERRORS:]) + sum(figures.other_errors)
     if rest:
