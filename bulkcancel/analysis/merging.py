@@ -17,7 +17,7 @@ _MASK = 0xFFFF
 
 
 class Latest:
-    """Which rows are superseded, in about 35 bytes an ID and one a row.
+    """Which rows are superseded, in about 55 bytes an ID and one a row.
 
     The row finished last counts, of equal ones the one that came later. Rows are known by the order
     they come in. `invalid` rows have no ID: each counts. A hash table as `IdSet`, with records of

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def analyse(files: Mapping[str, BinaryIO]) -> Figures:
     """Return what open results files say, by their names for messages; several count as one.
 
-    One file is read as a stream, in bounded memory. Several must be seekable, and cost about 40
+    One file is read as a stream, in bounded memory. Several must be seekable, and cost about 55
     bytes an ID: the IDs that come more than once count once. Raises `InputError`.
     """
     latest = Latest() if len(files) > 1 else None

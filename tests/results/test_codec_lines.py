@@ -12,7 +12,7 @@ from itertools import product
 from unittest import mock
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bulkcancel.errors import UsageError
@@ -332,6 +332,9 @@ def test_a_value_that_no_run_writes_is_named(form: Format, old: str, new: str, s
     width=st.integers(0, 12),
     new=st.text("0123456789.,'=-\"TZaA", max_size=3) | st.text(max_size=3),
 )
+@example(at=1, width=1, new="C")
+@example(at=CSV_LINE.index("rejected: "), width=1, new="'=")
+@example(at=CSV_LINE.index("ids.csv"), width=1, new="'-")
 def test_the_short_way_reads_what_the_long_one_reads(at: int, width: int, new: str) -> None:
     """Most rows are read in a shorter way: no row is read as another, or refused as another."""
     line = (CSV_LINE[:at] + new + CSV_LINE[at + width :]).encode("utf-8", "surrogatepass")

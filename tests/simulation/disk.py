@@ -10,6 +10,7 @@ from unittest import mock
 
 import anyio
 
+from bulkcancel.results import replacing, stream
 from bulkcancel.results.earlier import update
 from tests.support import virtual_time
 
