@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from bulkcancel.models import Outcome
 from bulkcancel.reporting import RunSummary
+from tests.reporting.test_metrics import summary_of_a_run
 from tests.support.processes import bulkcancel
 from tests.support.runs import make_ids
 
@@ -65,12 +66,14 @@ def test_a_summary_is_what_the_schema_says(tmp_path: Path, ending: str) -> None:
     }
 
 
-@pytest.fixture(scope="module")
-def failed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """A summary with something under every key that may be empty in others."""
-    read = _summary(tmp_path_factory.mktemp("failed"), "some failed")
-    assert read["errors"]
-    assert read["shard"] == "0/2"
+@pytest.fixture
+def failed() -> dict[str, Any]:
+    """A summary with a failure in it."""
+    run = summary_of_a_run()
+    run.stats.errors["timeout: …"] = 3
+    run.stats.examples["timeout: …"] = make_ids(1)[0]
+    read: dict[str, Any] = json.loads(json.dumps(run.as_dict()))
+    RunSummary.model_validate_json(json.dumps(read))
     return read
 
 

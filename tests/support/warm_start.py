@@ -33,6 +33,7 @@ _LOADED = (
     "bulkcancel.cli.commands.verify",
     "bulkcancel.sandbox.server",
     "anyio._backends._asyncio",
+    "prometheus_client",
     "rich.progress",
     "uvloop",
 )
