@@ -57,7 +57,7 @@ def test_every_option_is_documented(command: str, capsys: pytest.CaptureFixture[
     command_line.run_cli([command, "--help"])
     options = set(_OPTION.findall(capsys.readouterr().out))
     _, _, after = USERS.partition(f"$ bulkcancel {command} --help\n")
-    assert len(options) > 3
+    assert options
     assert sorted(options - set(_OPTION.findall(after.partition("\n```")[0]))) == []
 
 
