@@ -112,11 +112,10 @@ def test_time_away_is_no_outage() -> None:
 
     @on_virtual_time
     async def main() -> None:
-        server = VirtualServer()
-        server.plan = lambda i, n: (
-            answers.problem(503) if i in IDS[5:8] and n < 3 else answers.ok(i)
-        )
-        results = work(server, IDS[:12], max_outage_s=30, concurrency=1)
+        server = VirtualServer(latency_s=2)  # so that the trouble is in flight when it leaves
+        bad = IDS[5:12]
+        server.plan = lambda i, n: answers.problem(503) if i in bad and n < 3 else answers.ok(i)
+        results = work(server, IDS[:12], max_outage_s=30)
         await take(results, 5)
         await anyio.sleep(3600)
         assert len([each async for each in results]) == 7
