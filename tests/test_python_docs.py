@@ -11,6 +11,7 @@ import re
 import signal
 import subprocess
 import sys
+import textwrap
 import threading
 import warnings
 from collections.abc import Iterator
@@ -179,3 +180,21 @@ def test_the_notebook_example_runs_in_a_notebook() -> None:
         nbclient.NotebookClient(book, timeout=30).execute()
     out = "".join(each.text for each in book.cells[1].outputs)
     assert [out.count(each) for each in IDS] == [1] * len(IDS)
+
+
+@pytest.mark.slow
+def test_the_examples_are_typed(tmp_path: Path) -> None:
+    """`mypy --strict`, without a plugin, as other programs' checks see this package."""
+    for number, block in enumerate(BLOCKS):
+        imports = re.findall(r"^(?:from|import) .*\n", block, re.MULTILINE)
+        rest = textwrap.indent(
+            re.sub(r"^(?:from|import) .*\n", "", block, flags=re.MULTILINE), "    "
+        )
+        given = "ids: list[str] = []\ntoken = ''\n"
+        text = f"{''.join(imports)}{given}async def main() -> None:\n{rest}"
+        (tmp_path / f"example_{number}.py").write_text(text)
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--config-file=", "."],
+        cwd=tmp_path, capture_output=True, encoding="utf-8", timeout=100, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout

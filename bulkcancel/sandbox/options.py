@@ -49,26 +49,32 @@ class Options(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
-    port: int = Field(8099, description="Port to listen on; 0 for any free one.")
+    port: int = Field(default=8099, description="Port to listen on; 0 for any free one.")
     token: str | None = Field(
-        None, description="The only token accepted; any that is not empty if none is given."
+        default=None, description="The only token accepted; any that is not empty if none is given."
     )
     latency_s: Seconds = Field(
-        "50ms", validate_default=True, description="How long an answer takes."
+        default="50ms", validate_default=True, description="How long an answer takes."
     )
-    jitter_s: Seconds = Field("20ms", validate_default=True, description="By how much that varies.")
+    jitter_s: Seconds = Field(
+        default="20ms", validate_default=True, description="By how much that varies."
+    )
     rate_limit_per_s: float | None = Field(
-        None, description="Requests a second beyond which it answers 429 with Retry-After."
+        default=None, description="Requests a second beyond which it answers 429 with Retry-After."
     )
-    error_rate: float = Field(0.0, description="Share of requests answered with a 5xx, 0 to 1.")
+    error_rate: float = Field(
+        default=0.0, description="Share of requests answered with a 5xx, 0 to 1."
+    )
     reset_rate: float = Field(
-        0.0, description="Share of requests whose connection is dropped, 0 to 1."
+        default=0.0, description="Share of requests whose connection is dropped, 0 to 1."
     )
     settle_s: Seconds = Field(
-        "1s", validate_default=True, description="How long a cancelled run still says IN_PROGRESS."
+        default="1s",
+        validate_default=True,
+        description="How long a cancelled run still says IN_PROGRESS.",
     )
     never_settle: float = Field(
-        0.0,
+        default=0.0,
         description="Share of running instances that no cancel ever stops, 0 to 1; which ones "
         "follows from their IDs.",
     )
@@ -77,12 +83,12 @@ class Options(BaseModel):
         default=False, description="Answer no call that reads one instance or execution: 404."
     )
     executions: int = Field(
-        300, description="How many executions the list of v2 holds, at most 100000."
+        default=300, description="How many executions the list of v2 holds, at most 100000."
     )
     list_needs_model: bool = Field(
         default=False, description="List executions of one model only: 400 without modelId."
     )
-    seed: int = Field(0, description="Of the random errors, resets and jitter.")
+    seed: int = Field(default=0, description="Of the random errors, resets and jitter.")
 
     @model_validator(mode="after")
     def _sensible(self) -> Self:
