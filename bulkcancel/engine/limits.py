@@ -99,6 +99,8 @@ class RunMonitor:
         self._last_trouble = ""
         self._throttled_once = False
         """Whether all the trouble so far is a single throttling answer, which is no outage."""
+        self._only_local = False
+        """Whether all the trouble so far is a shortage here: the server's begins after it."""
 
     def on_attempt(self, verdict: Verdict, *, answered: bool, decisive: bool) -> None:
         """Record an attempt that was not a plain success; ask for a stop where a rule says so.
@@ -248,9 +250,11 @@ class RunMonitor:
             return
         now = self._clock()
         self._last_trouble = verdict.error
-        if self._trouble_since is None:
+        local = verdict.next is Next.WAIT_LOCAL
+        if self._trouble_since is None or (self._only_local and not local):
             self._trouble_since = now
             self._troubles = 0
+        self._only_local = local and (self._only_local or not self._troubles)
         self._troubles += 1
         self._throttled_once = self._troubles == 1 and verdict.next is Next.RETRY_UNCOUNTED
         if verdict.pause_s is not None:

@@ -13,7 +13,7 @@ from bulkcancel.domo.verdict import Next, Verdict, judge_answer, judge_fault
 from bulkcancel.engine.limits import Limits, RunMonitor
 from bulkcancel.engine.stop import Stop
 from bulkcancel.errors import LimitError, StoppedError, TokenRefusedError, UntrustedError
-from bulkcancel.http.faults import AttemptTimeoutError, TlsFailedError
+from bulkcancel.http.faults import AttemptTimeoutError, NoDescriptorsError, TlsFailedError
 from bulkcancel.models import CancelResult, Outcome
 from tests.support import faulty_answers as answers
 from tests.support.runs import make_ids
@@ -36,6 +36,7 @@ STRANGER = _verdict(answers.page(404))
 THROTTLED = _verdict(answers.limited(None))
 REFUSED = _verdict(answers.problem(401, "who?"))
 NO = _verdict(answers.problem(404))
+SHORTAGE = judge_fault(NoDescriptorsError("no descriptor is left"))
 TIMEOUT = judge_fault(AttemptTimeoutError("no whole answer within 30 s"))
 
 
@@ -225,6 +226,37 @@ async def test_one_throttled_answer_alone_is_no_outage() -> None:
     assert await bench.stopped_after(100) == float("inf")
     bench.trouble(THROTTLED)
     assert await bench.stopped_after(10) <= 1
+
+
+@on_virtual_time
+async def test_a_shortage_here_is_not_the_start_of_an_outage_there() -> None:
+    """The server's trouble begins with its own; a shortage alone ends the run after as long."""
+    bench = Bench()
+    bench.monitor.on_first_request()
+    bench.trouble(SHORTAGE, answered=False)
+    await anyio.sleep(20)
+    bench.trouble(SHORTAGE, answered=False)
+    await anyio.sleep(5)
+    bench.trouble()
+    bench.trouble(SHORTAGE, answered=False)
+    assert await bench.stopped_after(80) == pytest.approx(60, abs=0.5)
+    alone = Bench()
+    alone.monitor.answered = True
+    assert await alone.stopped_after(
+        80, every=lambda: alone.trouble(SHORTAGE, answered=False)
+    ) == pytest.approx(60, abs=0.5)
+    assert "no descriptor" in alone.reason
+
+
+@on_virtual_time
+async def test_trouble_that_was_there_before_a_shortage_goes_on() -> None:
+    """Nor does one in the middle begin it anew."""
+    bench = Bench()
+    bench.trouble()
+    await anyio.sleep(30)
+    bench.trouble(SHORTAGE, answered=False)
+    bench.trouble()
+    assert await bench.stopped_after(80) == pytest.approx(30, abs=0.5)
 
 
 @on_virtual_time
