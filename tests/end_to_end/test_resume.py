@@ -248,3 +248,27 @@ def test_a_pipe_resumed(tmp_path: Path, server: FaultyServer) -> None:
         assert done.code == 1, done.stderr
     assert _sent(server) == sorted(IDS)
     assert len(done.rows()) == len(IDS) + len(BAD)
+
+
+def test_a_pipe_that_does_not_bring_all(tmp_path: Path, server: FaultyServer) -> None:
+    """A row stays whose ID does not come: it is counted, and makes the exit code 1."""
+    path = tmp_path / "results.csv"
+    again = [result(IDS[1], Outcome.FAILED), result(IDS[2], Outcome.UNCONFIRMED)]
+    _stored(path, server, result(IDS[0]), *again)
+    kept = path.read_bytes().splitlines(keepends=True)
+    lines = "".join(f"{each}\n" for each in (IDS[3], IDS[0], IDS[1])).encode()
+    target = ("--base-url", server.base_url, "--rate", "10000", "--resume")
+    done = bulkcancel("run", "-", *target, cwd=tmp_path, stdin=lines)
+    assert done.code == 1, done.stderr
+    assert _sent(server) == sorted((IDS[1], IDS[3]))
+    assert path.read_bytes().startswith(b"".join((*kept[:2], kept[3])))
+    rows = {row["instanceId"]: row["outcome"] for row in done.rows()}
+    assert rows == dict.fromkeys(IDS[:4], "accepted") | {IDS[2]: "unconfirmed"}
+    assert len(done.rows()) == 4
+    (finished,) = done.events("run.finished")
+    assert (finished["kept_failures"], finished["already_done"], finished["not_reached"]) == (
+        1,
+        1,
+        0,
+    )
+    assert (finished["rows_in"], finished["results"], finished["not_reached"]) == (3, 3, 0)
