@@ -41,9 +41,15 @@ app = cyclopts.App(
     help="Cancel thousands of stuck Domo workflow runs: paced, resumable, one true row for each.",
     help_epilogue="Exit codes: 0 every ID succeeded, 1 some failed, 2 bad usage or input (nothing "
     "was sent), 3 token refused, 4 stopped early, 5 results could not be written, 6 another run "
-    "holds the results file, 129/130/143 stopped by a signal.",
+    "holds the results file, 129/130/143 stopped by a signal.\n\n"
+    "Examples:\n"
+    "  bulkcancel run stuck.csv --sandbox\n"
+    "  bulkcancel run stuck.csv --instance acme --dry-run\n"
+    "  bulkcancel run stuck.csv --instance acme\n"
+    "  bulkcancel run --help",
+    help_format="plaintext",
     version=lambda: str(import_module("bulkcancel.version").VERSION),  # help need not look it up
-    version_flags=["--version"],
+    version_flags=["--version", "-V"],
     result_action="return_value",
 )
 # Named by module and attribute, so that only the command that runs is loaded.
@@ -72,6 +78,11 @@ app.command(
     "bulkcancel.cli.commands.report:app",
     name="report",
     help="Tell what results files say: outcomes, models, errors, latency; as text, JSON, a page.",
+)
+app.command(
+    "bulkcancel.cli.commands.completion:app",
+    name="--install-completion",
+    help="Have your shell complete commands, options and file names.",
 )
 
 _COMMANDS = ("run", "find", "verify", "report", "sandbox")
@@ -173,7 +184,10 @@ def _sentence_of(error: CycloptsError) -> str:
 
 def _unknown_command(word: str, *, more: bool) -> str:
     if word.startswith("-"):
-        hint = did_you_mean(word, ALONE) or f"options follow the command, {_listed('or')}"
+        hint = (
+            did_you_mean(word, [*ALONE, "--install-completion"])
+            or f"options follow the command, {_listed('or')}"
+        )
         return f"unknown option {word.partition('=')[0]}: {hint}"
     hint = did_you_mean(word, _COMMANDS)
     if not hint and _is_input(word):

@@ -7,6 +7,7 @@ else the settings file, else the default.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Self, TypeAlias
 
 from cyclopts import Group, Parameter
@@ -26,7 +27,9 @@ from bulkcancel.quantities import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+
+    from cyclopts import Token
 
 _TARGET = Group.create_ordered("Target")
 _TOKEN = Group.create_ordered("Token (or set DOMO_DEVELOPER_TOKEN)")
@@ -59,6 +62,12 @@ def _read_by(parse: Callable[[str], object]) -> PlainValidator:
     return PlainValidator(lambda value: parse(value) if isinstance(value, str) else value)
 
 
+def as_given(_type: object, tokens: Sequence[Token]) -> str:
+    """Return an argument as it was typed: `-` and `` are no paths, `./x` and `x//` stay so."""
+    return tokens[0].value
+
+
+# A path to shells, which complete it, and to help; a field holds it as it was typed.
 # Declared as text, for cyclopts' flags and help; what a field then holds is the parsed value.
 if TYPE_CHECKING:
     Seconds: TypeAlias = float
@@ -68,6 +77,7 @@ if TYPE_CHECKING:
     Share: TypeAlias = Shard
     Outcomes: TypeAlias = frozenset[Outcome]
     SentAgain: TypeAlias = frozenset[Outcome]
+    FileName: TypeAlias = str
 else:
     Seconds = Annotated[str, _read_by(parse_duration)]
     PositiveSeconds = Annotated[str, _read_by(_positive)]
@@ -76,6 +86,7 @@ else:
     Share = Annotated[str, _read_by(parse_shard)]
     Outcomes = Annotated[str, _read_by(parse_outcomes)]
     SentAgain = Annotated[str, _read_by(_sent_again)]
+    FileName = Annotated[Path, PlainValidator(str)]
 _FLAG = Parameter(negative="", show_default=False)
 
 
@@ -100,11 +111,11 @@ class ServerSettings(BaseModel):
         description="HTTP proxy to go through, http://[user:password@]host:port, or none. Default: "
         "HTTPS_PROXY or ALL_PROXY, less NO_PROXY.",
     )
-    ca_file: Annotated[str | None, Parameter(group=_TARGET)] = Field(
+    ca_file: Annotated[FileName | None, Parameter(group=_TARGET)] = Field(
         None,
         description="File of certificates (PEM) to trust besides the system's and SSL_CERT_FILE.",
     )
-    token_file: Annotated[str | None, Parameter(group=_TOKEN)] = Field(
+    token_file: Annotated[FileName | None, Parameter(group=_TOKEN)] = Field(
         None,
         description="File that holds the token, instead of the environment variable "
         "DOMO_DEVELOPER_TOKEN or DOMO_ACCESS_TOKEN. Asked for on a terminal if there is none.",
@@ -123,7 +134,7 @@ class ServerSettings(BaseModel):
     ] = Field(
         None, description="Default: warning on a terminal (the bar shows the rest), else info."
     )
-    log_file: Annotated[str | None, Parameter(group=_SEEN)] = Field(
+    log_file: Annotated[FileName | None, Parameter(group=_SEEN)] = Field(
         None, description="Also write the log there, as JSON lines, from level info on."
     )
     quiet: Annotated[bool, _FLAG, Parameter(name=["--quiet", "-q"], group=_SEEN)] = Field(
@@ -132,7 +143,7 @@ class ServerSettings(BaseModel):
     loop: Annotated[Literal["auto", "asyncio", "uvloop"], Parameter(group=_SETTINGS)] = Field(
         "auto", description="Event loop; auto: uvloop where it is installed."
     )
-    config: Annotated[str | None, Parameter(group=_SETTINGS)] = Field(
+    config: Annotated[FileName | None, Parameter(group=_SETTINGS)] = Field(
         None,
         description="Settings file (TOML), instead of the user's own bulkcancel/config.toml.",
     )
@@ -209,7 +220,7 @@ class RunSettings(ServerSettings):
         description="How long a stop waits for the requests in flight.",
     )
     output: Annotated[
-        str, Parameter(name=["--output", "-o"], group=_RESULTS, allow_leading_hyphen=True)
+        FileName, Parameter(name=["--output", "-o"], group=_RESULTS, allow_leading_hyphen=True)
     ] = Field("results.csv", description="Results file, .csv or .jsonl; - for standard output.")
     output_format: Annotated[Literal["auto", "csv", "jsonl"], Parameter(group=_RESULTS)] = Field(
         "auto", description="How results are written; auto: by the file's name, - is CSV."
@@ -246,7 +257,7 @@ class RunSettings(ServerSettings):
         description="Outcomes, separated by commas, that count as success for the exit code and "
         "--max-failures, such as not_found.",
     )
-    summary: Annotated[str | None, Parameter(group=_SEEN, allow_leading_hyphen=True)] = Field(
+    summary: Annotated[FileName | None, Parameter(group=_SEEN, allow_leading_hyphen=True)] = Field(
         None, description="Write the summary there, as JSON; - for standard output."
     )
     metrics: Annotated[str | None, Parameter(group=_SEEN, allow_leading_hyphen=True)] = Field(

@@ -66,7 +66,7 @@ def _in_a_directory_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         ("run x --output-format tsv", "--output-format may be auto, csv or jsonl"),
         ("run x --log-format jsn", "--log-format may be auto, console or json: did you mean json?"),
         ("run x --log-level WARN", "or error: did you mean warning?"),
-        ("run t --where statsu=open --sandbox", 'no column "statsu"; the columns are "id"'),
+        ("run t --where statsu=open --sandbox", 'column "statsu"; the columns are "id", "status"'),
         ("run t --where statsu=open --sandbox", '"id", "status": did you mean "status"?'),
         ("run t --where Sta_tu=open --sandbox", 'did you mean "status"?'),
         ("run j --where statsu=open --sandbox", 'keys are "id", "status": did you mean "status"?'),

@@ -31,6 +31,7 @@ _LOADED = (
     "bulkcancel.cli.commands.find",
     "bulkcancel.cli.commands.sandbox",
     "bulkcancel.cli.commands.verify",
+    "bulkcancel.cli.commands.completion",
     "bulkcancel.sandbox.server",
     "anyio._backends._asyncio",
     "prometheus_client",

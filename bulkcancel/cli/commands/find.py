@@ -16,7 +16,7 @@ from bulkcancel.cli.commands.found import check_output, rows_to
 from bulkcancel.cli.files import refuse_shared_files
 from bulkcancel.cli.process import SIGNALS, loop_options
 from bulkcancel.cli.server import Server, paced_get
-from bulkcancel.cli.settings import PositiveSeconds, RunSettings, ServerSettings
+from bulkcancel.cli.settings import FileName, PositiveSeconds, RunSettings, ServerSettings
 from bulkcancel.cli.settings_sources import from_environment_and_file
 from bulkcancel.cli.wiring import display_options_of
 from bulkcancel.domo import Listing, Wanted, not_a_list
@@ -32,17 +32,23 @@ if TYPE_CHECKING:
 app = cyclopts.App(
     name="find",
     help="List executions, as an input for run, by an unofficial call that may change.",
-    help_epilogue="Rows come page by page, so that this begins to cancel with the first: "
-    "bulkcancel find --older-than 6h | bulkcancel run - --yes. What find asks changes nothing. "
+    help_epilogue="Rows come page by page: with run after a pipe, cancelling begins "
+    "with the first. What find asks changes nothing. "
     "Here --rate auto is the default rate. Options that run has as well can also be set in the "
     "environment (BULKCANCEL_RATE=5) or in its settings file. Exit codes: 0 listed to the end "
     "(also if nothing was found), 2 bad usage, 3 token refused, 4 stopped early, 5 the list could "
-    "not be written, 129/130/143 stopped by a signal.",
+    "not be written, 129/130/143 stopped by a signal.\n\n"
+    "Examples:\n"
+    "  bulkcancel find --instance acme --older-than 6h -o stuck.csv\n"
+    "  bulkcancel find --instance acme --trigger MANUAL,API --limit 100\n"
+    "  bulkcancel find --instance acme | bulkcancel run - --instance acme --yes",
+    help_format="plaintext",
     config=partial(
         from_environment_and_file,
         fields=ServerSettings.model_fields,
         known=RunSettings.model_fields,
     ),
+    version_flags=["--version", "-V"],
     result_action="return_value",
 )
 
@@ -77,7 +83,7 @@ class FindSettings(ServerSettings):
         None, ge=1, description="List at most this many."
     )
     output: Annotated[
-        str, Parameter(name=["--output", "-o"], group=_WANTED, allow_leading_hyphen=True)
+        FileName, Parameter(name=["--output", "-o"], group=_WANTED, allow_leading_hyphen=True)
     ] = Field("-", description="File to write, .csv or .jsonl; - for standard output, as CSV.")
 
     @property

@@ -17,7 +17,7 @@ from cyclopts import Parameter
 from bulkcancel.cli.files import refuse_shared_files
 from bulkcancel.cli.process import SIGNALS, loop_options
 from bulkcancel.cli.server import Server
-from bulkcancel.cli.settings import RunSettings
+from bulkcancel.cli.settings import FileName, RunSettings, as_given
 from bulkcancel.cli.settings_sources import from_environment_and_file, refuse_options
 from bulkcancel.cli.sources import Inputs, open_inputs
 from bulkcancel.cli.wiring import (
@@ -52,12 +52,19 @@ app = cyclopts.App(
     help="Cancel every instance listed in the inputs.",
     help_epilogue="Every option can also be set in the environment (BULKCANCEL_RATE=5) or in a "
     "TOML file (~/.config/bulkcancel/config.toml, or --config). Flag beats environment beats "
-    "file.",
+    "file.\n\n"
+    "Examples:\n"
+    "  bulkcancel run stuck.csv --instance acme --dry-run\n"
+    "  bulkcancel run stuck.csv --instance acme --expect-count 15000 --yes\n"
+    "  bulkcancel run stuck.csv --instance acme --resume\n"
+    "  bulkcancel run runs.csv --instance acme --where status=IN_PROGRESS --verify",
+    help_format="plaintext",
     config=partial(
         from_environment_and_file,
         fields=RunSettings.model_fields,
         known=RunSettings.model_fields,
     ),
+    version_flags=["--version", "-V"],
     result_action="return_value",
 )
 
@@ -78,8 +85,9 @@ _ENDING_S = 1.8  # after the grace: rows are with the system, only the summary i
 @app.default
 def run(
     *inputs: Annotated[
-        str,
+        FileName,
         Parameter(
+            converter=as_given,
             allow_leading_hyphen=True,
             show_default=False,
             help="Files of instance IDs: CSV, TSV, JSON Lines or one ID a line; or an ID, or an "

@@ -19,7 +19,12 @@ app = cyclopts.App(
     name="sandbox",
     help="Serve a local stand-in for Domo's Workflow API, on loopback only.",
     help_format="plaintext",
-    help_epilogue=RULES,
+    help_epilogue=f"{RULES}\n\n"
+    "Examples:\n"
+    "  bulkcancel sandbox --port 8080\n"
+    "  bulkcancel sandbox --port 8080 --latency 50ms --error-rate 0.05\n"
+    "  bulkcancel run stuck.csv --base-url http://127.0.0.1:8080",
+    version_flags=["--version", "-V"],
     result_action="return_value",
 )
 

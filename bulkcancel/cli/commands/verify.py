@@ -17,7 +17,7 @@ from cyclopts import Parameter
 
 from bulkcancel.cli.process import SIGNALS, loop_options
 from bulkcancel.cli.server import Server
-from bulkcancel.cli.settings import RunSettings, ServerSettings
+from bulkcancel.cli.settings import FileName, RunSettings, ServerSettings, as_given
 from bulkcancel.cli.settings_sources import from_environment_and_file, refuse_options
 from bulkcancel.cli.wiring import display_options_of
 from bulkcancel.engine import Engine, Policy, Stats, Stop, Verification
@@ -47,12 +47,18 @@ app = cyclopts.App(
     help="Ask which of the accepted runs have stopped by now, and bring their rows up to date.",
     help_epilogue="Read-only, by calls that Domo does not document: they may change. What still "
     "runs is printed as CSV, an input for bulkcancel run. Exit codes: 0 nothing runs any more, 1 "
-    "something does, or nobody can tell.",
+    "something does, or nobody can tell.\n\n"
+    "Examples:\n"
+    "  bulkcancel verify results.csv --instance acme\n"
+    "  bulkcancel verify monday.csv tuesday.csv --instance acme --quiet\n"
+    "  bulkcancel verify results.csv --instance acme > running.csv",
+    help_format="plaintext",
     config=partial(
         from_environment_and_file,
         fields=ServerSettings.model_fields,
         known=RunSettings.model_fields,
     ),
+    version_flags=["--version", "-V"],
     result_action="return_value",
 )
 
@@ -64,8 +70,9 @@ _COLUMNS = ("instanceId", "status", "modelName", "source")
 @app.default
 def verify(
     *results: Annotated[
-        str,
+        FileName,
         Parameter(
+            converter=as_given,
             allow_leading_hyphen=True,
             show_default=False,
             help="Results files of earlier runs, such as those of several shards or days.",
