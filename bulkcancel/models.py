@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _EPOCH, _SECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(seconds=1)
 COLUMNS = (
@@ -55,6 +58,14 @@ MEANINGS = {
 }
 """What each outcome means to a person."""
 
+ENDED = {
+    "CANCELED": Outcome.CANCELED,
+    "CANCELLED": Outcome.CANCELED,
+    "COMPLETED": Outcome.COMPLETED,
+    "FAILED": Outcome.COMPLETED,
+}
+"""Domo's statuses of runs that are over, in both spellings, and the outcome that each means."""
+
 
 class ErrorCode(enum.StrEnum):
     """The word before the colon in the results' `error` column."""
@@ -93,6 +104,31 @@ class InvalidRow:
     source: str
     reason: str
     """A clause a person can act on, such as `not a UUID`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Breakdown:
+    """What the inputs say of the IDs to be sent: counts by word, the most frequent first.
+
+    Words are as the inputs spell them. IDs of which nothing is told are in no count.
+    """
+
+    workflows: Mapping[str, int] = field(default_factory=dict)
+    other_workflows: int = 0
+    """IDs of further names, where there are more than are kept apart."""
+    statuses: Mapping[str, int] = field(default_factory=dict)
+    other_statuses: int = 0
+    status_column: str = ""
+    """What `--where` calls it; empty where not every input has it."""
+    oldest: datetime | None = None
+    """In whole seconds; UTC, or without a time zone where the inputs name none."""
+    newest: datetime | None = None
+    without_start: int = 0
+
+    @property
+    def ended(self) -> Mapping[str, int]:
+        """Those of `statuses` that say that a run is over."""
+        return {word: n for word, n in self.statuses.items() if word.upper() in ENDED}
 
 
 class Finding(NamedTuple):

@@ -1,4 +1,4 @@
-"""Durations, rates, numbers of failures, shards and lists of outcomes as people write them."""
+"""Durations, times, rates, numbers of failures, shards, lists of outcomes as people write them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import difflib
 import math
 import re
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from bulkcancel.ids import shard_of
 from bulkcancel.models import Outcome
@@ -20,6 +21,8 @@ _RATE = re.compile(rf"({_NUMBER})(?:/(s|m|h))?")
 _PERCENT = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,3})?)%")
 _SHARD = re.compile(r"([0-9]{1,9})/([0-9]{1,9})")
 _MOST_SHARDS = 10_000
+_EPOCH = re.compile(r"[0-9]{9,13}(?:\.[0-9]{1,9})?")
+_LEAST_MS = 1e11  # in seconds, this is the year 5138
 
 
 def parse_duration(text: str) -> float:
@@ -29,6 +32,20 @@ def parse_duration(text: str) -> float:
         raise ValueError(f"{text!r} is not a duration such as 30, 30s, 500ms, 5m, 2h or 1h30m")
     parts = zip(match.groups(), _UNITS_S.values(), strict=True)
     return sum(float(number) * unit_s for number, unit_s in parts if number)
+
+
+def parse_time(text: str) -> datetime | None:
+    """Return the time of an ISO 8601 text, or of seconds or milliseconds since 1970.
+
+    `None` for what is no time; without a time zone where the text names none.
+    """
+    try:
+        if _EPOCH.fullmatch(text):
+            seconds = float(text)
+            return datetime.fromtimestamp(seconds / 1000 if seconds >= _LEAST_MS else seconds, UTC)
+        return datetime.fromisoformat(text)
+    except (ValueError, OverflowError, OSError):
+        return None
 
 
 def parse_rate(text: str) -> float | None:
@@ -110,6 +127,13 @@ def parse_outcomes(text: str) -> frozenset[Outcome]:
             hint = f"did you mean {close[0]}?" if close else f"the outcomes are {', '.join(known)}"
             raise ValueError(f"{word!r} is no outcome: {hint}")
     return frozenset(map(Outcome, words))
+
+
+def count_of(count: int, noun: str) -> str:
+    """Return a number of things as people write it: `1 request`, `1,200 retries`."""
+    if count == 1:
+        return f"1 {noun}"
+    return f"{count:,} {noun.removesuffix('y')}ies" if noun[-1:] == "y" else f"{count:,} {noun}s"
 
 
 def show_duration(seconds: float) -> str:

@@ -23,7 +23,7 @@ from bulkcancel.inputs import (
     read_chunks,
     stream,
 )
-from bulkcancel.models import InvalidRow
+from bulkcancel.models import Breakdown, InvalidRow
 from bulkcancel.reporting import stream_is_terminal
 
 if TYPE_CHECKING:
@@ -66,6 +66,8 @@ class Inputs:
         self._limit = limit
         self._where = where
         self._resumed: Resumed | None = None
+        self._chosen = bytearray(b"\1" * min(len(checked), limit or len(checked)))
+        """Whether each of the files' targets is to be sent, by its position."""
         self._not_done = len(checked)
         """The files' targets that are not done, those beyond the limit among them."""
         if pipe is None:
@@ -87,6 +89,11 @@ class Inputs:
         return None if self.has_pipe else self._not_done - self.beyond_limit
 
     @property
+    def breakdown(self) -> Breakdown:
+        """What the inputs say of the IDs to be sent; nothing while a pipe is open."""
+        return Breakdown() if self.has_pipe else self._checked.facts.breakdown(self._chosen)
+
+    @property
     def beyond_limit(self) -> int:
         """How many of the files' IDs `--limit` leaves for later."""
         return 0 if self._limit is None else max(0, self._not_done - self._limit)
@@ -106,10 +113,12 @@ class Inputs:
         self.invalid = [row for row in self.invalid if not resumed.take_invalid(row.text)]
         limit = None if self.has_pipe else self._limit
         self._not_done = 0
-        for target in self._due():
+        self._chosen = bytearray(len(self._checked))
+        for at, target in self._due():
             beyond = limit is not None and self._not_done >= limit
             if beyond and resumed.is_sent_again(pack(target.instance_id)):
                 break
+            self._chosen[at] = not beyond
             self._not_done += 1
         rows_done = len(self._checked.invalid) - len(self.invalid)
         self.already_done = rows_done + len(self._checked) - self._not_done
@@ -120,22 +129,22 @@ class Inputs:
 
     def _listed(self) -> Iterator[Target | InvalidRow]:
         yield from self.invalid
-        yield from islice(self._due(), self._limit)
+        yield from (target for _, target in islice(self._due(), self._limit))
 
-    def _due(self) -> Iterator[Target]:
-        """Yield the files' targets that are not done.
+    def _due(self) -> Iterator[tuple[int, Target]]:
+        """Yield the files' targets that are not done, each with its position.
 
         IDs that failed before come last, so that they never keep new ones from being sent.
         """
         if self._resumed is None:
-            yield from self._checked
+            yield from enumerate(self._checked)
             return
         done, is_sent_again = self._resumed.done, self._resumed.is_sent_again
         for again in (False, True) if self._resumed.again else (False,):
-            for target in self._checked:
+            for at, target in enumerate(self._checked):
                 packed = pack(target.instance_id)
                 if packed not in done and is_sent_again(packed) is again:
-                    yield self._known(target)
+                    yield at, self._known(target)
 
     async def _listed_and_piped(
         self, pipe: Iterator[Target | InvalidRow]

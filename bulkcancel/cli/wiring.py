@@ -50,6 +50,7 @@ def plan_of(
         proxy=proxy,
         inputs=", ".join(inputs.names),
         to_cancel=inputs.to_cancel,
+        breakdown=inputs.breakdown,
         already_done=inputs.already_done,
         duplicates=inputs.counts.duplicates,
         left_out_by_where=inputs.counts.left_out_by_where,

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 from bulkcancel.ids import is_plain_id
+from bulkcancel.quantities import parse_time
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-_EPOCH = re.compile(r"[0-9]{9,13}(?:\.[0-9]{1,9})?")
-_LEAST_MS = 1e11  # in seconds, this is the year 5138
+    from datetime import datetime
 
 
 def _text(value: object) -> str | None:
@@ -113,13 +110,5 @@ def parse_start(text: str | None) -> datetime | None:
 
     `None` for what is no time, or could be one in any time zone.
     """
-    if text is None:
-        return None
-    try:
-        if _EPOCH.fullmatch(text):
-            seconds = float(text)
-            return datetime.fromtimestamp(seconds / 1000 if seconds >= _LEAST_MS else seconds, UTC)
-        started = datetime.fromisoformat(text)
-    except (ValueError, OverflowError, OSError):
-        return None
-    return None if started.tzinfo is None else started
+    started = None if text is None else parse_time(text)
+    return None if started is None or started.tzinfo is None else started

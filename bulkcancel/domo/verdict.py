@@ -14,7 +14,7 @@ from bulkcancel.http import (
     NoDescriptorsError,
     TlsFailedError,
 )
-from bulkcancel.models import ErrorCode, Outcome
+from bulkcancel.models import ENDED, ErrorCode, Outcome
 
 if TYPE_CHECKING:
     from bulkcancel.domo.answers import Answer
@@ -22,14 +22,7 @@ if TYPE_CHECKING:
 _RETRIED = frozenset({408, 425})
 _ANSWER_LOST = frozenset({502, 504})  # a gateway had none, or none in time
 _NOT_FOUND = frozenset({404, 410})
-_OUTCOMES = {
-    "CANCELED": Outcome.CANCELED,
-    "CANCELLED": Outcome.CANCELED,
-    "COMPLETED": Outcome.COMPLETED,
-}
-
-
-_ENDED = _OUTCOMES | {"FAILED": Outcome.COMPLETED}
+_OUTCOMES = {word: outcome for word, outcome in ENDED.items() if word != "FAILED"}
 
 
 class Next(enum.Enum):
@@ -89,7 +82,7 @@ def seen_outcome_of(status: str | None) -> Outcome | None:
     `FAILED` is v2's word for one that ended by itself, though not well. A word that is not known
     here does not say that it has ended.
     """
-    return _ENDED.get(status.upper()) if status else None
+    return ENDED.get(status.upper()) if status else None
 
 
 def judge_answer(answer: Answer, *, ambiguous_before: bool) -> Verdict:

@@ -18,10 +18,11 @@ if TYPE_CHECKING:
     from bulkcancel.inputs.lines import NumberedLines
     from bulkcancel.quantities import Shard
 
-Row: TypeAlias = tuple[int, str, str | None]
+Row: TypeAlias = "tuple[int, str, str | None, Sequence[str] | None]"
 """A data row: its line, its ID as a bare UUID, `None`; or its line, the text there, the problem.
 
-The problem is `FILTERED` for a row that `--where` leaves out.
+The problem is `FILTERED` for a row that `--where` leaves out. The last are the row's cells, where
+it is clear which cell is which.
 """
 
 FILTERED = "left out by --where"
@@ -195,19 +196,25 @@ def _tells_of_ids(name: str) -> bool:
     return tells is not None
 
 
-def row_of(line: int, text: str, lines: NumberedLines, options: InputOptions) -> Row:
+def row_of(
+    line: int,
+    text: str,
+    lines: NumberedLines,
+    options: InputOptions,
+    cells: Sequence[str] | None = None,
+) -> Row:
     """Return the row whose ID is to be `text`.
 
     Raises `InputError` if it is of another host, or if another file begins in the middle of it.
     """
     if is_plain_id(text):
-        return line, text, None
+        return line, text, None, cells
     if _STUCK.fullmatch(text):
         raise lines.error(line, _NO_LINE_END)
     found, problem = options.pages.read(text)
     if problem is not None and is_plain_id(found):
         raise lines.error(line, problem)
-    return line, found, problem
+    return line, found, problem, cells
 
 
 def quoted(names: Sequence[str]) -> str:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from bulkcancel.inputs.columns import Row
+    from bulkcancel.inputs.facts import Facts
     from bulkcancel.inputs.lines import NumberedLines
 
 _DELIMITERS = "\t;,"
@@ -39,8 +40,10 @@ _Kind = Literal["table", "jsonl", "lines"]
 _KINDS: dict[str, _Kind] = {"csv": "table", "tsv": "table", "jsonl": "jsonl", "lines": "lines"}
 
 
-def open_rows(lines: NumberedLines, options: InputOptions, *, look_ahead: bool) -> Iterator[Row]:
-    """Yield the rows of one input, whatever its format.
+def open_rows(
+    lines: NumberedLines, options: InputOptions, facts: Facts, *, look_ahead: bool
+) -> Iterator[Row]:
+    """Yield the rows of one input, whatever its format, and tell `facts` where they have theirs.
 
     The first line that is neither blank nor a comment decides the format, so a pipe's first ID
     waits for no second line. Where it holds neither an ID nor a known name of a column it may be
@@ -71,10 +74,10 @@ def open_rows(lines: NumberedLines, options: InputOptions, *, look_ahead: bool) 
     elif kind == "jsonl":
         if text.lstrip().startswith("["):
             raise lines.error(line, ARRAY)
-        yield from json_rows(numbered, lines, options)
+        yield from json_rows(numbered, lines, options, facts)
     else:
         delimiter = separator or _delimiter(text, lines.name, options) or ","
-        yield from table_rows(numbered, lines, delimiter, options, look_ahead=look_ahead)
+        yield from table_rows(numbered, lines, delimiter, options, facts, look_ahead=look_ahead)
 
 
 def _is_comment(text: str) -> bool:

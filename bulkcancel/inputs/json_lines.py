@@ -15,6 +15,7 @@ from bulkcancel.inputs.columns import (
     quoted,
     row_of,
 )
+from bulkcancel.inputs.facts import NOWHERE, Places, find_beside
 from bulkcancel.inputs.json_keys import Object, find_ids, flat, list_of_instances, others_in
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from bulkcancel.errors import InputError
     from bulkcancel.inputs.columns import Condition, InputOptions, Row
+    from bulkcancel.inputs.facts import Facts
     from bulkcancel.inputs.json_keys import Pairs
     from bulkcancel.inputs.lines import NumberedLines
 
@@ -44,7 +46,10 @@ _MOST_KEYS = 10
 
 
 def json_rows(
-    numbered: Iterator[tuple[int, str]], lines: NumberedLines, options: InputOptions
+    numbered: Iterator[tuple[int, str]],
+    lines: NumberedLines,
+    options: InputOptions,
+    facts: Facts,
 ) -> Iterator[Row]:
     """Yield the rows of JSON Lines: strings that are IDs, or objects with an ID under a key.
 
@@ -52,7 +57,7 @@ def json_rows(
     stand in the first object, which shows a misspelt one; where they are missing later they
     count as empty, like null. Raises `InputError` at what is not JSON.
     """
-    reader = _Reader(lines, options)
+    reader = _Reader(lines, options, facts)
     for line, text in numbered:
         if text and not text.isspace():
             yield reader.row(line, text)
@@ -76,9 +81,11 @@ def _decode(line: int, text: str, lines: NumberedLines) -> object:
 class _Reader:
     """Reads the lines of one input, and remembers under which keys the IDs are."""
 
-    def __init__(self, lines: NumberedLines, options: InputOptions) -> None:
+    def __init__(self, lines: NumberedLines, options: InputOptions, facts: Facts) -> None:
         self._lines = lines
         self._options = options
+        self._facts = facts
+        self._places = NOWHERE
         self._is_first = True
         self._named: set[str] = set()
         """Keys that name an instance under which IDs have been found."""
@@ -105,19 +112,31 @@ class _Reader:
             self._check_names(line, names, found)
         where = options.where
         if where and not all(c.holds(self._scalar(line, pairs, names, c)) for c in where):
-            return line, "", FILTERED
+            return line, "", FILTERED, None
         if not found or (is_bare and self._named):
             wanted = options.column or min(self._named, default="instanceId")
-            return line, "", f'no "{wanted}" in this object; its keys are {quoted(names) or "none"}'
+            keys = quoted(names) or "none"
+            return line, "", f'no "{wanted}" in this object; its keys are {keys}', None
         if is_bare and len(found) == 1:
             self._refuse_envelope(line, text, value, pairs[found[0]])
-        return self._chosen(line, [pairs[i] for i in found], is_bare=is_bare)
+        row = self._chosen(line, [pairs[i] for i in found], is_bare=is_bare)
+        return *row[:3], self._told(pairs, names, names[found[0]])
+
+    def _told(self, pairs: Pairs, names: tuple[str, ...], id_path: str) -> list[str]:
+        """Return what an object tells besides: workflow, status and start."""
+        places = find_beside(names, id_path)
+        if places is not self._places:
+            self._places = places
+            here = None if places.status is None else 1
+            self._facts.begin(Places(0, here, 2, places.status_name))
+        values = ["" if i is None else pairs[i][1] for i in places[:3]]
+        return [value if isinstance(value, str) else "" for value in values]
 
     def _chosen(self, line: int, found: Pairs, *, is_bare: bool) -> Row:
         name, value = found[0]
         if len(found) > 1:
             if all(other == name for other, _ in found):
-                return line, _text(value)[0], f'"{name}" stands here twice'
+                return line, _text(value)[0], f'"{name}" stands here twice', None
             raise self._unclear(line, [other for other, _ in found])
         if name not in self._named and name not in self._bare:
             self._note(line, name, is_bare=is_bare)
@@ -126,7 +145,7 @@ class _Reader:
     def _row_of(self, line: int, value: object) -> Row:
         text, problem = _text(value)
         if problem is not None:
-            return line, text, problem
+            return line, text, problem, None
         return row_of(line, text, self._lines, self._options)
 
     def _refuse_list(self, line: int, pairs: Pairs, *, beside_an_id: bool) -> None:

@@ -20,10 +20,12 @@ from bulkcancel.inputs.columns import (
     normalise,
     quoted,
 )
+from bulkcancel.inputs.facts import NOWHERE, find_in_header
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from bulkcancel.inputs.facts import Places
     from bulkcancel.inputs.lines import NumberedLines
 
 _LONGEST_NAME = 200  # a longer cell is no name
@@ -46,6 +48,7 @@ class Layout(NamedTuple):
     """The header's, normalised; none without one."""
     rivals: tuple[int, ...] = ()
     """Other columns that may hold the instance's ID, if the ID column is called just `id`."""
+    facts: Places = NOWHERE
 
 
 def headless_layout(first: Record, lines: NumberedLines, options: InputOptions) -> Layout | None:
@@ -110,7 +113,13 @@ def headed_layout(
             i for i, name in enumerate(names) if i != found[0] and not is_of_something_else(name)
         )
     return Layout(
-        len(names), found[0], tuple(conditions), "the header", names=normalised, rivals=rivals
+        len(names),
+        found[0],
+        tuple(conditions),
+        "the header",
+        names=normalised,
+        rivals=rivals,
+        facts=find_in_header(names, found[0]),
     )
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from bulkcancel.inputs.columns import InputOptions
+    from bulkcancel.inputs.facts import Facts
 
 _CHUNK_BYTES = 64 * 1024  # what stays in a core's cache between decoding and splitting
 _PART_OF_A_UUID = re.compile(r"[0-9a-f]{4}-[0-9a-f]{4}", re.IGNORECASE)
@@ -74,28 +75,29 @@ def stream(
         if isinstance(item, InvalidRow):
             yield item
         else:
-            line, packed = item
+            line, packed, _ = item
             yield Target(unpack(packed), f"{STDIN}:{line}")
 
 
 def _distinct(
     lines: NumberedLines, options: InputOptions, checked: CheckedInput, *, look_ahead: bool
-) -> Iterator[tuple[int, bytes] | InvalidRow]:
-    """Yield the line and the packed ID of each row that names a new target, and invalid rows.
+) -> Iterator[tuple[int, bytes, Sequence[str] | None] | InvalidRow]:
+    """Yield line, packed ID and cells of each row that names a new target, and invalid rows.
 
     Of either only what belongs to the shard, where there are shards.
     """
     # Hot: a million times a file.
     counts, from_hex, add = checked.counts, bytes.fromhex, checked.seen.add
     shard = options.shard
-    for line, text, problem in open_rows(lines, options, look_ahead=look_ahead):
+    rows = open_rows(lines, options, checked.facts, look_ahead=look_ahead)
+    for line, text, problem, cells in rows:
         if problem is None:
             packed = from_hex(text.replace("-", ""))
             if not add(packed):
                 counts.duplicates += 1
             elif shard is None or shard.holds(text):
                 counts.targets += 1
-                yield line, packed
+                yield line, packed, cells
             else:
                 counts.add_of_other_shard()
         elif problem is FILTERED:
@@ -144,14 +146,26 @@ def _check(
     name = _encodable(name)
     checked.begin(name)
     lines = NumberedLines(
-        progress.chunks(name, file), name=name, encoding=options.encoding, notes=checked.notes
+        _settled(progress.chunks(name, file), checked.facts),
+        name=name,
+        encoding=options.encoding,
+        notes=checked.notes,
     )
+    add, add_facts = checked.add, checked.facts.add
     for item in _distinct(lines, options, checked, look_ahead=True):
         if isinstance(item, InvalidRow):
             checked.invalid.append(item)
         else:
-            line, packed = item
-            checked.add(packed, line)
+            line, packed, cells = item
+            add(packed, line)
+            add_facts(cells)
+
+
+def _settled(chunks: Iterable[bytes], facts: Facts) -> Iterator[bytes]:
+    """Yield the chunks; no more rows than one has are held for the facts in them."""
+    for chunk in chunks:
+        facts.settle()
+        yield chunk
 
 
 def _check_argument(argument: Argument, options: InputOptions, checked: CheckedInput) -> None:
@@ -165,6 +179,7 @@ def _check_argument(argument: Argument, options: InputOptions, checked: CheckedI
     elif options.shard is None or options.shard.holds(instance_id):
         checked.counts.targets += 1
         checked.add(packed, argument.number)
+        checked.facts.add(None)
     else:
         checked.counts.add_of_other_shard()
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from bulkcancel.inputs.columns import InputOptions, Row
+    from bulkcancel.inputs.facts import Facts
     from bulkcancel.inputs.layout import Layout, Record
     from bulkcancel.inputs.lines import NumberedLines
 
@@ -26,6 +27,7 @@ def table_rows(
     lines: NumberedLines,
     delimiter: str,
     options: InputOptions,
+    facts: Facts,
     *,
     look_ahead: bool,
 ) -> Iterator[Row]:
@@ -42,6 +44,7 @@ def table_rows(
     else:
         layout = headed_layout(first, records if look_ahead else iter(()), lines, options)
     width, id_index, conditions = layout[:3]
+    facts.begin(layout.facts)
     if layout.from_first_row:
         records = _refuse_second_id(records, layout, lines)
     if layout.rivals:
@@ -52,7 +55,7 @@ def table_rows(
         if spans:
             _refuse_swallowed_rows(line, cells, layout, lines, delimiter)
         if len(cells) == width and is_plain_id(cells[id_index]) and not conditions:
-            yield line, cells[id_index], None
+            yield line, cells[id_index], None, cells
         elif any(cell and not cell.isspace() for cell in cells):
             row = _judged(record, layout, lines, options)
             if row is None:
@@ -203,14 +206,14 @@ def _judged(
     if len(cells) < width or any(cell.strip() for cell in cells[width:]):
         doubt = _doubt(cells, layout)
         if doubt is not None:
-            return line, text, f"row has {len(cells)} cells, {model} {width}: {doubt}"
+            return line, text, f"row has {len(cells)} cells, {model} {width}: {doubt}", None
         return row_of(line, text, lines, options)
     for index, condition in conditions:
         if lines.guessed and not cells[index].isascii():
             raise lines.not_utf8(line, f'the cell in column "{condition.column}"')
         if not condition.holds(cells[index]):
-            return line, text, FILTERED
-    return row_of(line, text, lines, options)
+            return line, text, FILTERED, None
+    return row_of(line, text, lines, options, cells)
 
 
 def _doubt(cells: list[str], layout: Layout) -> str | None:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
-from bulkcancel.quantities import show_duration
+from bulkcancel.quantities import count_of, show_duration
+from bulkcancel.reporting.breakdown import breakdown_event, breakdown_rows
 from bulkcancel.text import shorten, visible
 
 if TYPE_CHECKING:
@@ -16,11 +17,13 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from bulkcancel.models import InvalidRow
+    from bulkcancel.models import Breakdown, InvalidRow
     from bulkcancel.quantities import Shard
 
 _NAMED = 3
-_ONLY_ON_SCREEN = frozenset({"inputs", "left_out_by_where", "in_shard", "listed", "beyond_limit"})
+_ONLY_ON_SCREEN = frozenset(
+    {"inputs", "breakdown", "left_out_by_where", "in_shard", "listed", "beyond_limit"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,8 @@ class Plan:
     proxy: str
     inputs: str
     to_cancel: int | None
+    breakdown: Breakdown
+    """What the inputs say of those; nothing for a pipe."""
     already_done: int
     duplicates: int
     left_out_by_where: int
@@ -54,12 +59,22 @@ class Plan:
     """IDs that an earlier run has left to be asked after."""
     notes: Sequence[str]
 
+    @property
+    def asked_about(self) -> str:
+        """What a person confirms, as in `3 runs (1 of them over already)`."""
+        if self.to_cancel is None:
+            return "the listed runs"
+        ended = sum(self.breakdown.ended.values())
+        runs = count_of(self.to_cancel, "run")
+        return f"{runs} ({ended:,} of them over already)" if ended else runs
+
     def as_event(self) -> dict[str, object]:
         """Return the keys of the log event; of invalid rows it has the number."""
         names = (each.name for each in fields(self) if each.name not in _ONLY_ON_SCREEN)
         return {name: getattr(self, name) for name in names} | {
             "shard": str(self.shard or ""),
             "invalid": len(self.invalid),
+            **breakdown_event(self.breakdown),
         }
 
 
@@ -80,6 +95,8 @@ def print_plan(console: Console, plan: Plan) -> None:
         share = "" if plan.in_shard is None else f": {plan.in_shard:,} of {plan.listed:,} IDs"
         row("shard", f"{plan.shard} by hash{share}")
     row("to cancel", "as they come" if plan.to_cancel is None else f"{plan.to_cancel:,}", "bold")
+    for each in breakdown_rows(plan.breakdown):
+        row(*each)
     for count, name, text in (
         (plan.already_done, "done before", ""),
         (plan.duplicates, "duplicates", " (sent once)"),

@@ -14,7 +14,7 @@ from bulkcancel.cli.sources import Inputs
 from bulkcancel.cli.wiring import plan_of, policy_of
 from bulkcancel.ids import IdSet, pack
 from bulkcancel.inputs import CheckedInput, Condition, InputOptions, check_files, stream
-from bulkcancel.models import InvalidRow, Outcome, Target
+from bulkcancel.models import Breakdown, InvalidRow, Outcome, Target
 from bulkcancel.quantities import Shard
 from bulkcancel.reporting.plan import Plan, print_plan
 from bulkcancel.results.codec import Format
@@ -203,3 +203,28 @@ def test_an_empty_shard_is_no_mistake_in_where(where: str, note: str, *, piped: 
     assert anyio.run(_read, inputs) == []
     assert inputs.notes[-1].startswith(note)
     assert sum("every row" in each or "none of" in each for each in inputs.notes) == 1
+
+
+@pytest.mark.parametrize("limit", [None, 1, 2, 4, 99])
+@pytest.mark.parametrize("resumes", [False, True])
+def test_the_plan_counts_exactly_what_is_sent(limit: int | None, *, resumes: bool) -> None:
+    """By `--limit` and `--resume`, which sends what failed before after all others."""
+    text = "".join(f"{each},w{n},s{n}\n" for n, each in enumerate(IDS))
+    checked = check_files([io.BytesIO(f"id,workflow,status\n{text}".encode())], InputOptions())
+    inputs = Inputs(["ids"], checked, None, limit=limit, where=())
+    if resumes:
+        inputs.skip(_resumed())
+    items = inputs.items()
+    assert not isinstance(items, AsyncIterable)
+    sent = [place for place, _ in _listed(items)]
+    assert len(sent) == inputs.to_cancel
+    assert sorted(inputs.breakdown.workflows) == sorted(f"w{n}" for n in sent)
+    assert sorted(inputs.breakdown.statuses) == sorted(f"s{n}" for n in sent)
+
+
+def test_of_a_pipe_nothing_is_known_beforehand() -> None:
+    """Not even of the files that are read before it."""
+    text = f"id,workflow\n{IDS[0]},w\n"
+    checked = check_files([io.BytesIO(text.encode())], InputOptions())
+    inputs = Inputs(["a", "-"], checked, iter([]), limit=None, where=())
+    assert inputs.breakdown == Breakdown()

@@ -240,10 +240,11 @@ class RunCommand:
         self._notes_told = len(inputs.notes)
         if plan.to_cancel == 0 and not inputs.invalid:
             self._display.say("Nothing to cancel.")
-        elif not self._settings.yes and is_interactive():
-            how_many = "the listed runs" if plan.to_cancel is None else f"{plan.to_cancel:,} runs"
-            if not confirm(f"Cancel {how_many} on {self._server.host}?"):
-                raise DeclinedError("not confirmed: nothing was sent")
+            return
+        if self._settings.yes or not is_interactive():
+            return
+        if not confirm(f"Cancel {plan.asked_about} on {self._server.host}?"):
+            raise DeclinedError("not confirmed: nothing was sent")
 
     def _start_clock(self) -> None:
         self._started_at, self._began = datetime.now(UTC), time.monotonic()
