@@ -15,6 +15,7 @@ from bulkcancel.engine import Limits, Policy, Verification
 from bulkcancel.errors import (
     BulkcancelError,
     DeclinedError,
+    ExistsError,
     InputError,
     InterruptedRunError,
     OutputError,
@@ -22,14 +23,14 @@ from bulkcancel.errors import (
 )
 from bulkcancel.models import SUCCESSES, CancelResult, Outcome
 from bulkcancel.reporting import DisplayOptions, Finish, Plan, Summary, finish_command
-from bulkcancel.results import timestamp
+from bulkcancel.results import ResultsFile, ResultsStream, format_of, timestamp
 from bulkcancel.version import VERSION
 
 if TYPE_CHECKING:
     from bulkcancel.cli.settings import RunSettings, ServerSettings
     from bulkcancel.cli.sources import Inputs
     from bulkcancel.engine import Findings, Stats
-    from bulkcancel.results import ResultsFile, Resumed
+    from bulkcancel.results import Mode, Resumed
 
 
 def plan_of(
@@ -126,6 +127,30 @@ def policy_of(settings: RunSettings, inputs: Inputs, resumed: Resumed | None) ->
         succeeded_before=sum(resumed.outcomes[each] for each in SUCCESSES) if resumed else 0,
         verification=Verification(settings.verify_timeout) if settings.verify else None,
     )
+
+
+def reserve_results(settings: RunSettings, host: str) -> ResultsStream:
+    """Lock the results of a run against `host` and read back what an earlier run left.
+
+    Nothing is written yet. Raises `BusyError`, `OutputError` and `UsageError`.
+    """
+    if settings.output == "-":
+        if sys.stdout is None:
+            raise OutputError("standard output is closed: choose another -o")
+        return ResultsStream(sys.stdout.fileno(), form=format_of("-", settings.output_format))
+    mode: Mode = "overwrite" if settings.overwrite else "new"
+    try:
+        return ResultsFile.reserve(
+            settings.output,
+            host=host,
+            mode="resume" if settings.resume else mode,
+            form=settings.output_format,
+            again=settings.again,
+            dry_run=settings.dry_run,
+            asks=settings.verify,
+        )
+    except ExistsError as error:
+        raise error.called("--resume", "--overwrite") from None
 
 
 def summary_of(

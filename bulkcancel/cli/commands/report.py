@@ -34,7 +34,13 @@ app = cyclopts.App(
     help="Tell what results files say: outcomes, models, errors, latency, throughput.",
     help_epilogue="Several files (shards, days) count as one: of each ID its latest row. Nothing "
     "is sent, asked or changed; a run may go on writing meanwhile. Exit codes: 0 the files could "
-    "be read, whatever they say; 2 bad usage, or a file that is no results file.",
+    "be read, whatever they say; 2 bad usage, or a file that is no results file.\n\n"
+    "Examples:\n"
+    "  bulkcancel report results.csv\n"
+    "  bulkcancel report shard-*.csv --html report.html\n"
+    "  bulkcancel report results.csv --json",
+    help_format="plaintext",
+    version_flags=["--version", "-V"],
     result_action="return_value",
 )
 

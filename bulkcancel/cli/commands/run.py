@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import time
 from contextlib import ExitStack
 from datetime import UTC, datetime
@@ -25,27 +24,26 @@ from bulkcancel.cli.wiring import (
     display_options_of,
     plan_of,
     policy_of,
+    reserve_results,
     summary_of,
 )
 from bulkcancel.engine import Confirmer, Engine, Policy, Stats, Stop
 from bulkcancel.errors import (
     BulkcancelError,
     DeclinedError,
-    ExistsError,
     InputError,
     InterruptedRunError,
     NamingError,
-    OutputError,
     StoppedError,
     unwrapped,
 )
 from bulkcancel.reporting import Display, Gauge, confirm, is_interactive
-from bulkcancel.results import ResultsFile, ResultsStream, ResultsWriter, format_of
+from bulkcancel.results import ResultsFile, ResultsWriter
 from bulkcancel.text import visible
 
 if TYPE_CHECKING:
     from bulkcancel.reporting import Plan
-    from bulkcancel.results import Mode
+    from bulkcancel.results import ResultsStream
 
 app = cyclopts.App(
     name="run",
@@ -149,7 +147,8 @@ class RunCommand:
         self._check_count(inputs)
         sends = inputs.to_cancel != 0 or (settings.resume and settings.verify)
         self._server.prepare(needs_token=sends, ask=not settings.dry_run)
-        results = self._reserve_results()
+        results = reserve_results(settings, self._server.host)
+        self._resources.callback(results.close)
         policy = policy_of(settings, inputs, results.resumed)
         if results.resumed is not None:
             inputs.skip(results.resumed)
@@ -169,31 +168,6 @@ class RunCommand:
                 f"the input lists {inputs.listed:,} distinct IDs, not the {expected:,} of "
                 "--expect-count: nothing was sent"
             )
-
-    def _reserve_results(self) -> ResultsStream:
-        settings = self._settings
-        results: ResultsStream
-        if settings.output == "-":
-            if sys.stdout is None:
-                raise OutputError("standard output is closed: choose another -o")
-            form = format_of("-", settings.output_format)
-            results = ResultsStream(sys.stdout.fileno(), form=form)
-        else:
-            mode: Mode = "overwrite" if settings.overwrite else "new"
-            try:
-                results = ResultsFile.reserve(
-                    settings.output,
-                    host=self._server.host,
-                    mode="resume" if settings.resume else mode,
-                    form=settings.output_format,
-                    again=settings.again,
-                    dry_run=settings.dry_run,
-                    asks=settings.verify,
-                )
-            except ExistsError as error:
-                raise error.called("--resume", "--overwrite") from None
-        self._resources.callback(results.close)
-        return results
 
     def _work(
         self,
