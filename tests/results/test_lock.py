@@ -11,13 +11,10 @@ import pytest
 from bulkcancel.errors import BusyError
 from bulkcancel.results.lock import FileLock
 from tests.support import faulty_answers as answers
-from tests.support.faulty_answers import Answer
 from tests.support.faulty_server import FaultyServer, running_in_thread
 from tests.support.processes import bulkcancel, command, environment, write_ids
 from tests.support.runs import make_ids
 from tests.support.waiting import until
-
-RACES = 3
 
 
 def test_the_lock_names_its_holder_and_goes_with_it(tmp_path: Path) -> None:
@@ -43,42 +40,6 @@ def test_one_file_by_two_names_is_one_file(tmp_path: Path) -> None:
     lock.release()
 
 
-def races(count: int, directory: Path) -> list[list[int]]:
-    """Start two runs together, so many times; return the exit codes of each two, sorted."""
-    seen = []
-    server = FaultyServer(lambda i, _n: Answer(answers.ok(i).data, delay_s=0.3))
-    ids = make_ids(60)
-    write_ids(directory / "ids.txt", ids)
-    with running_in_thread(server):
-        for race in range(count):
-            arguments = ("run", "ids.txt", "--base-url", server.base_url, "-o", f"r{race}.csv")
-            both = [
-                subprocess.Popen(
-                    command(*arguments, "--rate", "1000", "--resume"),
-                    cwd=directory,
-                    env=environment(),
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.PIPE,
-                )
-                for _ in range(2)
-            ]
-            errors = [process.communicate(timeout=60)[1].decode() for process in both]
-            codes = [process.returncode for process in both]
-            seen.append(sorted(codes))
-            assert seen[-1] == [0, 6], errors
-            refused = errors[codes.index(6)]
-            assert f"process {both[codes.index(0)].pid} " in refused
-            assert len((directory / f"r{race}.csv").read_text().splitlines()) == len(ids) + 1
-            assert set(server.times_seen.values()) == {race + 1}
-    return seen
-
-
-def test_of_two_runs_started_together_exactly_one_works(tmp_path: Path) -> None:
-    """A schedule that overlaps, a container started twice: the loser says who has the file."""
-    assert races(RACES, tmp_path) == [[0, 6]] * RACES
-
-
 def test_a_killed_run_holds_nothing(tmp_path: Path) -> None:
     """The next one takes over at once."""
     write_ids(tmp_path / "ids.txt", make_ids(50))
@@ -96,8 +57,3 @@ def test_a_killed_run_holds_nothing(tmp_path: Path) -> None:
         done = bulkcancel("run", "ids.txt", *target, "--resume", cwd=tmp_path)
         assert done.code == 0, done.stderr
         assert len(done.rows()) == 50
-
-
-if __name__ == "__main__":
-    races(int(sys.argv[1]), Path(sys.argv[2]))
-    print("each time exactly one of the two worked")
