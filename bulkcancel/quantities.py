@@ -137,11 +137,13 @@ def count_of(count: int, noun: str) -> str:
 
 
 def show_duration(seconds: float) -> str:
-    """Return seconds as a person reads them: `0.4 s`, `12 s`, `3 min 20 s`, `2 h 5 min`."""
-    if seconds < 10:
+    """Return seconds as a person reads them: `0.4 s`, `12 s`, `3 min 20 s`, `2 h`."""
+    if seconds < 9.95:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+    if not minutes:
+        return f"{rest} s"
+    return f"{minutes} min {rest} s" if rest else f"{minutes} min"

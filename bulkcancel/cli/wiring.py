@@ -233,15 +233,17 @@ def bring_up_to_date(results: ResultsFile, findings: Findings, stats: Stats) -> 
     Raises `ResultsError`; then nothing has changed.
     """
     changes: Counter[tuple[Outcome, Outcome, str, bool]] = Counter()
-    examples: dict[str, str] = {}
+    examples: dict[tuple[Outcome, Outcome, str, bool], CancelResult] = {}
 
     def on_change(old: CancelResult, new: CancelResult, earlier: bool) -> None:  # noqa: FBT001
-        changes[old.outcome, new.outcome, new.error, earlier] += 1
-        examples.setdefault(new.error, new.instance_id)
+        change = old.outcome, new.outcome, new.error, earlier
+        changes[change] += 1
+        examples.setdefault(change, new)
 
     results.bring_up_to_date(findings.of, on_change)
-    for (old, new, error, earlier), count in changes.items():
+    for change, count in changes.items():
+        old, new, _, earlier = change
         if not earlier:
-            stats.recount(old, new, count, error=error, example=examples[error])
+            stats.recount(old, examples[change], count)
         elif results.resumed is not None:
             results.resumed.recount(old, new, count)

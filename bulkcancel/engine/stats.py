@@ -30,6 +30,8 @@ class Stats:
     """Failures by their error text."""
     examples: dict[str, str] = field(default_factory=dict)
     """For each of `errors`, the first ID or input row that had it."""
+    sources: dict[str, str] = field(default_factory=dict)
+    """Where that was listed, as `FILE:LINE`."""
     requests: int = 0
     retries: int = 0
     throttled: int = 0
@@ -72,19 +74,24 @@ class Stats:
             self.outcomes[result.outcome] += 1
             self.open_ids.discard(result.instance_id)
             if result.error and result.outcome not in self.ok:
-                self._count_errors(result.error, 1, result.instance_id)
+                self._count_errors(result.error, 1, result.instance_id, result.source)
 
-    def recount(self, old: Outcome, new: Outcome, count: int, *, error: str, example: str) -> None:
-        """Count rows of this run by another outcome than they had."""
+    def recount(self, old: Outcome, new: CancelResult, count: int) -> None:
+        """Count rows of this run by another outcome than they had; `new` is one of them."""
         self.outcomes[old] -= count
-        self.outcomes[new] += count
-        if error and new not in self.ok:
-            self._count_errors(error, count, example)
+        self.outcomes[new.outcome] += count
+        if new.error and new.outcome not in self.ok:
+            self._count_errors(new.error, count, new.instance_id, new.source)
 
     def grouped_errors(self) -> list[dict[str, object]]:
         """Return this run's failures by error, most frequent first, each with an example."""
         return [
-            {"error": error, "count": count, "example": self.examples[error]}
+            {
+                "error": error,
+                "count": count,
+                "example": self.examples[error],
+                "source": self.sources[error],
+            }
             for error, count in self.errors.most_common()
         ]
 
@@ -99,12 +106,13 @@ class Stats:
             "looks": self.looks,
         }
 
-    def _count_errors(self, error: str, count: int, example: str) -> None:
+    def _count_errors(self, error: str, count: int, example: str, source: str) -> None:
         kind = ANY_ID.sub("…", error)
         if kind not in self.errors and len(self.errors) >= _MOST_KINDS:
             kind = kind.partition(":")[0]  # a server may say something else to every ID
         self.errors[kind] += count
         self.examples.setdefault(kind, example)
+        self.sources.setdefault(kind, source)
 
 
 class Observer(Protocol):

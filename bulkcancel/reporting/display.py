@@ -13,7 +13,7 @@ import anyio
 from bulkcancel.errors import CRASHED, BulkcancelError, InterruptedRunError, UsageError, fault_of
 from bulkcancel.reporting.log import check_log_file, close_log_file, make_logger, open_log_file
 from bulkcancel.reporting.plan import print_plan
-from bulkcancel.reporting.progress import Bar, Gauge, ReadingBar, log_progress
+from bulkcancel.reporting.progress import Bar, Gauge, ReadingBar, log_progress, print_progress
 from bulkcancel.reporting.reporter import LogObserver
 from bulkcancel.reporting.summary import print_summary, write_summary
 from bulkcancel.reporting.terminal import (
@@ -67,7 +67,9 @@ class Display:
         self._draws = not as_json and not options.quiet
         # Rows and a bar on one terminal would wipe each other out.
         shared = options.rows_on_stdout and stream_is_terminal(sys.stdout)
-        self._bars = self._draws and drawable(self._console) and not shared
+        shows = self._draws and self._console.is_terminal and not shared
+        self._bars = shows and drawable(self._console)
+        self._lines = shows and not self._bars
         self._as_json = as_json
         self._write_metrics = _metrics_writer() if options.metrics else None
         self._file: TextIO | None = None
@@ -89,7 +91,12 @@ class Display:
         )
 
     def _write(self, line: str) -> None:
-        self._console.print(line, markup=False, soft_wrap=True)
+        breaks = self._console.is_terminal and not self._as_json
+        self._console.print(line, markup=False, soft_wrap=not breaks)
+
+    def _print(self, text: str) -> None:
+        """Print a sentence; a terminal gets it broken between words."""
+        self._console.print(text, markup=False, soft_wrap=not self._console.is_terminal)
 
     def open_log_file(self) -> None:
         """Write the log to its file as well; a dry run only checks that this is possible.
@@ -147,14 +154,14 @@ class Display:
         event = f"{self._options.command}.note"
         self.log.info(event, text=text)
         if self._draws:
-            self._console.print(text, markup=False, soft_wrap=True)
+            self._print(text)
 
     def finished(self, text: str, **figures: object) -> None:
         """Show what a command without a summary came to: one sentence, or its figures."""
         event = f"{self._options.command}.finished"
         self.log.info(event, **figures)
         if self._draws:
-            self._console.print(text, markup=False, soft_wrap=True)
+            self._print(text)
 
     @asynccontextmanager
     async def progress(self, gauge: Gauge) -> AsyncIterator[None]:
@@ -162,6 +169,8 @@ class Display:
         self.observer.gauge = gauge
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(log_progress, gauge, self.log)
+            if self._lines:
+                tasks.start_soon(print_progress, gauge, self._print)
             if self._bars:
                 with Bar(self._console, gauge):
                     yield

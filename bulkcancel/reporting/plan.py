@@ -10,6 +10,7 @@ from rich.text import Text
 
 from bulkcancel.quantities import count_of, show_duration
 from bulkcancel.reporting.breakdown import breakdown_event, breakdown_rows
+from bulkcancel.reporting.terminal import print_table
 from bulkcancel.text import shorten, visible
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def print_plan(console: Console, plan: Plan) -> None:
     """Print the plan as a short table."""
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim", no_wrap=True)
-    table.add_column()
+    table.add_column(overflow="fold")
 
     def row(name: str, text: str, style: str = "") -> None:
         table.add_row(name, Text(visible(text), style))
@@ -92,7 +93,9 @@ def print_plan(console: Console, plan: Plan) -> None:
         row("proxy", plan.proxy)
     row("input", plan.inputs)
     if plan.shard is not None:
-        share = "" if plan.in_shard is None else f": {plan.in_shard:,} of {plan.listed:,} IDs"
+        share = (
+            "" if plan.in_shard is None else f": {plan.in_shard:,} of {count_of(plan.listed, 'ID')}"
+        )
         row("shard", f"{plan.shard} by hash{share}")
     row("to cancel", "as they come" if plan.to_cancel is None else f"{plan.to_cancel:,}", "bold")
     for each in breakdown_rows(plan.breakdown):
@@ -113,7 +116,7 @@ def print_plan(console: Console, plan: Plan) -> None:
     row("results", plan.output)
     for note in plan.notes:
         row("note", note)
-    console.print(table)
+    print_table(console, table)
 
 
 def _invalid_rows(invalid: Sequence[InvalidRow]) -> Iterator[tuple[str, str]]:

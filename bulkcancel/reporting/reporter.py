@@ -5,6 +5,7 @@ from __future__ import annotations
 import traceback
 from typing import TYPE_CHECKING
 
+from bulkcancel.quantities import count_of, show_duration
 from bulkcancel.text import redact
 
 if TYPE_CHECKING:
@@ -73,10 +74,18 @@ class LogObserver:
         said = redact(f"{type(error).__name__}: {error}", secret)
         self._log.error("bug", error=said, at=_where(error))
 
-    def stopping(self, reason: str) -> None:
-        """Log that the run is asked to end."""
-        self._log.warning("run.stopping", reason=reason)
-        self._show("stopping: waiting for requests in flight")
+    def stopping(self, reason: str, *, in_flight: int, grace_s: float, cut: bool) -> None:
+        """Tell that the run is asked to end, and for what it waits, unless that is cut off."""
+        if cut:
+            self._show("stopping: requests in flight are cut off")
+        elif in_flight and grace_s:
+            self._show(
+                f"stopping: waits up to {show_duration(grace_s)} for "
+                f"{count_of(in_flight, 'request')} in flight; Ctrl-C again cuts them off"
+            )
+        else:
+            self._show("stopping")
+        self._log.warning("run.stopping", reason=reason, in_flight=in_flight, grace_s=grace_s)
 
     def summary_lost(self, reason: str) -> None:
         """Log that the summary could not be written."""

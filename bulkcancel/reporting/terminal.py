@@ -5,14 +5,19 @@ from __future__ import annotations
 import io
 import os
 import sys
+import textwrap
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from rich.console import Console
+from rich.console import Console, ConsoleDimensions
+from rich.segment import Segment, Segments
 
 if TYPE_CHECKING:
     from typing import TextIO
+
+    from rich.console import ConsoleRenderable
 
 
 class Stderr(io.TextIOBase):
@@ -45,7 +50,23 @@ class Stderr(io.TextIOBase):
 
 def stderr_console() -> Console:
     """Return the console on standard error; standard output is for results alone."""
-    return Console(file=cast("TextIO", Stderr()), highlight=False, emoji=False)
+    console = Console(file=cast("TextIO", Stderr()), highlight=False, emoji=False)
+    if console.is_dumb_terminal and console.is_terminal and "COLUMNS" not in os.environ:
+        with suppress(OSError, ValueError, AttributeError):
+            console.size = ConsoleDimensions(*os.get_terminal_size(sys.stderr.fileno()))
+    return console
+
+
+def print_table(console: Console, table: ConsoleRenderable) -> None:
+    """Print it without spaces at the ends of lines: they wrap once a terminal is narrower."""
+    for line in console.render_lines(table, pad=False):
+        kept = list(line)
+        while kept and not kept[-1].text.strip():
+            kept.pop()
+        if kept:
+            last = kept.pop()
+            kept.append(last._replace(text=last.text.rstrip()))
+        console.print(Segments([*kept, Segment.line()]), end="")
 
 
 def logs_are_json(log_format: str) -> bool:
@@ -65,7 +86,8 @@ def confirm(question: str) -> bool:
     The answer is read from the terminal itself where standard input holds the IDs.
     """
     if stream_is_terminal(sys.stderr):
-        sys.stderr.write(f"{question} [y/N] ")
+        width = max(20, stderr_console().width - len(" yes"))
+        sys.stderr.write("\n".join(textwrap.wrap(f"{question} [y/N]", width)) + " ")
         sys.stderr.flush()
     else:  # it goes to a file: the question must not
         try:

@@ -276,7 +276,7 @@ def test_rows_that_cannot_be_read_are_no_good_news(
     (tmp_path / "r.csv").write_bytes(before[:-1])
     done = _verify(tmp_path, server, "r.csv")
     assert done.code == 1
-    assert "1 rows cannot be read" in done.stderr
+    assert "1 row cannot be read" in done.stderr
     (tmp_path / "r.csv").write_bytes(before.replace(IDS[1].encode(), IDS[1].upper().encode()))
     assert _verify(tmp_path, server, "r.csv").code == 1
 

@@ -193,7 +193,8 @@ def test_failures_by_error_are_bounded() -> None:
     logged = summary.as_event()["errors"]
     assert isinstance(logged, list)
     assert len(logged) == 20
-    assert {"error": "rejected: no 7", "count": 10, "example": rows[7].instance_id} in logged
+    seventh = {"example": rows[7].instance_id, "source": rows[7].source}
+    assert {"error": "rejected: no 7", "count": 10, **seventh} in logged
 
 
 def test_failed_claims_no_more_than_it_knows() -> None:

@@ -76,8 +76,8 @@ def test_failures_are_grouped_whatever_id_they_name() -> None:
         ]
     )
     assert stats.grouped_errors() == [
-        {"error": "rejected: … has ended", "count": 3, "example": IDS[4]},
-        {"error": "timeout: no answer", "count": 1, "example": IDS[0]},
+        {"error": "rejected: … has ended", "count": 3, "example": IDS[4], "source": "ids.txt:4"},
+        {"error": "timeout: no answer", "count": 1, "example": IDS[0], "source": "ids.txt:0"},
     ]
 
 
@@ -104,7 +104,7 @@ def test_the_figures_have_their_names() -> None:
     figures = stats.figures()
     assert figures == {
         "outcomes": {"accepted": 3, "failed": 1},
-        "errors": [{"error": "timeout: no", "count": 1, "example": IDS[0]}],
+        "errors": [{"error": "timeout: no", "count": 1, "example": IDS[0], "source": "ids.txt:0"}],
         "requests": 9,
         "retries": 4,
         "throttled": 2,

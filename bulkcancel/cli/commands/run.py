@@ -252,7 +252,9 @@ class RunCommand:
         stop = self._stop
 
         def request(reason: InterruptedRunError, second: bool) -> None:  # noqa: FBT001
-            self._display.observer.stopping(str(reason))
+            self._display.observer.stopping(
+                str(reason), in_flight=self._stats.in_flight, grace_s=policy.grace_s, cut=second
+            )
             stop.request(reason, cut=second)
 
         rewrites = settings.verify or (results.resumed is not None and results.resumed.again)
@@ -270,7 +272,7 @@ class RunCommand:
             self._confirmer = engine.confirmer
             gauge = Gauge(
                 self._stats,
-                total=inputs.to_write,
+                total=inputs.to_cancel,
                 ceiling_per_s=policy.rate_per_s,
                 pace_per_s=lambda: engine.pacer.rate_per_s,
             )

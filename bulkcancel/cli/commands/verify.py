@@ -30,6 +30,7 @@ from bulkcancel.errors import (
 )
 from bulkcancel.ids import IdSet, pack
 from bulkcancel.models import CancelResult, Outcome
+from bulkcancel.quantities import count_of
 from bulkcancel.reporting import Display, Gauge
 from bulkcancel.results import ResultsFile, write_all
 from bulkcancel.text import cell
@@ -127,8 +128,8 @@ class _VerifyCommand:
         unreadable = sum(resumed.unreadable for _, resumed in files)
         if unreadable:
             self._display.say(
-                f"{unreadable:,} rows cannot be read: what they are about is not asked (bulkcancel "
-                "run --resume mends the file)"
+                f"{count_of(unreadable, 'row')} cannot be read and not asked about (bulkcancel run "
+                "--resume mends the file)"
             )
         if not unseen:
             self._display.say("Nothing to ask: no row is accepted or unconfirmed.")
@@ -185,7 +186,7 @@ class _VerifyCommand:
 
     async def _look_at_all(self, unseen: int) -> None:
         def request(reason: InterruptedRunError, second: bool) -> None:  # noqa: FBT001
-            self._display.observer.stopping(str(reason))
+            self._display.observer.stopping(str(reason), in_flight=0, grace_s=0.0, cut=second)
             self._stop.request(reason, cut=second)
 
         SIGNALS.hand_to_loop(asyncio.get_running_loop(), request, within_s=_ENDING_S)

@@ -9,15 +9,15 @@ from rich.table import Table
 from rich.text import Text
 
 from bulkcancel.models import MEANINGS
-from bulkcancel.quantities import show_duration
-from bulkcancel.text import shorten, visible
+from bulkcancel.quantities import count_of, show_duration
+from bulkcancel.reporting.failures import print_failures
+from bulkcancel.reporting.terminal import print_table
+from bulkcancel.text import visible
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from bulkcancel.reporting.summary.figures import Summary
-
-_MOST_ERRORS = 8
 
 
 def print_summary(console: Console, summary: Summary) -> None:
@@ -29,7 +29,8 @@ def print_summary(console: Console, summary: Summary) -> None:
         stopped = "Stopped: " if summary.exit_code > 1 else ""
         console.print(Text(f"{stopped}{visible(summary.reason)}", "bold red"))
     for line in _what_next(summary):
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        copied = summary.resume_command or not console.is_terminal
+        console.print(line, highlight=False, markup=False, soft_wrap=bool(copied))
 
 
 def _print_figures(console: Console, summary: Summary) -> None:
@@ -43,52 +44,42 @@ def _print_figures(console: Console, summary: Summary) -> None:
             style = "green" if outcome in stats.successes else "red"
             table.add_row(Text(outcome, style), f"{count:,}", Text(meaning, "dim"))
     if stats.done:
-        console.print(table)
+        print_table(console, table)
         console.print()
     for line in _notes(summary):
         console.print(line, highlight=False, markup=False)
-    _print_errors(console, summary)
+    if stats.errors:
+        console.print()
+        print_failures(console, stats.grouped_errors())
+        console.print()
 
 
 def _notes(summary: Summary) -> list[str]:
     stats = summary.stats
     first = (
         f"{stats.succeeded:,} succeeded, {stats.failed:,} failed in "
-        f"{show_duration(summary.seconds)} with {stats.requests:,} requests "
-        f"({stats.retries:,} retries, {stats.throttled:,} throttled)."
+        f"{show_duration(summary.seconds)} with {count_of(stats.requests, 'request')} "
+        f"({count_of(stats.retries, 'retry')}, {stats.throttled:,} throttled)."
     )
+    kept = summary.kept_failures
+    stay = "stays" if kept == 1 else "stay"
     counts = (
-        (summary.already_done, "done by an earlier run"),
-        (summary.duplicates, "duplicates sent once"),
-        (summary.filtered - summary.other_shards, "left out by --where"),
-        (summary.other_shards, "of other shards"),
-        (summary.unanswered, "sent, no final answer"),
-        (summary.not_reached, "not reached"),
-        (summary.kept_failures, "failures of an earlier run stay in the results"),
+        (summary.already_done, f"{summary.already_done:,} done by an earlier run"),
+        (summary.duplicates, f"{count_of(summary.duplicates, 'duplicate')} sent once"),
+        (left_out := summary.filtered - summary.other_shards, f"{left_out:,} left out by --where"),
+        (summary.other_shards, f"{summary.other_shards:,} of other shards"),
+        (summary.unanswered, f"{summary.unanswered:,} sent, no final answer"),
+        (summary.not_reached, f"{summary.not_reached:,} not reached"),
+        (kept, f"{count_of(kept, 'failure')} of an earlier run {stay} in the results"),
     )
-    parts = ", ".join(f"{count:,} {words}" for count, words in counts if count)
-    notes = [first, f"Of {summary.rows_in:,} input rows: {parts}."] if parts else [first]
+    parts = ", ".join(words for count, words in counts if count)
+    rows = count_of(summary.rows_in, "input row")
+    notes = [first, f"Of {rows}: {parts}."] if parts else [first]
     if stats.looks:
-        notes.append(f"Asked {stats.looks:,} times what has become of accepted ones.")
+        notes.append(f"Asked {count_of(stats.looks, 'time')} what has become of accepted ones.")
     if summary.looks_ended:
         notes.append(f"Not verified to the end: {visible(summary.looks_ended)}.")
     return notes
-
-
-def _print_errors(console: Console, summary: Summary) -> None:
-    errors = summary.stats.grouped_errors()
-    if not errors:
-        return
-    console.print()
-    for group in errors[:_MOST_ERRORS]:
-        line = Text(f"{group['count']:>7,} × ", "red")  # noqa: RUF001 - the sign for "times"
-        line.append(visible(str(group["error"])), "default")
-        if group["example"]:
-            line.append(f"  e.g. {shorten(visible(str(group['example'])), 60)}", "dim")
-        console.print(line)
-    if len(errors) > _MOST_ERRORS:
-        console.print(f"        … and {len(errors) - _MOST_ERRORS} more kinds of error")
-    console.print()
 
 
 def _what_next(summary: Summary) -> list[str]:
