@@ -183,7 +183,7 @@ def _values(settings: RunSettings) -> tuple[object, ...]:
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0.42, "0.4 s"), (12, "12 s"), (59.7, "1 min 0 s"), (200, "3 min 20 s"), (7500, "2 h 5 min")],
+    [(0.42, "0.4 s"), (12, "12 s"), (59.7, "1 min"), (200, "3 min 20 s"), (7500, "2 h 5 min")],
 )
 def test_durations_shown(seconds: float, text: str) -> None:
     """Two units at most."""

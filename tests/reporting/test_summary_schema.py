@@ -72,6 +72,7 @@ def failed() -> dict[str, Any]:
     run = summary_of_a_run()
     run.stats.errors["timeout: …"] = 3
     run.stats.examples["timeout: …"] = make_ids(1)[0]
+    run.stats.sources["timeout: …"] = "stuck.csv:2"
     read: dict[str, Any] = json.loads(json.dumps(run.as_dict()))
     RunSummary.model_validate_json(json.dumps(read))
     return read

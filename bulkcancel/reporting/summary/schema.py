@@ -26,6 +26,7 @@ class FailureGroup(_Checked):
     )
     count: Count = Field(description="How many IDs or input rows failed so.")
     example: str = Field(description="The first of these IDs, or what the input row held.")
+    source: str = Field(description="Where that stands in the input, as FILE:LINE.")
 
 
 class RunSummary(_Checked):
