@@ -19,6 +19,20 @@ if TYPE_CHECKING:
 
     from rich.console import ConsoleRenderable
 
+if sys.platform == "win32":
+    import msvcrt
+
+    def _drop_what_was_typed(_terminal: TextIO) -> None:
+        while msvcrt.kbhit():
+            msvcrt.getwch()
+
+else:
+    import termios
+
+    def _drop_what_was_typed(terminal: TextIO) -> None:
+        with suppress(OSError, ValueError, termios.error):
+            termios.tcflush(terminal.fileno(), termios.TCIFLUSH)
+
 
 class Stderr(io.TextIOBase):
     """Standard error; what nobody reads any more (`2>&1 | head -1`) is dropped."""
@@ -81,10 +95,13 @@ def is_interactive() -> bool:
 
 
 def confirm(question: str) -> bool:
-    """Ask on the terminal; only `y` or `yes` is a yes.
+    """Ask on the terminal; only `y` or `yes` is a yes, and only if typed after the question.
 
     The answer is read from the terminal itself where standard input holds the IDs.
     """
+    source = _ask_on()
+    if source is not None:
+        _drop_what_was_typed(source)
     if stream_is_terminal(sys.stderr):
         width = max(20, stderr_console().width - len(" yes"))
         sys.stderr.write("\n".join(textwrap.wrap(f"{question} [y/N]", width)) + " ")
@@ -94,7 +111,6 @@ def confirm(question: str) -> bool:
             Path("/dev/tty").write_text(f"{question} [y/N] ", encoding="utf-8")
         except OSError:
             return False
-    source = _ask_on()
     if source is None:
         return False
     return source.readline().strip().lower() in {"y", "yes"}

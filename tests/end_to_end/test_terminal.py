@@ -225,9 +225,10 @@ def test_only_yes_is_a_yes(tmp_path: Path, server: FaultyServer, answer: str) ->
 
 
 def test_ctrl_c_at_the_question_sends_nothing(tmp_path: Path, server: FaultyServer) -> None:
-    """It ends with 130, says that nothing was sent and leaves no file."""
+    """It ends with 130 and leaves no file; what was typed before the question is no answer."""
     write_ids(tmp_path / "ids.txt", IDS)
     with _run(tmp_path, "ids.txt", "--base-url", server.base_url) as terminal:
+        terminal.type("yes")
         terminal.asked()
         terminal.press("c")
         assert terminal.end() == 130

@@ -20,7 +20,7 @@ from tests.support.runs import make_ids
 _REFUSED = """
 from bulkcancel import errors
 from bulkcancel.results import ResultsFile
-def begin(self, sent_again):
+def begin(self):
     raise errors.OutputError("is a swamp")
 ResultsFile.begin = begin
 """
