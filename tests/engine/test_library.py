@@ -25,6 +25,7 @@ from bulkcancel import (
     Outcome,
     OutputError,
     Progress,
+    ResultsError,
     ResultsPath,
     TokenRefusedError,
     UsageError,
@@ -286,6 +287,28 @@ def test_with_verify_a_result_comes_once_it_is_known(
         rows = [json.loads(line) for line in path.read_text().splitlines()]
         key = lambda row: row["instanceId"]  # noqa: E731
         assert sorted(rows, key=key) == sorted((each.as_dict() for each in got), key=key)
+
+    main()
+
+
+def test_with_verify_results_come_although_the_file_is_gone(tmp_path: Path) -> None:
+    """What was accepted is told as that before the `ResultsError`, as its cancel has been sent."""
+    path = tmp_path / "results.jsonl"
+
+    @on_virtual_time
+    async def main() -> None:
+        server = VirtualServer()
+
+        def look(instance_id: str, _number: int, _call: str) -> Any:
+            path.unlink(missing_ok=True)
+            return answers.ok(instance_id, "IN_PROGRESS")
+
+        server.look_plan = look
+        results = work(server, IDS[:3], verify=True, into=ResultsPath(path))
+        got = [(await anext(results)).outcome for _ in IDS[:3]]
+        with pytest.raises(ResultsError, match="deleted"):
+            await anext(results)
+        assert got == [Outcome.ACCEPTED] * 3
 
     main()
 

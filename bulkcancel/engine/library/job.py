@@ -177,10 +177,12 @@ class Job:
         try:
             await engine.run(self._targets(saved), partial(self._collect, saved), unseen)
         finally:
-            if saved is not None and confirmer is not None:
-                saved.bring_up_to_date(confirmer.findings.of)
-            for result in self._unseen.values():
-                self._give(result)
+            try:
+                if saved is not None and confirmer is not None:
+                    saved.bring_up_to_date(confirmer.findings.of)
+            finally:
+                for result in self._unseen.values():
+                    self._give(result)
 
     async def _collect(
         self, saved: Saved | None, results: MemoryObjectReceiveStream[CancelResult]
