@@ -190,7 +190,8 @@ class RunMonitor:
             self._ticked_at = now
             deadline_s = self._limits.deadline_s
             if deadline_s is not None and now - self._began >= deadline_s:
-                self._stop.request(StoppedError(f"the deadline of {deadline_s:g} s has passed"))
+                passed = f"the deadline of {deadline_s:g} s has passed ("
+                self._stop.request(LimitError(passed, "deadline_s", ")"))
             if self._held_at is None:
                 self._look_for_strangers(now)
                 self._look_for_outage(now)

@@ -335,7 +335,11 @@ def test_where_nothing_can_be_looked_at_results_come_all_the_same() -> None:
 
 @pytest.mark.parametrize(
     ("limit", "name"),
-    [({"max_failures": 3}, "max_failures"), ({"max_outage_s": 20}, "max_outage_s")],
+    [
+        ({"max_failures": 3}, "max_failures"),
+        ({"max_outage_s": 20}, "max_outage_s"),
+        ({"deadline_s": 5}, "deadline_s"),
+    ],
 )
 def test_a_limit_ends_it_and_names_its_argument(limit: dict[str, Any], name: str) -> None:
     """A program reads it from the exception as well."""

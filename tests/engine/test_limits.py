@@ -315,7 +315,7 @@ async def test_a_stall_without_trouble_is_nothing() -> None:
         await anyio.sleep(5)
         assert bench.reason == ""
         await anyio.sleep(30)
-    assert bench.reason == "the deadline of 100 s has passed"
+    assert bench.reason == "the deadline of 100 s has passed (deadline_s)"
 
 
 @on_virtual_time
@@ -421,7 +421,7 @@ async def test_the_deadline_ends_it() -> None:
     """Whatever goes on."""
     bench = Bench(Limits(deadline_s=90.5))
     assert 90.5 <= await bench.stopped_after(200, every=bench.monitor.on_success) <= 91.5
-    assert bench.reason == "the deadline of 90.5 s has passed"
+    assert bench.reason == "the deadline of 90.5 s has passed (deadline_s)"
 
 
 @pytest.mark.parametrize(
