@@ -7,9 +7,14 @@ import math
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
+from bulkcancel.errors import UsageError
 from bulkcancel.ids import shard_of
 from bulkcancel.models import Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 _NUMBER = r"[0-9]{1,9}(?:\.[0-9]{1,6})?"
 _UNITS_S = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001, None: 1.0}
@@ -127,6 +132,19 @@ def parse_outcomes(text: str) -> frozenset[Outcome]:
             hint = f"did you mean {close[0]}?" if close else f"the outcomes are {', '.join(known)}"
             raise ValueError(f"{word!r} is no outcome: {hint}")
     return frozenset(map(Outcome, words))
+
+
+def checked_outcomes(given: Collection[str], name: str) -> frozenset[Outcome]:
+    """Return the outcomes that an argument called `name` holds. Raises `UsageError`.
+
+    A single text would be taken apart into letters, and a word that is none would match nothing.
+    """
+    if isinstance(given, str):
+        raise UsageError(f"{name} must be a collection of outcomes: pass [{given!r}]")
+    try:
+        return frozenset().union(*map(parse_outcomes, given))
+    except ValueError as error:
+        raise UsageError(f"{name}: {error}") from None
 
 
 def count_of(count: int, noun: str) -> str:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from bulkcancel.errors import UsageError
 from bulkcancel.ids import pack
-from bulkcancel.models import SENT_AGAIN, SUCCESSES, InvalidRow
+from bulkcancel.models import SENT_AGAIN, SUCCESSES, InvalidRow, Outcome
+from bulkcancel.quantities import checked_outcomes
 from bulkcancel.results.results_file import ResultsFile
 from bulkcancel.results.writer import ResultsWriter
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from anyio.streams.memory import MemoryObjectReceiveStream
 
-    from bulkcancel.models import CancelResult, Finding, Outcome, Target
+    from bulkcancel.models import CancelResult, Finding, Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,8 @@ class ResultsPath:
             raise UsageError("resume keeps the results file, overwrite replaces it: give one")
         if PurePath(self.path).suffix.lower() not in {".csv", ".jsonl"}:
             raise UsageError(f"the results file {self.path} must end in .csv or .jsonl")
+        if Outcome.INVALID in checked_outcomes(self.again, "again"):
+            raise UsageError("again: invalid rows hold no instance ID, so nothing is sent again")
 
     def open(self, host: str, *, asks: bool = False) -> SavedResults:
         """Lock the file for results of `host` and read back what it holds; changes no row.
@@ -53,7 +56,7 @@ class ResultsPath:
                 host=host,
                 mode="resume" if self.resume else "overwrite" if self.overwrite else "new",
                 form="auto",
-                again=frozenset(self.again),
+                again=checked_outcomes(self.again, "again"),
                 dry_run=False,
                 asks=asks,
             )

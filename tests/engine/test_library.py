@@ -261,7 +261,11 @@ def test_trouble_with_the_file_speaks_of_arguments(tmp_path: Path) -> None:
     main()
 
 
-@pytest.mark.parametrize("bad", [{"path": "a.txt"}, {"resume": True, "overwrite": True}])
+@pytest.mark.parametrize(
+    "bad",
+    [{"path": "a.txt"}, {"resume": True, "overwrite": True}, {"again": "failed"},
+     {"again": ["fialed"]}, {"again": [Outcome.INVALID]}],
+)  # fmt: skip
 def test_a_results_path_that_makes_no_sense_is_refused(bad: dict[str, Any]) -> None:
     """Where it is made."""
     with pytest.raises(UsageError):
@@ -420,7 +424,9 @@ def test_a_kept_generator_that_is_dropped_leaves_no_task() -> None:
 @pytest.mark.parametrize(
     "bad",
     [{"max_outage_s": 0}, {"deadline_s": -1}, {"max_failures": 0}, {"max_failure_share": 1.5},
-     {"grace_s": -1}, {"burst": 0}, {"verify": True, "verify_timeout_s": 0}],
+     {"grace_s": -1}, {"burst": 0}, {"verify": True, "verify_timeout_s": 0},
+     {"ok": "not_found"}, {"ok": ["notfound"]}, {"into": "results.csv"},
+     {"into": Path("results.csv")}],
 )  # fmt: skip
 def test_bad_arguments_are_refused_by_the_call_itself(bad: dict[str, Any]) -> None:
     """Not only when results are asked for; the message names the argument."""

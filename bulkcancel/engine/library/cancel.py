@@ -22,6 +22,7 @@ from bulkcancel.errors import (
     InterruptedRunError,
     UsageError,
 )
+from bulkcancel.quantities import checked_outcomes
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Collection, Iterable
@@ -189,7 +190,7 @@ def _policy(
         attempts=attempts,
         grace_s=grace_s,
         limits=limits,
-        ok=frozenset(ok),
+        ok=checked_outcomes(ok, "ok"),
         verification=None if verify_timeout_s is None else Verification(verify_timeout_s),
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
 from collections.abc import AsyncIterable
 from dataclasses import replace
 from functools import partial
@@ -75,6 +76,8 @@ class Job:
         into: Into | None = None,
         on_progress: Callable[[Progress], None] | None = None,
     ) -> None:
+        if isinstance(into, str | os.PathLike):
+            raise UsageError(f"into must be a ResultsPath: pass ResultsPath({os.fspath(into)!r})")
         self.stop = Stop()
         self._ids = ids
         self._client = client
