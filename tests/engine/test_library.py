@@ -210,7 +210,7 @@ def test_a_saved_row_is_the_result_as_a_dict(tmp_path: Path) -> None:
 
 
 def test_failed_rows_are_sent_again_and_others_keep_theirs(tmp_path: Path) -> None:
-    """With a list it is known which: a failed row of an ID that is not asked for stays."""
+    """A failed row of an ID that is not asked for stays, also where `ids` come one by one."""
     path = tmp_path / "results.jsonl"
 
     @on_virtual_time
@@ -219,7 +219,7 @@ def test_failed_rows_are_sent_again_and_others_keep_theirs(tmp_path: Path) -> No
         async for _ in work(server, IDS[:4], into=ResultsPath(path)):
             pass
         server.plan = lambda i, _: answers.ok(i)
-        again = work(server, IDS[1:4], into=ResultsPath(path, resume=True))
+        again = work(server, iter(IDS[1:4]), into=ResultsPath(path, resume=True))
         assert [each.instance_id async for each in again] == [IDS[1]]
         rows = [json.loads(line) for line in path.read_text().splitlines()]
         outcomes = {row["instanceId"]: row["outcome"] for row in rows}
