@@ -27,6 +27,7 @@ from bulkcancel import (
     Progress,
     ResultsError,
     ResultsPath,
+    StoppedError,
     TokenRefusedError,
     UsageError,
     cancel_all,
@@ -401,6 +402,29 @@ def test_what_on_progress_raises_is_the_callers(event: str) -> None:
         with pytest.raises(LookupError, match="the caller's own"):
             await consume()
         assert all(each.ok for each in got)
+
+    main()
+
+
+@pytest.mark.parametrize("where", ["ids", "on_progress"])
+def test_a_callers_own_cancelled_error_is_no_quiet_end(where: str) -> None:
+    """Such as that of a task which the IDs come from: what is missing is told of."""
+
+    @on_virtual_time
+    async def main() -> None:
+        async def broken() -> AsyncGenerator[str, None]:
+            for each in IDS[:20]:
+                yield each
+            raise asyncio.CancelledError
+
+        def show(told: Progress) -> None:
+            if told.done == 10:
+                raise asyncio.CancelledError
+
+        given: Any = {"ids": broken()} if where == "ids" else {"on_progress": show}
+        results = work(VirtualServer(), **given)
+        with pytest.raises(StoppedError, match=f"{where} raised CancelledError"):
+            await take(results, len(IDS))
 
     main()
 

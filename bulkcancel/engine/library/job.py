@@ -89,6 +89,7 @@ class Job:
         self._unseen: dict[bytes, CancelResult] = {}
         """Results of accepted IDs that are being looked at."""
         self._asked = anyio.Event()
+        self._all_read = False
 
     async def results(self) -> AsyncGenerator[CancelResult, None]:
         """Yield one result for each distinct ID; then raise why the run ended early, if it did."""
@@ -186,6 +187,9 @@ class Job:
             finally:
                 for result in self._unseen.values():
                     self._give(result)
+        if not (self._all_read or self.stop.requested):
+            # A task that ends so does not tell: the IDs behind would be missing without a word.
+            raise StoppedError("ids raised CancelledError: the IDs behind it were not sent")
 
     async def _collect(
         self, saved: Saved | None, results: MemoryObjectReceiveStream[CancelResult]
@@ -245,6 +249,7 @@ class Job:
                 await self._asked.wait()
             if item is not None:
                 yield item
+        self._all_read = True
 
 
 async def _each(ids: Iterable[str] | AsyncIterable[str]) -> AsyncIterator[str]:

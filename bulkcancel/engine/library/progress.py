@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from asyncio import CancelledError
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from bulkcancel.errors import StoppedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -112,3 +115,6 @@ class ProgressObserver:
         except Exception as error:  # noqa: BLE001 - the caller's own: no ID has failed by it
             self._on_progress = None
             self._stop.request(error)
+        except CancelledError:  # nobody has cancelled us: no task waits in it
+            self._on_progress = None
+            self._stop.request(StoppedError("on_progress raised CancelledError"))
