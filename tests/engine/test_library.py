@@ -8,6 +8,7 @@ import functools
 import gc
 import inspect
 import json
+import signal
 import uuid
 from collections.abc import AsyncGenerator, Callable, Iterator
 from pathlib import Path
@@ -20,6 +21,7 @@ import pytest
 import bulkcancel
 from bulkcancel import (
     BusyError,
+    CancelInterrupted,
     CancelResult,
     LimitError,
     Outcome,
@@ -489,6 +491,33 @@ def test_a_refused_token_keeps_the_results_so_far(monkeypatch: pytest.MonkeyPatc
     with pytest.raises(TokenRefusedError) as raised:
         cancel_all(IDS[:30], token="x", instance="acme", concurrency=1)
     assert {each.instance_id for each in raised.value.results if each.ok} == set(IDS[:5])
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_ctrl_c_does_not_hide_that_rows_are_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lost: bool
+) -> None:
+    """What went wrong with the file while the run ended is the cause; else there is none."""
+    _on_virtual_server(monkeypatch, VirtualServer())
+    path = tmp_path / "results.jsonl"
+
+    def interrupt(told: Progress) -> None:
+        if told.done == 5:
+            if lost:
+                path.unlink()
+            signal.raise_signal(signal.SIGINT)
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # as in a script
+    try:
+        with pytest.raises(CancelInterrupted) as raised:
+            cancel_all(
+                IDS, token="x", instance="acme", into=ResultsPath(path), on_progress=interrupt
+            )
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert 5 <= len(raised.value.results) < len(IDS)
+    assert isinstance(raised.value.__cause__, ResultsError) == lost
+    assert (raised.value.__cause__ is None) != lost
 
 
 def test_cancel_all_reads_its_ids_before_it_sends(monkeypatch: pytest.MonkeyPatch) -> None:

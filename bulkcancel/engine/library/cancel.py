@@ -112,8 +112,9 @@ def cancel_all(
     For scripts and for tasks of a scheduler. `ids` is read whole before anything is sent. The way
     to the server is told as to `DomoClient`, the rest as to `cancel_many`. Raises what those raise,
     with `results` of what had come by then; `CancelInterrupted`, a `KeyboardInterrupt`, on Ctrl-C,
-    once the requests in flight have ended, within `grace_s` (a second one ends it at once); and
-    `UsageError` in a thread whose event loop runs, as a notebook's does.
+    once the requests in flight have ended, within `grace_s` (a second one ends it at once), `from`
+    what went wrong meanwhile, such as rows that could not be written; and `UsageError`
+    in a thread whose event loop runs, as a notebook's does.
     """
     if _loop_is_running():
         raise UsageError(
@@ -138,18 +139,24 @@ def cancel_all(
     )
     results: list[CancelResult] = []
     job = Job(list(ids), client, policy, into=into, on_progress=on_progress)
+    faults: list[BaseException] = []
     try:
-        asyncio.run(_gather(job, client, results))
+        asyncio.run(_gather(job, client, results, faults))
     except KeyboardInterrupt:
-        raise CancelInterrupted(results) from None
+        raise CancelInterrupted(results) from (faults[0] if faults else None)
     except BulkcancelError as error:
         error.results = results
         raise
     return results
 
 
-async def _gather(job: Job, client: DomoClient, results: list[CancelResult]) -> None:
-    """Fill `results`; when cancelled, as by Ctrl-C, first let end what is in flight."""
+async def _gather(
+    job: Job, client: DomoClient, results: list[CancelResult], faults: list[BaseException]
+) -> None:
+    """Fill `results`; when cancelled, as by Ctrl-C, first let end what is in flight.
+
+    What goes wrong with that, such as rows that cannot be written, is then in `faults`.
+    """
 
     async def gather() -> None:
         async with client:
@@ -162,8 +169,9 @@ async def _gather(job: Job, client: DomoClient, results: list[CancelResult]) -> 
     except asyncio.CancelledError:
         job.stop.request(InterruptedRunError("SIGINT", 2))
         await asyncio.wait([work])
-        if not work.cancelled():
-            work.exception()  # it has been seen: Ctrl-C is what is told
+        error = None if work.cancelled() else work.exception()
+        if error is not None and error is not job.stop.reason:
+            faults.append(error)
         raise
 
 
