@@ -9,8 +9,9 @@ A failed ID is not here: it is a `CancelResult`. The tree:
     │   └── ExistsError     2  it holds an earlier run's rows
     ├── TokenRefusedError   3
     ├── StoppedError        4  an outage, a deadline, too many failures
-    │   ├── LimitError      4  a limit that is named in the text
-    │   └── UntrustedError  4  a certificate of nobody who is trusted
+    │   └── NamingError     4  the text names an argument, or the flag in its place
+    │       ├── LimitError      a limit was reached
+    │       └── UntrustedError  a certificate of nobody who is trusted
     ├── ResultsError        5  the results could not be written
     ├── BusyError           6  another run holds the results file
     ├── DeclinedError       130  a question was answered with no
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
     from bulkcancel.models import CancelResult
 
+TOKENS_PAGE = "Admin > Authentication (or Security) > Access tokens"
+"""Where Domo makes tokens; the menu has had both names."""
 CRASHED = 4
 """The exit code of a fault of bulkcancel itself."""
 

@@ -8,7 +8,7 @@ import os
 import re
 from pathlib import Path
 
-from bulkcancel.errors import DeclinedError, UsageError
+from bulkcancel.errors import TOKENS_PAGE, DeclinedError, UsageError
 from bulkcancel.reporting import is_interactive
 
 SANDBOX_TOKEN = "sandbox-token"  # noqa: S105 - no secret: the embedded sandbox takes any
@@ -41,8 +41,7 @@ def read_token(token_file: str | None, *, ask: bool = True) -> str:
         except EOFError:
             raise DeclinedError("no token was typed: nothing was sent") from None
     raise UsageError(
-        "no token: set DOMO_DEVELOPER_TOKEN, or give --token-file PATH "
-        "(make one in Admin > Security > Access tokens)"
+        f"no token: set DOMO_DEVELOPER_TOKEN, or give --token-file PATH (make one in {TOKENS_PAGE})"
     )
 
 

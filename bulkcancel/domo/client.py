@@ -18,7 +18,7 @@ from bulkcancel.domo.answers import (
     read_other,
     redacted,
 )
-from bulkcancel.errors import StoppedError, UsageError
+from bulkcancel.errors import TOKENS_PAGE, StoppedError, UsageError
 from bulkcancel.http import (
     MAX_BODY_BYTES,
     USER_AGENT,
@@ -69,7 +69,7 @@ class DomoClient:
         if not _TOKEN.fullmatch(token):
             raise UsageError(
                 "the token is empty, or holds a space, a line break or a character beyond ASCII: "
-                "copy it again from Admin > Security > Access tokens"
+                f"copy it again from {TOKENS_PAGE}"
             )
         if not 0 < timeout_s < float("inf"):
             raise UsageError(f"timeout_s must be a number of seconds above 0, not {timeout_s}")

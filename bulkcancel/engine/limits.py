@@ -10,6 +10,7 @@ import anyio
 
 from bulkcancel.domo import Next, Verdict
 from bulkcancel.errors import (
+    TOKENS_PAGE,
     LimitError,
     StoppedError,
     TokenRefusedError,
@@ -112,8 +113,8 @@ class RunMonitor:
         if verdict.next is Next.UNAUTHORIZED:
             if decisive or not (self._successes or self._token_accepted):
                 refused = (
-                    f"{self._host} refused the token ({verdict.error}): make a new one in Admin > "
-                    "Security > Access tokens"
+                    f"{self._host} refused the token ({verdict.error}): make a new one in "
+                    f"{TOKENS_PAGE}"
                 )
                 self._stop.request(TokenRefusedError(refused))
         elif verdict.next in {Next.STOP_TLS, Next.STOP_ISSUER}:

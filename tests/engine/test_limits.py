@@ -177,7 +177,7 @@ async def test_a_401_before_the_token_was_accepted_ends_it(known: str) -> None:
     assert isinstance(bench.stop.reason, TokenRefusedError)
     assert bench.reason == (
         "acme.domo.com refused the token (unauthorized: HTTP 401: who?): make a new one in Admin > "
-        "Security > Access tokens"
+        "Authentication (or Security) > Access tokens"
     )
 
 

@@ -61,8 +61,6 @@ def _notes(summary: Summary) -> list[str]:
         f"{show_duration(summary.seconds)} with {count_of(stats.requests, 'request')} "
         f"({count_of(stats.retries, 'retry')}, {stats.throttled:,} throttled)."
     )
-    kept = summary.kept_failures
-    stay = "stays" if kept == 1 else "stay"
     counts = (
         (summary.already_done, f"{summary.already_done:,} done by an earlier run"),
         (summary.duplicates, f"{count_of(summary.duplicates, 'duplicate')} sent once"),
@@ -70,11 +68,14 @@ def _notes(summary: Summary) -> list[str]:
         (summary.other_shards, f"{summary.other_shards:,} of other shards"),
         (summary.unanswered, f"{summary.unanswered:,} sent, no final answer"),
         (summary.not_reached, f"{summary.not_reached:,} not reached"),
-        (kept, f"{count_of(kept, 'failure')} of an earlier run {stay} in the results"),
     )
     parts = ", ".join(words for count, words in counts if count)
     rows = count_of(summary.rows_in, "input row")
     notes = [first, f"Of {rows}: {parts}."] if parts else [first]
+    if summary.kept_failures:
+        stay = "stays" if summary.kept_failures == 1 else "stay"
+        kept = count_of(summary.kept_failures, "failure")
+        notes.append(f"{kept} of an earlier run {stay} in the results.")
     if stats.looks:
         notes.append(f"Asked {count_of(stats.looks, 'time')} what has become of accepted ones.")
     if summary.looks_ended:
