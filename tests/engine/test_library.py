@@ -383,6 +383,28 @@ def test_progress_is_told_as_values() -> None:
     main()
 
 
+@pytest.mark.parametrize("verify", [False, True])
+def test_progress_counts_one_result_after_the_other(tmp_path: Path, verify: bool) -> None:
+    """Also of those that got their rows together, and by their last outcome: unconfirmed failed."""
+
+    @on_virtual_time
+    async def main() -> None:
+        told: list[Progress] = []
+        server = VirtualServer(latency_s=0.01)
+        server.look_plan = lambda i, _n, _c: answers.ok(i, "IN_PROGRESS")
+        into = ResultsPath(tmp_path / "results.jsonl")
+        async for _ in work(
+            server, IDS[:50], rate_per_s=1000, into=into, on_progress=told.append,
+            verify=verify, verify_timeout_s=5,
+        ):  # fmt: skip
+            pass
+        finished = [each for each in told if each.event == "cancel.finished"]
+        assert [each.done for each in finished] == list(range(1, 51))
+        assert finished[-1].failed == (50 if verify else 0)
+
+    main()
+
+
 @pytest.mark.parametrize("event", ["cancel.finished", "cancel.retry_scheduled"])
 def test_what_on_progress_raises_is_the_callers(event: str) -> None:
     """It ends the run, is raised as it is, and is no fault of the ID it came with."""

@@ -202,7 +202,6 @@ class Job:
 
     def _deliver(self, results: Sequence[CancelResult]) -> None:
         """Give results to the caller; those of IDs that are looked at once that is over."""
-        self._stats.count(results)
         confirmer = self._engine.confirmer if self._engine is not None else None
         for result in results:
             if confirmer is None or result.outcome is not Outcome.ACCEPTED:
@@ -223,6 +222,7 @@ class Job:
             self._give(result.found(finding))
 
     def _give(self, result: CancelResult) -> None:
+        self._stats.count((result,))
         self._observer.finished(result)
         try:
             self._send.send_nowait(result)
