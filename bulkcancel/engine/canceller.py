@@ -182,7 +182,7 @@ class Canceller:
 
     def _count_request(self, retry: Retry | None) -> None:
         if not self.stats.requests:  # it is on its way already where it had to connect
-            self.monitor.on_first_request()
+            self.monitor.on_first_request(sent=True)
         self.stats.requests += 1
         self.stats.retries += retry is not None and (retry.requests > 0 or retry.fresh)
 

@@ -239,11 +239,16 @@ class RunMonitor:
             outage = f"an outage of {trouble_s:.0f} s, the limit of "
             self._stop.request(LimitError(outage, "max_outage_s", f" ({self._last_trouble})"))
 
-    def on_first_request(self) -> None:
-        """Start the clock for a host that never answers."""
-        if self._trouble_since is None and not self.answered:
-            self._trouble_since = self._clock()
-            self._last_trouble = "the first request is still unanswered"
+    def on_first_request(self, *, sent: bool = False) -> None:
+        """Start the clock for a host that never answers.
+
+        It starts anew once a request is `sent`, if all that came before was a shortage here.
+        """
+        if self.answered or not (self._trouble_since is None or (sent and self._only_local)):
+            return
+        self._trouble_since = self._clock()
+        self._troubles, self._only_local = 0, False
+        self._last_trouble = "the first request is still unanswered"
 
     def _record_trouble(self, verdict: Verdict) -> None:
         if verdict.next is Next.DONE:

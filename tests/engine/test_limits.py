@@ -249,6 +249,20 @@ async def test_a_shortage_here_is_not_the_start_of_an_outage_there() -> None:
 
 
 @on_virtual_time
+async def test_a_host_that_was_not_asked_for_a_shortage_here_has_its_time() -> None:
+    """Half a minute for its first answer begins once a request is out."""
+    bench = Bench()
+    bench.monitor.on_first_request()
+    for _ in range(28):
+        bench.trouble(SHORTAGE, answered=False)
+        bench.monitor.on_first_request()
+        await anyio.sleep(1)
+    bench.monitor.on_first_request(sent=True)
+    assert await bench.stopped_after(60) == pytest.approx(29, abs=0.5)
+    assert "never answered (the first request is still unanswered)" in bench.reason
+
+
+@on_virtual_time
 async def test_trouble_that_was_there_before_a_shortage_goes_on() -> None:
     """Nor does one in the middle begin it anew."""
     bench = Bench()
