@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
-from bulkcancel.errors import UsageError
+from bulkcancel.errors import InputError, UsageError
 from bulkcancel.ids import pack
 from bulkcancel.models import SENT_AGAIN, SUCCESSES, InvalidRow, Outcome
 from bulkcancel.quantities import checked_outcomes
+from bulkcancel.results.earlier.reading import RowReader
 from bulkcancel.results.results_file import ResultsFile
 from bulkcancel.results.writer import ResultsWriter
 
@@ -43,6 +44,20 @@ class ResultsPath:
             raise UsageError(f"the results file {self.path} must end in .csv or .jsonl")
         if Outcome.INVALID in checked_outcomes(self.again, "again"):
             raise UsageError("again: invalid rows hold no instance ID, so nothing is sent again")
+
+    def results(self) -> list[CancelResult]:
+        """Return what the file holds, of each ID its last row: of this call and earlier ones.
+
+        Lines that do not parse are left out. Raises `InputError` where there is no results file.
+        """
+        kept: dict[object, CancelResult] = {}
+        try:
+            with Path(self.path).open("rb") as file:
+                for number, row in enumerate(RowReader(file, os.fspath(self.path))):
+                    kept[number if row.outcome is Outcome.INVALID else row.instance_id] = row
+        except OSError as error:
+            raise InputError(f"cannot read {self.path}: {error.strerror or error}") from None
+        return list(kept.values())
 
     def open(self, host: str, *, asks: bool = False) -> SavedResults:
         """Lock the file for results of `host` and read back what it holds; changes no row.

@@ -23,6 +23,7 @@ from bulkcancel import (
     BusyError,
     CancelInterrupted,
     CancelResult,
+    InputError,
     LimitError,
     Outcome,
     OutputError,
@@ -228,8 +229,31 @@ def test_failed_rows_are_sent_again_and_others_keep_theirs(tmp_path: Path) -> No
         outcomes = {row["instanceId"]: row["outcome"] for row in rows}
         assert outcomes == dict.fromkeys(IDS[1:4], "accepted") | {IDS[0]: "forbidden"}
         assert len(rows) == 4
+        assert [each.as_dict() for each in ResultsPath(path).results()] == rows
 
     main()
+
+
+def test_of_an_id_with_two_rows_the_last_is_its_result(tmp_path: Path) -> None:
+    """As a killed call may leave them; invalid rows have no ID and all count."""
+    path = tmp_path / "results.csv"
+    with pytest.raises(InputError, match=r"cannot read .*results\.csv"):
+        ResultsPath(path).results()
+
+    @on_virtual_time
+    async def main() -> None:
+        server = VirtualServer(lambda i, _: answers.ok(i))
+        async for _ in work(server, [IDS[0], "no ID", "none"], into=ResultsPath(path)):
+            pass
+
+    main()
+    *others, last = path.read_text().splitlines()
+    row = next(each for each in [*others, last] if each.startswith(IDS[0]))
+    with path.open("a") as file:
+        file.write(row.replace("accepted", "canceled") + "\n" + row[:40])
+    assert sorted(each.outcome for each in ResultsPath(path).results()) == [
+        "canceled", "invalid", "invalid",
+    ]  # fmt: skip
 
 
 def test_trouble_with_the_file_speaks_of_arguments(tmp_path: Path) -> None:
