@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 DEFAULT_RATE_PER_S = 10.0
 DEFAULT_CONCURRENCY = 16
 DEFAULT_ATTEMPTS = 5
+DEFAULT_GRACE_S = 10.0
 _AUTO_CEILING_PER_S = 1000.0
 _AUTO_START_PER_S = 5.0
 _UTC_NOW = partial(datetime.now, UTC)
@@ -49,7 +50,7 @@ class Policy:
     """No request before that: runs that start together and share a rate take turns by it."""
     concurrency: int = DEFAULT_CONCURRENCY
     attempts: int = DEFAULT_ATTEMPTS
-    grace_s: float = 10.0
+    grace_s: float = DEFAULT_GRACE_S
     limits: Limits = field(default_factory=Limits)
     ok: frozenset[Outcome] = frozenset()
     """Outcomes that count as success besides those that are."""

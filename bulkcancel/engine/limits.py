@@ -29,6 +29,7 @@ _TICK_S = 0.25
 _NEVER_ANSWERED_S = 29.0  # so that it is told within half a minute
 _STRANGERS_FROM_START_S = 30.0
 _FORBIDDEN_FROM_START = 25
+DEFAULT_MAX_OUTAGE_S = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ class Limits:
     Raises `UsageError` for what makes no sense.
     """
 
-    max_outage_s: float = 600.0
+    max_outage_s: float = DEFAULT_MAX_OUTAGE_S
     deadline_s: float | None = None
     max_failures: int | None = None
     max_failure_share: float | None = None

@@ -10,12 +10,13 @@ from bulkcancel.domo import DomoClient
 from bulkcancel.engine.engine import (
     DEFAULT_ATTEMPTS,
     DEFAULT_CONCURRENCY,
+    DEFAULT_GRACE_S,
     DEFAULT_RATE_PER_S,
     Policy,
 )
 from bulkcancel.engine.library.job import Job
-from bulkcancel.engine.limits import Limits
-from bulkcancel.engine.verification import Verification
+from bulkcancel.engine.limits import DEFAULT_MAX_OUTAGE_S, Limits
+from bulkcancel.engine.verification import DEFAULT_VERIFY_TIMEOUT_S, Verification
 from bulkcancel.errors import (
     BulkcancelError,
     CancelInterrupted,
@@ -42,12 +43,12 @@ def cancel_many(
     attempts: int = DEFAULT_ATTEMPTS,
     max_failures: int | None = None,
     max_failure_share: float | None = None,
-    max_outage_s: float = 600.0,
+    max_outage_s: float = DEFAULT_MAX_OUTAGE_S,
     deadline_s: float | None = None,
-    grace_s: float = 10.0,
+    grace_s: float = DEFAULT_GRACE_S,
     ok: Collection[Outcome] = (),
     verify: bool = False,
-    verify_timeout_s: float = 120.0,
+    verify_timeout_s: float = DEFAULT_VERIFY_TIMEOUT_S,
     into: Into | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> AsyncGenerator[CancelResult, None]:
@@ -98,12 +99,12 @@ def cancel_all(
     attempts: int = DEFAULT_ATTEMPTS,
     max_failures: int | None = None,
     max_failure_share: float | None = None,
-    max_outage_s: float = 600.0,
+    max_outage_s: float = DEFAULT_MAX_OUTAGE_S,
     deadline_s: float | None = None,
-    grace_s: float = 10.0,
+    grace_s: float = DEFAULT_GRACE_S,
     ok: Collection[Outcome] = (),
     verify: bool = False,
-    verify_timeout_s: float = 120.0,
+    verify_timeout_s: float = DEFAULT_VERIFY_TIMEOUT_S,
     into: Into | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> list[CancelResult]:

@@ -1,6 +1,10 @@
 """Whether what was accepted has stopped."""
 
 from bulkcancel.engine.verification.checks import Check, Checks, Findings
-from bulkcancel.engine.verification.confirmer import Confirmer, Verification
+from bulkcancel.engine.verification.confirmer import (
+    DEFAULT_VERIFY_TIMEOUT_S,
+    Confirmer,
+    Verification,
+)
 
-__all__ = ["Check", "Checks", "Confirmer", "Findings", "Verification"]
+__all__ = ["DEFAULT_VERIFY_TIMEOUT_S", "Check", "Checks", "Confirmer", "Findings", "Verification"]

@@ -39,6 +39,7 @@ _GROWTH = 1.5
 _LONGEST_WAIT_S = 30.0
 _LOCAL_WAIT_S = 0.5
 _TOKEN_PATIENCE_S = 10.0
+DEFAULT_VERIFY_TIMEOUT_S = 120.0
 _TROUBLES = 3  # in a row: then one look at a time, further and further apart
 
 
@@ -46,7 +47,7 @@ _TROUBLES = 3  # in a row: then one look at a time, further and further apart
 class Verification:
     """How IDs are looked at."""
 
-    timeout_s: float = 120.0
+    timeout_s: float = DEFAULT_VERIFY_TIMEOUT_S
     """From an ID's first look that was answered until it is told as `unconfirmed`."""
     refusals: int = 3
     """So many looks that were refused (403, 404), and none answered, show that there is no such

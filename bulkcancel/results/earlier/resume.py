@@ -147,11 +147,11 @@ def read_back(
 def _read_rows(
     file: BinaryIO, resumed: Resumed, needed: Repair, host: str, again: frozenset[Outcome]
 ) -> bool:
-    """Record every row but the older ones, if they are known; return if no ID has two others.
+    """Record every row; return whether each ID has one, rows known as `needed.older` left out.
 
     They begin at `needed.whole`, where the file stands.
     """
-    path, at, once = resumed.name, needed.whole, True
+    path, at, one_each = resumed.name, needed.whole, True
     older = iter(needed.older)
     next_older = next(older, -1)
     for number, line in enumerate(file, 2 if resumed.form.header else 1):
@@ -170,12 +170,12 @@ def _read_rows(
         elif at == next_older:
             next_older = next(older, -1)
         elif not _record(row, resumed, again):
-            once = False
+            one_each = False
         elif row.outcome in again:
             needed.again.append(at)
         at += len(line)
         needed.whole = at
-    return once
+    return one_each
 
 
 def _read(line: bytes, number: int, resumed: Resumed) -> StoredRow | None:
