@@ -39,6 +39,7 @@ from bulkcancel import (
 )
 from bulkcancel.engine import Engine
 from bulkcancel.engine.library import job
+from bulkcancel.engine.library.saving import Opening, Saved
 from bulkcancel.results import ResultsWriter
 from tests.support import faulty_answers as answers
 from tests.support.runs import make_ids
@@ -194,6 +195,46 @@ def test_an_answer_that_came_is_saved_although_nobody_waits(tmp_path: Path) -> N
         second = [each.instance_id async for each in resumed]
         assert sorted([*first, *second]) == sorted(IDS[:40])
         assert set(server.times_seen.values()) == {1}
+
+    main()
+
+
+@pytest.mark.parametrize("opened", [False, True])
+def test_a_file_that_is_opened_for_nobody_is_closed(opened: bool, tmp_path: Path) -> None:
+    """Who is cancelled while a thread reads it leaves no lock behind, whichever comes first."""
+    path = ResultsPath(tmp_path / "results.csv")
+    opening = Opening(lambda: path.open("acme.domo.com"))
+    steps = [opening.abandon, opening.open]
+    for step in reversed(steps) if opened else steps:
+        step()
+    path.open("acme.domo.com").close()
+    assert [each.name for each in tmp_path.iterdir()] == ["results.csv"]
+
+
+def test_cancelled_twice_while_a_long_file_is_read_it_is_let_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second call, in the same process, is not told that the first one holds it."""
+    path = tmp_path / "results.jsonl"
+    abandoned: list[Callable[[], Saved]] = []
+
+    @on_virtual_time
+    async def main() -> None:
+        async def for_ever(work: Callable[[], Saved]) -> None:
+            abandoned.append(work)
+            await anyio.sleep_forever()
+
+        with monkeypatch.context() as patch:
+            patch.setattr(job, "to_thread", SimpleNamespace(run_sync=for_ever))
+            results = work(VirtualServer(), into=ResultsPath(path))
+            task = asyncio.create_task(anext(results))
+            for _ in range(2):
+                await anyio.sleep(1)
+                task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        abandoned[0]()  # the thread ends only now
+        assert len([each async for each in work(VirtualServer(), into=ResultsPath(path))]) == 400
 
     main()
 

@@ -28,8 +28,8 @@ from bulkcancel.quantities import checked_outcomes
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Collection, Iterable
 
-    from bulkcancel.engine.library.job import Into
     from bulkcancel.engine.library.progress import Progress
+    from bulkcancel.engine.library.saving import Into
     from bulkcancel.models import CancelResult, Outcome
 
 

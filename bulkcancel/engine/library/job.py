@@ -8,7 +8,7 @@ import os
 from collections.abc import AsyncIterable
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import anyio
 import anyio.lowlevel
@@ -16,6 +16,7 @@ from anyio import EndOfStream, WouldBlock, to_thread
 
 from bulkcancel.engine.engine import Engine
 from bulkcancel.engine.library.progress import ProgressObserver
+from bulkcancel.engine.library.saving import Opening
 from bulkcancel.engine.stats import Stats
 from bulkcancel.engine.stop import Stop
 from bulkcancel.errors import StoppedError, UsageError
@@ -31,33 +32,10 @@ if TYPE_CHECKING:
     from bulkcancel.domo import DomoClient
     from bulkcancel.engine.engine import Policy
     from bulkcancel.engine.library.progress import Progress
+    from bulkcancel.engine.library.saving import Into, Saved
     from bulkcancel.models import Finding
 
 _YIELD_EVERY = 256
-
-
-class Saved(Protocol):
-    """Open results of this and earlier runs; see `bulkcancel.results.SavedResults`."""
-
-    @property
-    def succeeded_before(self) -> int: ...  # noqa: D102
-    def begin(self) -> None: ...  # noqa: D102
-    def left(self, item: Target | InvalidRow) -> Target | InvalidRow | None: ...  # noqa: D102
-    def unseen(self) -> Iterable[bytes]: ...  # noqa: D102
-    async def collect(  # noqa: D102
-        self,
-        results: MemoryObjectReceiveStream[CancelResult],
-        on_written: Callable[[Sequence[CancelResult]], None],
-    ) -> None: ...
-    def bring_up_to_date(self, finding_of: Callable[[bytes], Finding | None]) -> None: ...  # noqa: D102
-    def close(self) -> None: ...  # noqa: D102
-
-
-class Into(Protocol):
-    """Where results are saved besides; `bulkcancel.ResultsPath` is one."""
-
-    def open(self, host: str, *, asks: bool = False) -> Saved:
-        """Return what holds the results of `host`, an earlier call's among them."""
 
 
 class Job:
@@ -109,8 +87,10 @@ class Job:
                 raise error from None  # such as rows that could not be written
             raise
         finally:
-            await self._leave(work)
-            self._receive.close()
+            try:
+                await self._leave(work)
+            finally:  # a second cancellation ends the wait
+                self._receive.close()
 
     async def _leave(self, work: asyncio.Task[None]) -> None:
         """End the work at once; an answer that has come still gets its row."""
@@ -157,9 +137,13 @@ class Job:
                 return
             asks = self._policy.verification is not None
             host = self._client.host
-            saved = await to_thread.run_sync(partial(self._into.open, host, asks=asks))
+            opening = Opening(partial(self._into.open, host, asks=asks))
             try:
-                await to_thread.run_sync(saved.begin)
+                saved = await to_thread.run_sync(opening.open)
+            except asyncio.CancelledError:
+                opening.abandon()
+                raise
+            try:
                 await self._run(saved)
             finally:
                 saved.close()
