@@ -119,7 +119,7 @@ def test_old_rows_that_cannot_be_taken_out_are_told(
     with monkeypatch.context() as broken:
         broken.setattr(os if call == "fsync" else Path, call, fails)
         broken.setattr(file, "_sync", lambda: None)
-        with pytest.raises(ResultsError, match=r"holds every result.*No space.*same command again"):
+        with pytest.raises(ResultsError, match=r"holds every result.*No space.*do the same again"):
             file.close()
     assert file.failure is not None
     file.close()

@@ -75,8 +75,8 @@ def take_out(path: Path, old_rows: OldRows) -> None:
     except OSError as error:
         raise ResultsError(
             f"{path} holds every result, but old rows of the same IDs beside new ones: they cannot "
-            f"be taken out ({error.strerror or error}): make room or allow writing, and run the "
-            "same command again"
+            f"be taken out ({error.strerror or error}): make room or allow writing, and do the "
+            "same again"
         ) from None
 
 
