@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 import stat
@@ -69,6 +70,13 @@ def check_header(file: BinaryIO, path: Path, form: Format) -> int:
     if header.startswith(start):
         file.seek(0, os.SEEK_END)
         return 0
+    file.seek(0)
+    first = file.readline(2 * len(header)).removeprefix(codecs.BOM_UTF8)
+    if first.rstrip(b"\r\n") == header[:-1]:
+        raise OutputError(
+            f"{path} was saved by another program, which changed its line ends: go on with the "
+            "file as it was, or choose another"
+        )
     raise _not_ours(path)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import tracemalloc
 from collections import Counter
@@ -40,6 +41,17 @@ def _resume(path: Path, form: Format) -> Resumed:
 
 def _done(resumed: Resumed, ids: list[str]) -> list[str]:
     return [each for each in ids if pack(each) in resumed.done]
+
+
+@pytest.mark.parametrize("start", [b"", codecs.BOM_UTF8])
+def test_a_csv_that_a_spreadsheet_has_saved_is_told_as_that(tmp_path: Path, start: bytes) -> None:
+    """Not as a file with other columns; it stays as it is."""
+    path = _file(tmp_path, Format.CSV, result(IDS[0]))
+    path.write_bytes(start + path.read_bytes().replace(b"\n", b"\r\n"))
+    before = path.read_bytes()
+    with pytest.raises(OutputError, match="saved by another program"):
+        read_back(path, Format.CSV, HOST, SENT_AGAIN)
+    assert path.read_bytes() == before
 
 
 @forms
