@@ -27,6 +27,8 @@ OUTCOMES = tuple(Outcome)
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
 MOST_FAILURES = 2_000
 """Failures that are kept, each with its row."""
+_MOST_ATTEMPTS = 10**9
+"""Of one row: what a damaged file says beyond it counts as that, and sums can still be drawn."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST_MS, _LAST_MS = -62_135_596_800_000, 253_402_300_799_999
 _INDEX = {outcome: at for at, outcome in enumerate(OUTCOMES)}
@@ -212,10 +214,11 @@ class Counter:
         self._files[file][outcome] += 1
         self._hosts.add(row.host, outcome, row)
         self._models.add(_new_model(row[3:6]), outcome, row)
-        self._attempts += row.attempts
+        attempts = min(row.attempts, _MOST_ATTEMPTS)
+        self._attempts += attempts
         if row.latency_ms is not None:
             self._latencies.add(row.latency_ms)
-        self._timeline.add(round(finished_s * 1000), outcome, row.attempts)
+        self._timeline.add(round(finished_s * 1000), outcome, attempts)
         if row.outcome in _FAILURES:
             self._errors.add(ANY_ID.sub("…", shorten(row.error, _LONGEST)), outcome, row)
             kept = self._failures[row.outcome]

@@ -99,3 +99,11 @@ def test_one_row_makes_a_page(outcome: Outcome) -> None:
         page = _page(result(make_ids(1)[0], outcome, latency_ms=latency_ms))
         assert f"</svg>{outcome}</th>" in page
         assert ('id="failures"' in page) == (outcome in FAILURES)
+
+
+def test_a_number_of_attempts_that_nothing_can_hold_is_no_fault() -> None:
+    """It counts as a great many: a damaged cell takes no page, text or figure away."""
+    rows = [result(each, attempts=9 * 10**4299) for each in make_ids(2)]
+    figures = figures_of(content(Format.JSONL, *rows))
+    assert figures.attempts == 2 * 10**9
+    assert "requests a second" in as_page(figures)
