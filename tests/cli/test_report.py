@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import stat
+import subprocess
 import sys
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 
 from bulkcancel.models import Outcome
 from bulkcancel.results.codec import Format
-from tests.support.processes import bulkcancel, environment
+from tests.support.processes import bulkcancel, command, environment
 from tests.support.results import content, result
 from tests.support.runs import make_ids
 
@@ -155,3 +156,20 @@ def test_a_terminal_that_knows_ascii_alone(tmp_path: Path, results: Path) -> Non
     done = bulkcancel("report", results, cwd=tmp_path, env=env)
     assert (done.code, done.stderr) == (0, "")
     assert "2 succeeded" in done.stdout
+
+
+@pytest.mark.parametrize("arguments", [(), ("--json",), ("--html", "-")])
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_standard_output_that_is_full_is_a_sentence(
+    tmp_path: Path, results: Path, arguments: tuple[str, ...]
+) -> None:
+    """Exit 2, and no fault of ours is claimed."""
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            command("report", results, *arguments), cwd=tmp_path, env=TEXT, stdout=full,
+            stderr=subprocess.PIPE, timeout=60, check=False, encoding="utf-8",
+        )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr.strip() == (
+        "bulkcancel: cannot write to standard output: No space left on device"
+    )

@@ -8,7 +8,7 @@ import shutil
 import stat
 import sys
 import tempfile
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import cyclopts
@@ -24,7 +24,7 @@ from bulkcancel.results import write_whole
 from bulkcancel.text import visible
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from typing import BinaryIO
 
     from bulkcancel.analysis import Figures
@@ -140,7 +140,7 @@ def _print(figures: Figures, html: str | None) -> None:
     if sys.stdout is None:  # closed, as in `>&-`
         return
     console = Console(highlight=False, emoji=False)
-    with console.capture() as captured:
+    with _told_if_full(_STREAM), console.capture() as captured:  # that writes an empty text
         console.print(as_text(figures), crop=False)
         if html is not None:
             console.print(visible(f"Page: {html}"), markup=False, soft_wrap=True)
@@ -149,9 +149,17 @@ def _print(figures: Figures, html: str | None) -> None:
 
 
 def _write(name: str, text: str, encoding: str = "utf-8") -> None:
-    try:
+    with _told_if_full(name):
         write_whole(name, text.encode(encoding, "backslashreplace"))
+
+
+@contextmanager
+def _told_if_full(name: str) -> Iterator[None]:
+    """Have what cannot be written told in a sentence; a reader that has gone is no mistake."""
+    try:
+        yield
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise OutputError(f"cannot write {name}: {error.strerror or error}") from None
+        shown = "to standard output" if name == _STREAM else name
+        raise OutputError(f"cannot write {shown}: {error.strerror or error}") from None
