@@ -123,6 +123,7 @@ def test_no_row_is_said_in_words(tmp_path: Path, data: bytes) -> None:
         (["results.csv", "--json", "--html", "/dev/stdout"], "both on standard output"),
         (["results.csv", "--jsn"], "unknown option --jsn: did you mean --json?"),
         (["other.csv"], "other.csv is not a results file of bulkcancel"),
+        (["saved.csv"], "saved.csv was saved by another program, which changes line ends"),
         (["."], "cannot read .: Is a directory"),
     ],
 )
@@ -133,6 +134,8 @@ def test_mistakes_are_told_in_a_sentence(
     """Exit 2; nothing is written."""
     (tmp_path / "link.csv").symlink_to("results.csv")
     (tmp_path / "other.csv").write_text("id,state\n1,2\n")
+    changed = b"\xef\xbb\xbf" + results.read_bytes().replace(b"\n", b"\r\n")
+    (tmp_path / "saved.csv").write_bytes(changed)
     before = sorted(tmp_path.iterdir()), results.read_bytes()
     done = bulkcancel("report", *arguments, cwd=tmp_path, env=environment(LC_ALL="C.UTF-8"))
     assert done.code == 2

@@ -22,6 +22,8 @@ _LONGEST = 1 << 20
 """Of a line, in bytes; what is longer is no row of ours."""
 _MOST_NOTES = 20
 _MOST_BROKEN_AT_THE_START = 1000
+_OTHERS_MARKS = b"\xef\xbb\xbf\r"
+"""What spreadsheets and editors put around a first line: a byte order mark, a carriage return."""
 _FIRST_KEY = b'{"instanceId": "'
 
 
@@ -52,6 +54,11 @@ class RowReader:
         lines = self._lines()
         first = next(lines, None)
         number = 1
+        if first is not None and first.strip(_OTHERS_MARKS) == Format.CSV.header[:-1] != first:
+            raise InputError(
+                f"{self.name} was saved by another program, which changes line ends and figures: "
+                "name the file that a run has written"
+            )
         if first is not None and first + b"\n" != Format.CSV.header:
             self.form = Format.JSONL
             number, lines = 0, self._with(first, lines)
