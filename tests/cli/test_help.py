@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import shlex
 import shutil
+import stat
 import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 
@@ -14,6 +16,9 @@ from bulkcancel.cli.app import app, run_cli
 from bulkcancel.cli.commands import completion
 from bulkcancel.version import VERSION
 from tests.support.runs import make_ids
+
+if sys.platform != "win32":
+    import resource
 
 COMMANDS = ("run", "find", "verify", "sandbox")
 SCRIPTS = {
@@ -134,6 +139,56 @@ def test_completion_is_installed_once(
     assert run_cli(["--install-completion", shell]) == 0
     assert rc.read_text() == text
     assert str(rc) not in capfd.readouterr().out
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits of the system")
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+def test_a_full_disk_leaves_the_users_file_as_it_was(
+    shell: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """It is a shell's whole start: a piece of it would be worse than no completion."""
+    monkeypatch.setattr(completion, "completion_script", lambda known: f"the script of {known}")
+    rc = tmp_path / f".{shell}rc"
+    rc.write_bytes(b"# mine \xe9\n" * 1000)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5000, before[1]))
+    try:
+        code = run_cli(["--install-completion", shell])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert code == 2
+    assert "cannot write to" in capfd.readouterr().err
+    assert rc.read_bytes() == b"# mine \xe9\n" * 1000
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+def test_the_users_file_may_be_in_any_encoding_and_keeps_its_mode(
+    shell: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What stands there is kept byte by byte; a home's name is quoted."""
+    monkeypatch.setattr(completion, "completion_script", lambda known: f"the script of {known}")
+    home = tmp_path / "it's $HOME"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    rc = home / f".{shell}rc"
+    rc.write_bytes(b"\xff\xfe\x80 mine\r\nx")
+    rc.chmod(0o640)
+    assert run_cli(["--install-completion", shell]) == 0
+    assert b"\xff\xfe\x80 mine\r\nx" in rc.read_bytes()
+    assert shlex.quote(str(home)).removesuffix("'").encode() in rc.read_bytes()
+    assert sys.platform == "win32" or stat.S_IMODE(rc.stat().st_mode) == 0o640
+
+
+@pytest.mark.parametrize("home", ["", "relative"])
+def test_without_a_home_nothing_is_written(
+    home: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Least of all into the current directory."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Path, "home", lambda: Path(home))
+    assert run_cli(["--install-completion", "bash"]) == 2
+    assert "there is no home directory to write to: set HOME" in capfd.readouterr().err
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

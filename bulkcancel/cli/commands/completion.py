@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shlex
+import stat
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Literal, get_args
@@ -9,11 +12,12 @@ from typing import Annotated, Literal, get_args
 import cyclopts
 from cyclopts import Parameter
 from cyclopts.completion import ShellDetectionError, detect_shell
-from cyclopts.completion.install import add_to_rc_file, get_default_completion_path
+from cyclopts.completion.install import get_default_completion_path
 
 from bulkcancel.cli.app import app as program
 from bulkcancel.cli.process import SIGNALS
 from bulkcancel.errors import UsageError
+from bulkcancel.results import write_whole
 
 Shell = Literal["bash", "zsh", "fish"]
 
@@ -26,6 +30,7 @@ app = cyclopts.App(
     result_action="return_value",
 )
 
+_OWN_PLACE = {"bash": ".local", "zsh": ".zsh"}
 _SCRIPTS = {
     # Names of files are left to bash itself: it knows directories and spaces.
     "bash": (
@@ -46,18 +51,56 @@ def install_completion(
     """Have the shell complete commands, options and file names."""
     SIGNALS.loaded()
     known = _known(shell)
+    home = _home()
     try:
         path = get_default_completion_path(known, "bulkcancel")
         path.write_text(completion_script(known), "utf-8")
-        added = known != "fish" and add_to_rc_file(path, "bulkcancel", known)
+        added = _loads_it(known, path, home)
     except OSError as error:
-        where = error.filename or Path.home()
+        where = error.filename or home
         raise UsageError(f"cannot write to {where}: {error.strerror or error}") from None
     print(f"wrote {path}")  # noqa: T201 - what was done in the user's home
     if added:
-        print(f"added a line to {Path.home() / f'.{known}rc'}")  # noqa: T201
+        print(f"added a line to {home / f'.{known}rc'}")  # noqa: T201
     print(f"open a new terminal, or type: exec {known}")  # noqa: T201
     return 0
+
+
+def _home() -> Path:
+    try:
+        home = Path.home()
+    except RuntimeError:  # a user without an entry, and without HOME
+        home = Path()
+    if not home.is_absolute():
+        raise UsageError("there is no home directory to write to: set HOME")
+    return home
+
+
+def _loads_it(shell: Shell, script: Path, home: Path) -> bool:
+    """Have the shell load the script when it starts; return whether a line was needed for that.
+
+    The user's file is replaced whole or left alone, as on a full disk; its bytes may be in any
+    encoding. Raises `OSError`.
+    """
+    if shell == "fish" or not script.is_relative_to(home / _OWN_PLACE[shell]):
+        return False  # fish, and frameworks such as Oh My Zsh, look there by themselves
+    rc = Path(os.path.realpath(home / f".{shell}rc"))
+    try:
+        before, mode = rc.read_bytes(), stat.S_IMODE(rc.stat().st_mode)
+    except FileNotFoundError:
+        before, mode = b"", 0o644
+    wanted = script.parent if shell == "zsh" else script
+    if os.fsencode(wanted) in before:
+        return False
+    quoted = shlex.quote(str(wanted))
+    line = f"fpath=({quoted} $fpath)" if shell == "zsh" else f"[ -f {quoted} ] && . {quoted}"
+    lines = os.fsencode(f"# Completion of bulkcancel\n{line}\n")
+    if shell == "zsh":  # before whatever sets completion up
+        after = lines + before
+    else:
+        after = before + (b"\n" if before and not before.endswith(b"\n") else b"") + lines
+    write_whole(str(rc), after, mode=mode)
+    return True
 
 
 def completion_script(shell: Shell) -> str:
