@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -110,3 +111,18 @@ def test_the_schema_can_be_printed() -> None:
     assert sorted(schema["required"]) == sorted(RunSummary.model_fields)
     assert all(each["description"] for each in schema["properties"].values())
     assert schema["$defs"]["Outcome"]["enum"] == [str(each) for each in Outcome]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes of its own")
+def test_a_reader_of_the_schema_may_go_early() -> None:
+    """As `head` does: no traceback."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "bulkcancel.reporting.summary"],
+            stdout=writing, stderr=subprocess.PIPE, check=False,
+        )  # fmt: skip
+    finally:
+        os.close(writing)
+    assert (done.returncode, done.stderr) == (0, b"")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import sys
+import contextlib
 
 from bulkcancel.reporting.summary.schema import schema_text
+from bulkcancel.results import write_whole
 
 if __name__ == "__main__":
-    sys.stdout.write(schema_text())
+    with contextlib.suppress(BrokenPipeError):  # `… | head` has seen enough
+        write_whole("-", schema_text().encode())
