@@ -1,4 +1,4 @@
-"""Quantiles of latencies are within one per cent of the exact ones, whatever they are."""
+"""Quantiles of latencies are within 0.4 % of the exact ones, whatever they are."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ def _counted(values: list[float]) -> Latencies:
 
 
 @given(values=LATENCIES, share=st.floats(0.01, 1))
-def test_a_quantile_is_within_one_per_cent(values: list[float], share: float) -> None:
+def test_a_quantile_is_within_four_in_a_thousand(values: list[float], share: float) -> None:
     """Of the nearest rank's value."""
     exact = sorted(values)[max(0, math.ceil(share * len(values)) - 1)]
     found = _counted(values).quantile_ms(share)
-    assert found == pytest.approx(exact, rel=0.005, abs=0.001)
+    assert found == pytest.approx(exact, rel=0.004, abs=0.001)
 
 
 @given(values=LATENCIES)
