@@ -32,6 +32,8 @@ class Served:
         assert process.stdout is not None
         self.said = process.stdout.readline()
         self.port = int(self.said.rpartition(":")[2])
+        assert process.stderr is not None
+        self.hint = process.stderr.readline()
 
     def post(self, instance_id: str, token: str | None = "any-token") -> tuple[int, Any]:
         """Send one cancel; return status and body."""
@@ -73,9 +75,12 @@ def _serving(cwd: Path, *options: str) -> Iterator[Served]:
 def test_it_says_where_it_listens_answers_and_ends_by_a_signal(
     tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
-    """One line once it is ready; a cancel with a token is answered; the code names the signal."""
+    """Once it is ready: a line for scripts, and one for people; the code names the signal."""
     with _serving(tmp_path) as sandbox:
         assert sandbox.said == f"listening on http://127.0.0.1:{sandbox.port}\n"
+        assert sandbox.hint == (
+            f"try: bulkcancel run FILE --base-url http://127.0.0.1:{sandbox.port} (any token)\n"
+        )
         assert sandbox.port > 0
         status, body = sandbox.post(IDS[0])
         assert (status, body["id"]) == (200, IDS[0])
@@ -90,6 +95,7 @@ def test_it_says_where_it_listens_answers_and_ends_by_a_signal(
 def test_the_rule_of_the_last_digits(tmp_path: Path) -> None:
     """What its help states is what it answers; with `--token` no other token will do."""
     with _serving(tmp_path, "--token", "the-one") as sandbox:
+        assert sandbox.hint.endswith(" (the token of --token)\n")
         assert sandbox.post(IDS[0], token="another")[0] == 401
         said = {end: sandbox.post(IDS[0][:-3] + end, "the-one") for end in ENDS}
     assert {end: status for end, (status, _) in said.items()} == {

@@ -10,6 +10,7 @@ import cyclopts
 from cyclopts import Parameter, default_name_transform
 
 from bulkcancel.cli.process import SIGNALS, loop_options
+from bulkcancel.reporting import stderr_console
 from bulkcancel.sandbox import RULES, Options, Sandbox
 
 if TYPE_CHECKING:
@@ -67,6 +68,9 @@ async def _serve(options: Options) -> int:
     async with Sandbox(options) as server:
         SIGNALS.hand_to_loop(asyncio.get_running_loop(), stop, within_s=_ENDING_S)
         print(f"listening on {server.base_url}", flush=True)  # noqa: T201 - its one line of output
+        token = "the token of --token" if options.token else "any token"
+        hint = f"try: bulkcancel run FILE --base-url {server.base_url} ({token})"
+        stderr_console().print(hint, markup=False, soft_wrap=True)
         await stopped.wait()
         SIGNALS.let_finish()
     return code
