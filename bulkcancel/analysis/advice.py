@@ -47,7 +47,7 @@ def steps(figures: Figures) -> list[Step]:
             )
         )
     unseen = [each for each in figures.files if each.count_of(*UNSEEN)]
-    if unseen:
+    if unseen and not _rehearsed(figures):  # that sandbox, and what it knew, is gone
         count = sum(each.count_of(*UNSEEN) for each in unseen)
         found.append(
             Step(
@@ -69,9 +69,13 @@ def _is_broken(file: FileFigures) -> bool:
     return file.unreadable > 0
 
 
+def _rehearsed(figures: Figures) -> bool:
+    return {group.key for group in figures.hosts} == {_SANDBOX}
+
+
 def _commands(words: str, files: list[FileFigures], figures: Figures) -> tuple[str, ...]:
     """Return a command for each file that has a name."""
-    rehearsal = " --sandbox" if {group.key for group in figures.hosts} == {_SANDBOX} else ""
+    rehearsal = " --sandbox" if _rehearsed(figures) else ""
     names = [each.name for each in files if each.name != _STDIN][:_MOST_COMMANDS]
     shown = [name if not name.startswith("-") else f"./{name}" for name in names]
     return tuple(f"bulkcancel {words} {shlex.quote(name)}{rehearsal}" for name in shown)

@@ -6,6 +6,7 @@ import json
 import stat
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,22 @@ def test_it_tells_what_the_file_says(tmp_path: Path, results: Path) -> None:
     ):
         assert words in done.stdout
     assert results.read_bytes() == content(Format.CSV, *ROWS)
+
+
+def test_a_peak_is_told_where_it_is_one(tmp_path: Path) -> None:
+    """Bars are cut at both ends: those of a short run may all be below its mean."""
+    began = ROWS[0].finished_at.replace(microsecond=50_000)
+    rows = [
+        result(each, finished_at=began + timedelta(milliseconds=100 * n))
+        for n, each in enumerate(make_ids(5))
+    ]
+    (tmp_path / "r.csv").write_bytes(content(Format.CSV, *rows))
+    even = bulkcancel("report", "r.csv", cwd=tmp_path, env=TEXT)
+    assert "throughput  12 IDs a second; 5 requests for 5 IDs" in even.stdout
+    rows[2] = rows[2]._replace(finished_at=rows[1].finished_at)
+    (tmp_path / "r.csv").write_bytes(content(Format.CSV, *rows))
+    uneven = bulkcancel("report", "r.csv", cwd=tmp_path, env=TEXT)
+    assert "throughput  12 IDs a second, 20 at most; 5 requests" in uneven.stdout
 
 
 def test_hostile_names_are_harmless_on_a_terminal_and_in_json(tmp_path: Path) -> None:
@@ -148,9 +165,18 @@ def test_mistakes_are_told_in_a_sentence(
 def test_commands_to_copy_stay_in_one_line(tmp_path: Path) -> None:
     """However narrow the terminal, and quoted for the shell."""
     name = f"{'a' * 50} b.csv"
-    (tmp_path / name).write_bytes(content(Format.CSV, ROWS[0]._replace(host="sandbox")))
+    (tmp_path / name).write_bytes(content(Format.CSV, ROWS[0]))
     done = bulkcancel("report", name, cwd=tmp_path, env=NARROW)
-    assert f"  bulkcancel verify '{name}' --sandbox\n" in done.stdout
+    assert f"  bulkcancel verify '{name}'\n" in done.stdout
+
+
+def test_a_rehearsal_can_be_resumed_but_not_verified(tmp_path: Path) -> None:
+    """The sandbox of its run, which alone knew of the cancels, is gone."""
+    rows = [each._replace(host="sandbox") for each in ROWS]
+    (tmp_path / "r.csv").write_bytes(content(Format.CSV, *rows))
+    done = bulkcancel("report", "r.csv", cwd=tmp_path, env=TEXT)
+    assert "  bulkcancel run INPUT --resume -o r.csv --sandbox\n" in done.stdout
+    assert "verify" not in done.stdout
 
 
 def test_a_terminal_that_knows_ascii_alone(tmp_path: Path, results: Path) -> None:

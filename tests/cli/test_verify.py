@@ -191,6 +191,36 @@ def test_verify_brings_rows_up_to_date_and_prints_what_still_runs(
     assert domo.looked == []
 
 
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [(["r.csv"], "r.csv says so now"), (["r.csv", "s.csv"], "The results files say so now")],
+)
+def test_verify_says_that_the_files_were_changed(
+    tmp_path: Path, server: FaultyServer, domo: Domo, names: list[str], said: str
+) -> None:
+    """Nobody expects it of a command that asks; and it is not said of what is as it was."""
+    for name in names:
+        _write(tmp_path / name, server, *[Outcome.ACCEPTED] * 30)
+    server.plan = lambda _where, _n: answers.problem(401)
+    refused = _verify(tmp_path, server, *names, BULKCANCEL_LOG_FORMAT="console")
+    assert "Of 30 accepted: 0 have stopped, 30 not told. Stopped early" in refused.stderr
+    server.plan = domo.answer
+    done = _verify(tmp_path, server, *names, BULKCANCEL_LOG_FORMAT="console")
+    assert f"Of 30 accepted: 30 have stopped. {said}.\n" in done.stderr
+
+
+def test_verify_refuses_to_ask_a_new_sandbox(tmp_path: Path) -> None:
+    """It would call all runs of a rehearsal unconfirmed; where none is in doubt, all is well."""
+    path = tmp_path / "r.csv"
+    path.write_bytes(before := content(Format.CSV, result(IDS[0], host="sandbox")))
+    done = bulkcancel("verify", "r.csv", "--sandbox", cwd=tmp_path)
+    assert done.code == 2
+    assert "a sandbox started now knows of none of these cancels" in done.stderr
+    assert path.read_bytes() == before
+    path.write_bytes(content(Format.CSV, result(IDS[0], Outcome.CANCELED, host="sandbox")))
+    assert bulkcancel("verify", "r.csv", "--sandbox", cwd=tmp_path).code == 0
+
+
 def test_verify_does_not_claim_what_it_was_not_told(
     tmp_path: Path, server: FaultyServer, domo: Domo
 ) -> None:

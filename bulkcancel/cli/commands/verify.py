@@ -33,7 +33,7 @@ from bulkcancel.models import CancelResult, Outcome
 from bulkcancel.quantities import count_of
 from bulkcancel.reporting import Display, Gauge
 from bulkcancel.results import ResultsFile, write_all
-from bulkcancel.text import cell
+from bulkcancel.text import cell, visible
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -116,6 +116,8 @@ class _VerifyCommand:
         self._counted = IdSet()
         self._runs: list[CancelResult] = []
         """Rows whose run goes on."""
+        self._written = False
+        """Whether the files say what was found."""
 
     def run(self) -> int:
         """Do it all; return the exit code. Raises `BulkcancelError` for what prevents it."""
@@ -134,6 +136,11 @@ class _VerifyCommand:
         if not unseen:
             self._display.say("Nothing to ask: no row is accepted or unconfirmed.")
             return int(unreadable > 0)
+        if self._settings.sandbox:
+            raise UsageError(
+                "a sandbox started now knows of none of these cancels: rehearse with run --verify, "
+                "or start bulkcancel sandbox and give its --base-url to run and to verify"
+            )
         self._server.prepare()
         reason = self._look(unseen, loop)
         reason = self._update(files) or reason
@@ -222,6 +229,7 @@ class _VerifyCommand:
                 file.close()
             except ResultsError as error:  # the others may be well
                 failure = failure or error
+        self._written = failure is None and len(self._counted) > 0
         return failure
 
     def _on_change(self, old: CancelResult, new: CancelResult, _earlier: bool) -> None:  # noqa: FBT001
@@ -260,6 +268,10 @@ class _VerifyCommand:
         if unknown:
             parts.append(f"{unknown:,} not told")
         said = f"Of {unseen:,} accepted: {', '.join(parts)}."
+        if self._written and len(self._names) == 1:
+            said += f" {visible(self._names[0])} says so now."
+        elif self._written:
+            said += " The results files say so now."
         self._display.finished(
             f"{said} Stopped early: {reason}." if reason else said,
             stopped=stopped,
