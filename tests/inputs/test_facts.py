@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
 
+from bulkcancel.inputs.facts import Facts, Places
 from bulkcancel.models import Breakdown
 from tests.support.input_files import A, B, C, D, check, instance_id
 
@@ -125,3 +127,20 @@ def test_different_names_are_kept_up_to_a_limit(tmp_path: Path) -> None:
     assert next(iter(all_of_it.workflows.items())) == ("workflow 0", 6)
     assert 900 <= len(all_of_it.workflows) <= 1000
     assert sum(all_of_it.workflows.values()) + all_of_it.other_workflows == len(names)
+
+
+def test_counting_a_million_starts_takes_no_list_of_them() -> None:
+    """Under twelve bytes a target while the breakdown is made; a list of numbers takes forty."""
+    facts, targets = Facts(), 50_000
+    facts.begin(Places(start=0))
+    for second in range(targets):
+        facts.add([str(1_700_000_000 + second)])
+    facts.settle()
+    tracemalloc.start()
+    try:
+        told = facts.breakdown(bytearray(b"\1") * targets)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (told.without_start, told.newest) == (0, datetime.fromtimestamp(1_700_049_999, UTC))
+    assert most < 12 * targets
