@@ -16,7 +16,7 @@ from bulkcancel.quantities import show_duration
 from bulkcancel.text import shorten, visible
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from rich.console import RenderableType
 
@@ -143,20 +143,24 @@ def _failed(counts: Sequence[int]) -> Text:
     return Text(f"{failed:,}", "red" if failed else "dim")
 
 
-def _errors(figures: Figures) -> list[Text]:
-    lines = []
-    for group in figures.errors[:_MOST_ERRORS]:
-        line = Text(f"{group.total:>7,} × ", "red")  # noqa: RUF001 - the sign for "times"
-        line.append(visible(group.key) or "(no error told)", "default")
-        source = f" ({shorten(visible(group.source), 80)})" if group.source else ""
-        example = f"{'':10}e.g. {show_name(group.example, '(empty)')}{source}"
-        lines += [line, Text(example, "dim")]
+def _errors(figures: Figures) -> Iterator[RenderableType]:
+    shown = figures.errors[:_MOST_ERRORS]
     rest = sum(group.total for group in figures.errors[_MOST_ERRORS:]) + sum(figures.other_errors)
+    width = max(len(f"{count:,}") for count in [rest, *(group.total for group in shown)])
+    yield Text("Why they failed, and an example of each:", "bold")
+    for group in shown:
+        source = f"  {shorten(visible(group.source), 80)}" if group.source else ""
+        table = Table.grid()  # what is long hangs beneath its beginning
+        table.add_column(no_wrap=True)
+        table.add_column(overflow="fold")
+        times = Text(f"{group.total:>{width},} × ", "red")  # noqa: RUF001 - the sign for "times"
+        table.add_row(times, Text(visible(group.key) or "(no error told)"))
+        table.add_row("", Text(f"{show_name(group.example, '(empty)')}{source}", "dim"))
+        yield table
     if rest:
-        lines.append(Text(f"{rest:>7,} × of other kinds", "red"))  # noqa: RUF001
+        yield Text(f"{rest:>{width},} × of other kinds", "red")  # noqa: RUF001
     if not figures.exact:
-        lines.append(Text("There are thousands of models or kinds of error: figures are at least."))
-    return lines
+        yield Text("There are thousands of models or kinds of error: figures are at least.")
 
 
 def _pace(figures: Figures) -> list[Text]:

@@ -43,7 +43,7 @@ def test_it_tells_what_the_file_says(tmp_path: Path, results: Path) -> None:
     for words in (
         "4: 2 succeeded, 2 failed",
         "2026-03-04T05:06:07.890Z",
-        f"e.g. {IDS[2]} (a.csv:9)",
+        f"    {IDS[2]}  a.csv:9",
         "p50 12 ms",
         "bulkcancel run INPUT --resume -o results.csv\n",
         "bulkcancel verify results.csv\n",

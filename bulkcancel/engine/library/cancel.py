@@ -138,6 +138,7 @@ def cancel_all(
     client = DomoClient(
         instance, token=token, base_url=base_url, timeout_s=timeout_s, proxy=proxy, ca_file=ca_file
     )
+    del token  # error reporters print what a frame holds
     results: list[CancelResult] = []
     job = Job(list(ids), client, policy, into=into, on_progress=on_progress)
     faults: list[BaseException] = []
