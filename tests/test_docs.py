@@ -5,10 +5,13 @@ from __future__ import annotations
 import ast
 import json
 import re
+import shutil
+import subprocess
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from functools import cache
+from pathlib import Path
 
 import pytest
 
@@ -133,15 +136,51 @@ def test_the_alerts_and_the_example_speak_of_metrics_that_are_there(
     """Each rule asks for one metric, by the labels that it has, and names the job."""
     (block,) = re.findall(r"^```yaml\n(.*?)^```$", MONITORING, re.MULTILINE | re.DOTALL)
     rules = block.split("- alert: ")[1:]
-    assert len(rules) == 3
+    assert len(rules) == 5
     for rule in rules:
         (expression,) = re.findall(r"^ +expr: (.*)$", rule, re.MULTILINE)
         ((name, _, label),) = re.findall(r'(bulkcancel_\w+)(\{(\w+)=")?', expression)
         assert name in metrics
         assert not label or label in metrics[name]
         assert "$labels.name" in rule
+        assert re.search(r"^ +labels: \{severity: (page|ticket)\}$", rule, re.MULTILINE)
     (example,) = re.findall(r"^```text\n(.*?)^```$", MONITORING, re.MULTILINE | re.DOTALL)
     assert set(re.findall(r"^\w+", example, re.MULTILINE)) <= set(metrics)
+
+
+def _alert_of(exit_code: int) -> list[str]:
+    """The severities of the rules that ask for this exit code."""
+    rules = re.findall(r"expr: bulkcancel_last_run_exit_code (.*)\n +labels: (.*)", MONITORING)
+    assert len(rules) == 2
+    found = []
+    for expression, labels in rules:
+        limits = re.findall(r"(==|>=|<=) (\d+)", expression)
+        if all(eval(f"{exit_code} {sign} {limit}") for sign, limit in limits):  # of our own page
+            found.append(labels)
+    return found
+
+
+def test_the_alerts_call_whom_the_table_of_exit_codes_names() -> None:
+    """By daylight, now, or nobody."""
+    rows = {code: cells[1] for cells in _rows(DOCS, "exit code") for code in cells[0].split(", ")}
+    for code in _exit_codes():
+        said = rows[str(code)]
+        expected = [] if said == "nobody" else ["page"]
+        if said.endswith("by daylight"):
+            expected = ["ticket"]
+        assert _alert_of(code) == [f"{{severity: {each}}}" for each in expected], code
+
+
+@pytest.mark.skipif(shutil.which("jq") is None, reason="jq")
+def test_the_line_for_a_log_passes_over_what_is_no_json(tmp_path: Path) -> None:
+    """flock writes a plain line into cron's log."""
+    (line,) = re.findall(r"^(jq .*)$", MONITORING, re.MULTILINE)
+    finished = json.dumps({"event": "run.finished", "exit_code": 4, "reason": "the deadline"})
+    (tmp_path / "run.log").write_text(f'flock: failed\n{{"event": "run.note"}}\n{finished}\n')
+    done = subprocess.run(
+        ["/bin/sh", "-c", line], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (done.stdout, done.stderr) == ("4 the deadline\n", "")
 
 
 # Log events

@@ -40,6 +40,12 @@ def _blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", SECTION, re.MULTILINE | re.DOTALL)
 
 
+TEXTFILES = "/var/lib/node_exporter/textfile"
+"""The directory of Prometheus's node exporter."""
+PROGRAM = "/opt/bulkcancel/bin/bulkcancel"
+"""Where the schedules call it."""
+
+
 def _replaced(line: str, *replacements: tuple[str, str]) -> str:
     for written, here in replacements:
         assert written in line
@@ -85,6 +91,8 @@ def test_the_crontab_line_works_and_does_not_overlap(tmp_path: Path, held: bool)
     line = _replaced(
         _crontab_line(),
         ("/var/lib/bulkcancel/", f"{tmp_path}/"),
+        (f"{TEXTFILES}/", f"{tmp_path}/"),
+        (f" {PROGRAM} ", " bulkcancel "),
         ("--instance acme --token-file /etc/bulkcancel.token", "--sandbox"),
     )
     run = f"exec 9>{tmp_path}/lock; flock -n 9; {line}" if held else line
@@ -92,19 +100,43 @@ def test_the_crontab_line_works_and_does_not_overlap(tmp_path: Path, held: bool)
     assert (done.stdout, done.stderr) == ("", "")
     assert done.returncode == (75 if held else 0)
     made = {path.name for path in tmp_path.iterdir()}
-    made_by_it = set() if held else {f"{_today()}.csv", "summary.json"}
+    made_by_it = set() if held else {f"{_today()}.csv", "summary.json", "stuck-runs.prom"}
     assert made == {"stuck.csv", "lock", "log"} | made_by_it
+
+
+@pytest.mark.skipif(shutil.which("flock") is None, reason="flock of util-linux")
+def test_a_crontab_line_without_its_program_ends_as_the_table_says(tmp_path: Path) -> None:
+    """Exit 69 of flock, and a plain line in the log alone."""
+    line = _replaced(
+        _crontab_line(), ("/var/lib/bulkcancel/", f"{tmp_path}/"), (PROGRAM, f"{tmp_path}/none")
+    )
+    done = _shell(line, cwd=Path("/"))
+    assert (done.returncode, done.stdout, done.stderr) == (69, "", "")
+    assert "failed to execute" in (tmp_path / "log").read_text()
+    assert "| 69 | " in SECTION
+
+
+def test_the_schedules_call_the_program_that_their_environment_has() -> None:
+    """cron's PATH knows no virtual environment: the path is whole, and made by the lines above."""
+    made, installed, *_ = _blocks("sh")[0].splitlines()
+    assert made.split()[:3] == ["python3", "-m", "venv"]
+    directory = made.split()[3]
+    assert f"{directory}/bin/bulkcancel" == PROGRAM
+    assert installed == f"{directory}/bin/pip install ."
+    assert f" {PROGRAM} run " in _crontab_line()
+    assert f" {PROGRAM} run " in _unit("bulkcancel.service")["Service"]["ExecStart"]
 
 
 # systemd
 
 
 def _units() -> dict[str, str]:
-    """The texts of the unit files by their names; a comment with its path begins each."""
-    (block,) = _blocks("ini")
-    found = re.split(r"^# /etc/systemd/system/(\S+)\n", block, flags=re.MULTILINE)
-    assert found[0] == ""
-    return dict(zip(found[1::2], found[2::2], strict=True))
+    """The texts of the unit files by their names; a comment with its path begins each block."""
+    found = {}
+    for block in _blocks("ini"):
+        path, _, text = block.partition("\n")
+        found[path.removeprefix("# /etc/systemd/system/")] = text
+    return found
 
 
 def _unit(name: str) -> configparser.ConfigParser:
@@ -153,13 +185,31 @@ def test_the_command_of_the_service_works(tmp_path: Path) -> None:
     script = _replaced(
         script,
         ("/opt/bulkcancel/bin/", ""),
+        (f"{TEXTFILES}/", f"{tmp_path}/"),
         ("--instance acme", "--sandbox"),
         ("--token-file /run/credentials/bulkcancel.service/token", ""),
     )
     done = _shell(script, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     made = {path.name for path in tmp_path.iterdir()}
-    assert made == {"stuck.csv", f"{_today()}.csv", "summary.json"}
+    assert made == {"stuck.csv", f"{_today()}.csv", "summary.json", "stuck-runs.prom"}
+
+
+def test_the_metrics_have_a_directory_that_the_jobs_may_write() -> None:
+    """The lines for root make it, for a group that cron's user and the unit are in."""
+    service = _unit("bulkcancel.service")["Service"]
+    assert service["ReadWritePaths"] == TEXTFILES
+    group = service["SupplementaryGroups"]
+    for_both, for_cron, for_systemd = (block.splitlines() for block in _blocks("sh"))
+    assert for_both[2:] == [
+        f"groupadd -r {group}",
+        f"install -d -g {group} -m 2775 {TEXTFILES}",
+    ]
+    assert f" -G {group} " in for_cron[0]
+    assert for_systemd[0] == "systemctl daemon-reload"
+    assert {line.split()[-1] for line in for_systemd if "systemctl" in line[:9]} == {
+        "daemon-reload", *_units(),
+    }  # fmt: skip
 
 
 def test_systemd_waits_longer_than_a_run_may_take() -> None:
@@ -343,15 +393,15 @@ def test_the_image_starts_the_program() -> None:
 
 
 def test_every_exit_code_has_its_alert() -> None:
-    """The table has a line for each code that the README lists, and for flock's."""
+    """The table has a line for each code that the README lists, and for flock's two."""
     (listed,) = re.findall(r"^\*\*Exit codes\.\*\*(.*?)\n\n", README, re.MULTILINE | re.DOTALL)
     codes = set(re.findall(r"(?:^ |· |, )([0-9]+)\b", listed))
     assert {"0", "6", "130", "143"} <= codes
     rows = re.findall(r"^\| ([0-9, ]+) \|", SECTION, re.MULTILINE)
-    assert {code for row in rows for code in row.split(", ")} == codes | {"75"}
-    assert len(rows) <= 8
+    assert {code for row in rows for code in row.split(", ")} == codes | {"69", "75"}
+    assert len(rows) <= 9
 
 
 def test_the_section_is_short_enough_for_an_on_call_engineer() -> None:
     """It is read at night."""
-    assert len(SECTION.splitlines()) <= 150
+    assert len(SECTION.splitlines()) <= 190
