@@ -16,7 +16,7 @@ from tests.support.processes import Finished, bulkcancel, command, environment
 from tests.support.runs import make_ids
 from tests.support.waiting import until
 
-RACES = 8
+RACES = 3
 FOUR = 4
 TAKE_TURNS = """
 import os, sys
