@@ -212,8 +212,8 @@ def test_ids_read_back_are_small(
 
     Here there are fewer, in as many fewer buckets.
     """
-    monkeypatch.setattr(IdSet, "_MASK", 0x7FF)
-    count = 30_000
+    monkeypatch.setattr(IdSet, "_MASK", 0x3FF)
+    count = 15_000
     rows = [result(each, outcome) for each in make_ids(count)] * rows_each
     path = _file(tmp_path, Format.CSV, *rows)
     tracemalloc.start()
