@@ -55,7 +55,7 @@ def test_only_targets_count(tmp_path: Path) -> None:
 def test_json_tells_what_stands_beside_the_id(tmp_path: Path) -> None:
     """A status outside of the object that has the ID may be the message's own: it says nothing."""
     line = (
-        '{{"status": "ok", "data": {{"instanceId": "{}", "status": "{}", "modelName": {}, '
+        '{{"status": "ok", "meta": {{"status": "ok"}}, "data": {{"instanceId": "{}", "status": "{}", "modelName": {}, '
         '"startedAt": {}}}}}\n'
     )
     checked = check(
@@ -83,6 +83,8 @@ def test_a_column_that_only_some_inputs_have_cannot_be_named(tmp_path: Path) -> 
     assert both.status_column == ""
     assert both.statuses == {"CANCELLED": 1, "Cancelled": 1}
     assert sum(both.ended.values()) == 2
+    last = check(tmp_path, table, f"{B}\n", f"id,State\n{C},x\n").facts
+    assert last.breakdown(bytearray(b"\0\0\1")).statuses == {"x": 1}
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections import deque
 from dataclasses import dataclass, field
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
 
 _WINDOW_S = 10.0
 _SPEED_WINDOW_S = 20.0
-_SMOOTHED_OVER_S = 2.0
 _BURST_S = 1.0
 _FEWEST_DONE = 5
 _BETWEEN_MARKS_S = 0.2
@@ -119,8 +117,6 @@ class Speed:
         self._bursts: deque[tuple[float, float, int]] = deque()
         """When each began, when it ended, and how many were done by then."""
         self._done = 0
-        self._smooth: tuple[float, float] | None = None
-        """When it was last asked for, and what it was."""
 
     def mark(self, now: float, done: int) -> None:
         """Note how many are done by now."""
@@ -140,16 +136,11 @@ class Speed:
             bursts.popleft()
 
     def per_s(self, now: float) -> float | None:
-        """Return it, smoothed; less the longer none has come; `None` before the second burst."""
+        """Return it; less the longer none has come; `None` before the second burst is whole."""
         bursts = self._bursts
         whole = len(bursts) - (len(bursts) > 0 and now - bursts[-1][0] < _BURST_S)
         if whole < 2:
             return None
         (_, since, before), (_, last, done) = bursts[0], bursts[whole - 1]
         # The next one is due one interval after the last: what is beyond that has slowed it.
-        per_s = (done - before) / max(last - since, (now - since) * (whole - 1) / whole)
-        if self._smooth is not None:
-            asked, earlier = self._smooth
-            per_s += (earlier - per_s) * math.exp((asked - now) / _SMOOTHED_OVER_S)
-        self._smooth = now, per_s
-        return per_s
+        return (done - before) / max(last - since, (now - since) * (whole - 1) / whole)
