@@ -55,8 +55,8 @@ def test_only_targets_count(tmp_path: Path) -> None:
 def test_json_tells_what_stands_beside_the_id(tmp_path: Path) -> None:
     """A status outside of the object that has the ID may be the message's own: it says nothing."""
     line = (
-        '{{"status": "ok", "meta": {{"status": "ok"}}, "data": {{"instanceId": "{}", "status": "{}", "modelName": {}, '
-        '"startedAt": {}}}}}\n'
+        '{{"status": "ok", "meta": {{"status": "ok"}}, "data": {{"instanceId": "{}", '
+        '"status": "{}", "modelName": {}, "startedAt": {}}}}}\n'
     )
     checked = check(
         tmp_path,

@@ -15,7 +15,7 @@ from bulkcancel.quantities import parse_time
 from bulkcancel.text import shorten
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from bulkcancel.inputs.facts.columns import Places
 
@@ -46,6 +46,12 @@ class _Words(dict[str, int]):
         if len(cell) <= _LONGEST:
             self[cell] = self[word]
         return self[word]
+
+    def numbers_of(self, cells: Iterable[str]) -> Iterable[int]:
+        """Return the number of each cell."""
+        if len(self) > self._most:  # then every other cell may be one that is not known
+            return map(self.get, cells, repeat(_OTHER))
+        return map(self.__getitem__, cells)
 
     def count(self, numbers: Counter[int]) -> dict[str, int]:
         """Return how often each word has come, the most frequent first."""
@@ -97,10 +103,10 @@ class Facts:
             # Hot: a million rows a file, so all of it runs in C.
             if workflow is not None:
                 words = map(itemgetter(workflow), told)
-                self._padded(self._workflows).extend(map(self._workflow_words.__getitem__, words))
+                self._padded(self._workflows).extend(self._workflow_words.numbers_of(words))
             if status is not None:
                 words = map(itemgetter(status), told)
-                self._padded(self._statuses).extend(map(self._status_words.__getitem__, words))
+                self._padded(self._statuses).extend(self._status_words.numbers_of(words))
             if start is not None:
                 self._padded(self._starts).extend(self._seconds([row[start] for row in told]))
         self._count += len(rows)
