@@ -28,8 +28,8 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
 OPERATIONS = (ROOT / "bulkcancel" / "docs" / "operations.md").read_text("utf-8")
 TOLD = OPERATIONS.partition("\n## Schedules\n")[2]
-KUBERNETES = (ROOT / "bulkcancel" / "docs" / "kubernetes.md").read_text("utf-8")
-SECTION = f"{TOLD}\n{KUBERNETES}"
+CLUSTER = (ROOT / "bulkcancel" / "docs" / "kubernetes.md").read_text("utf-8")
+SECTION = f"{TOLD}\n{CLUSTER}"
 KUBERNETES = ("1.29", "1.37")
 """The first version that is named, and the last whose schemas are there."""
 
@@ -406,5 +406,5 @@ def test_every_exit_code_has_its_alert() -> None:
 
 def test_the_section_is_short_enough_for_an_on_call_engineer() -> None:
     """It is read at night."""
-    for page in (TOLD, KUBERNETES):
+    for page in (TOLD, CLUSTER):
         assert 40 < len(page.splitlines()) <= 150
