@@ -101,6 +101,8 @@ _NEEDS: Mapping[object, str] = {
 def run_cli(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit code; mistakes are told in a sentence on stderr."""
     hold_standard_descriptors()
+    if os.environ.get("COLUMNS") == "0":  # a terminal whose size is not known, not one of no width
+        del os.environ["COLUMNS"]
     try:
         code = app(list(arguments), exit_on_error=False, print_error=False)
         if sys.stdout is not None:  # closed, as in `>&-`

@@ -202,3 +202,10 @@ def test_standard_output_that_is_full_is_a_sentence(
     assert done.stderr.strip() == (
         "bulkcancel: cannot write to standard output: No space left on device"
     )
+
+
+def test_a_terminal_of_no_known_width_still_shows_all(tmp_path: Path, results: Path) -> None:
+    """Some tools say `COLUMNS=0` where they cannot tell: that is not a width of nothing."""
+    done = bulkcancel("report", results, cwd=tmp_path, env=environment(COLUMNS="0"))
+    assert done.code == 0
+    assert "2 succeeded, 2 failed" in done.stdout
