@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
+from bulkcancel.text import shorten
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
 
@@ -56,7 +58,8 @@ class Groups(Generic[KeyT]):
         if group is None:
             if len(self._kept) >= _MOST_KEPT:
                 self._drop_the_rarest()
-            group = self._kept[key] = (self._nothing.copy(), row.instance_id, row.source)
+            example, source = shorten(row.instance_id), shorten(row.source)
+            group = self._kept[key] = (self._nothing.copy(), example, source)
         group[0][outcome] += 1
 
     def most_frequent(self, limit: int) -> tuple[list[Group[KeyT]], list[int]]:

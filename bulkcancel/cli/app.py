@@ -88,6 +88,7 @@ app.command(
 _COMMANDS = ("run", "find", "verify", "report", "sandbox")
 _LOGGING = frozenset({"run", "find", "verify"})
 """The commands that have --log-format."""
+_NARROWEST = 5  # the library of the help never ends where there is less room
 _SWITCH = "is on or off: give it alone, or with =true or =false"
 _NEEDS: Mapping[object, str] = {
     bool: _SWITCH,
@@ -101,7 +102,8 @@ _NEEDS: Mapping[object, str] = {
 def run_cli(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit code; mistakes are told in a sentence on stderr."""
     hold_standard_descriptors()
-    if os.environ.get("COLUMNS") == "0":  # a terminal whose size is not known, not one of no width
+    columns = os.environ.get("COLUMNS", "")
+    if columns.isdecimal() and int(columns) < _NARROWEST:  # its size is not known: no width at all
         del os.environ["COLUMNS"]
     try:
         code = app(list(arguments), exit_on_error=False, print_error=False)

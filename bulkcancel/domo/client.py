@@ -75,6 +75,8 @@ class DomoClient:
             raise UsageError(f"timeout_s must be a number of seconds above 0, not {timeout_s}")
         self.base_url = base_url_of(instance, base_url)
         self.host = host_of(self.base_url)
+        if token.lower() in self.host.lower().split("."):  # before a name server hears of it
+            raise UsageError("the instance is the token itself: give its name, as in acme.domo.com")
         self.timeout_s = timeout_s
         self._token = token
         self._token_bytes = token.encode("ascii")

@@ -7,7 +7,7 @@ from shlex import quote
 from typing import TYPE_CHECKING
 
 from bulkcancel.quantities import count_of
-from bulkcancel.text import shorten
+from bulkcancel.text import shorten, visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -65,9 +65,10 @@ def _ended_already(told: Breakdown) -> str:
     count = sum(told.ended.values())
     are, them = ("is", "it") if count == 1 else ("are", "them")
     text = f"{count:,} {are} over already"
-    if not told.status_column:
-        return text
-    options = [f"--where {quote(f'{told.status_column}!={word}')}" for word in told.ended]
+    conditions = [f"{told.status_column}!={word}" for word in told.ended]
+    if not told.status_column or any(visible(each) != each for each in conditions):
+        return text  # what is shown would not be what is meant
+    options = [f"--where {quote(each)}" for each in conditions]
     leave = "leaves" if len(options) == 1 else "leave"
     return f"{text}: {' '.join(options)} {leave} {them} out"
 

@@ -204,8 +204,13 @@ def test_standard_output_that_is_full_is_a_sentence(
     )
 
 
-def test_a_terminal_of_no_known_width_still_shows_all(tmp_path: Path, results: Path) -> None:
+@pytest.mark.parametrize("columns", ["0", "2"])
+def test_a_terminal_of_no_known_width_still_shows_all(
+    tmp_path: Path, results: Path, columns: str
+) -> None:
     """Some tools say `COLUMNS=0` where they cannot tell: that is not a width of nothing."""
-    done = bulkcancel("report", results, cwd=tmp_path, env=environment(COLUMNS="0"))
+    helped = bulkcancel("run", "--help", cwd=tmp_path, env=environment(COLUMNS=columns))
+    assert "--concurrency" in helped.stdout
+    done = bulkcancel("report", results, cwd=tmp_path, env=environment(COLUMNS=columns))
     assert done.code == 0
     assert "2 succeeded, 2 failed" in done.stdout

@@ -366,6 +366,13 @@ def test_a_token_that_cannot_be_a_header_is_refused(token: str) -> None:
     assert not token.strip() or token not in str(caught.value)
 
 
+def test_a_token_in_the_place_of_the_instance_is_refused() -> None:
+    """Before a name server, a plan or a summary hears of it."""
+    with pytest.raises(UsageError, match="the instance is the token itself") as caught:
+        DomoClient(instance="ddci0123abcd", token="DDCI0123abcd")
+    assert "0123" not in str(caught.value)
+
+
 def test_the_client_never_shows_its_token() -> None:
     """Its repr, which ends up in tracebacks and logs, names the server alone."""
     assert TOKEN not in repr(DomoClient(instance="acme", token=TOKEN))

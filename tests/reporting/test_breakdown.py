@@ -53,6 +53,7 @@ def test_names_beyond_the_limit_are_counted_together() -> None:
         ),
         ({"FAILED": 2}, "it is", "2 are over already: {it is!=FAILED} leaves them"),
         ({"CANCELLED": 2}, "", "2 are over already"),
+        ({"CANCELLED": 2}, "sta\x1btus", "2 are over already"),  # what is shown is not its name
     ],
 )
 def test_statuses_that_say_that_a_run_is_over_are_pointed_out(
@@ -61,7 +62,7 @@ def test_statuses_that_say_that_a_run_is_over_are_pointed_out(
     """With the words of the input, in any case of letters, and what leaves them out."""
     told = Breakdown(statuses=statuses, status_column=column)
     said = said.replace("{", "--where '").replace("}", "'")
-    assert _rows(told)[-1] == ("", f"{said} out" if column else said)
+    assert _rows(told)[-1] == ("", f"{said} out" if "--where" in said else said)
     event = breakdown_event(told)
     assert event["by_status"] == statuses
     assert event["ended_already"] == sum(told.ended.values())
