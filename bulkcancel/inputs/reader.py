@@ -159,6 +159,7 @@ def _check(
             line, packed, cells = item
             add(packed, line)
             add_facts(cells)
+    checked.facts.settle()  # the rows of the last chunk would be kept for the whole run
 
 
 def _settled(chunks: Iterable[bytes], facts: Facts) -> Iterator[bytes]:

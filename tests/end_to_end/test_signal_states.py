@@ -287,7 +287,7 @@ def test_a_signal_while_results_are_read_back(
         if moment == "reading":
             until(lambda: _read_so_far(process, path) > 1_000_000)
         else:
-            until(rewritten.exists)
+            until(rewritten.exists, within_s=30)  # 200,000 rows are read before, beside others
         process.send_signal(number)
         done = ended(process, tmp_path, within_s=3)
     assert done.code == 128 + number
