@@ -231,10 +231,9 @@ def test_limit_takes_the_next_ones_again_and_again(
         sent.append(_sent(server))
         (end,) = done.events("run.finished")
         assert (end["rows_in"], end["duplicates"]) == (27, 1)
-        # A file's earlier failures keep their rows until they are sent again.
-        waiting = 3 if turn == 1 and name == "-" else 0
+        # Earlier failures keep their rows until they are sent again.
         assert end["not_reached"] == [15, 5, 0, 0][turn]
         assert len(done.rows()) == [11, 21, 26, 26][turn]
-    last = [*IDS[2:5], *IDS[20:25]] if name == "-" else [*IDS[20:25], *IDS[2:5]]
+    last = [*IDS[20:25], *IDS[2:5]]
     assert sent == [IDS[:10], IDS[10:20], last, IDS[2:5]]
     assert len(done.rows()) == 26
