@@ -34,15 +34,15 @@ def steps(figures: Figures) -> list[Step]:
                 "not, it was cut off: the command that wrote it, with --resume, mends it."
             )
         )
-    again = [each for each in figures.files if each.count_of(*SENT_AGAIN) or _is_broken(each)]
+    again = [each for each in figures.files if each.count_of(*SENT_AGAIN) or each.unreadable]
     count = sum(each.count_of(*SENT_AGAIN) for each in again)
     if again:
-        rows = f"{count:,} failed, forbidden or unconfirmed" if count else "What cannot be read"
+        what, them = "What cannot be read", "it"
+        if count:
+            what, them = f"{count:,} failed, forbidden or unconfirmed", "them"
         found.append(
             Step(
-                f"{rows}: --resume sends it again; the same command as before, as"
-                if not count
-                else f"{rows}: --resume sends them again; the same command as before, as",
+                f"{what}: --resume sends {them} again; the same command as before, as",
                 _commands("run INPUT --resume -o", again, figures),
             )
         )
@@ -63,10 +63,6 @@ def steps(figures: Figures) -> list[Step]:
             )
         )
     return found
-
-
-def _is_broken(file: FileFigures) -> bool:
-    return file.unreadable > 0
 
 
 def _rehearsed(figures: Figures) -> bool:

@@ -287,7 +287,10 @@ def test_a_signal_while_results_are_read_back(
         if moment == "reading":
             until(lambda: _read_so_far(process, path) > 1_000_000)
         else:
-            until(rewritten.exists, within_s=30)  # 200,000 rows are read before, beside others
+            quarter = len(large) // 4
+            for part in (quarter, 2 * quarter, 3 * quarter):  # slow beside others, but going on
+                until(lambda: _read_so_far(process, path) >= part)  # noqa: B023 - called at once
+            until(rewritten.exists)
         process.send_signal(number)
         done = ended(process, tmp_path, within_s=3)
     assert done.code == 128 + number

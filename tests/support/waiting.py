@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 
-def until(condition: Callable[[], bool], within_s: float = 30) -> None:
+def until(condition: Callable[[], bool], within_s: float = 10) -> None:
     """Return once `condition` holds; fail if it does not come about."""
     give_up = time.monotonic() + within_s
     while not condition():
