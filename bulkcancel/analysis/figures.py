@@ -185,6 +185,11 @@ def named(counts: Sequence[int]) -> dict[str, int]:
     return {str(word): n for word, n in zip(OUTCOMES, counts, strict=True) if n}
 
 
+def failed_of(counts: Sequence[int]) -> int:
+    """Return how many of counts in the order of `Outcome` are failures."""
+    return sum(n for word, n in zip(OUTCOMES, counts, strict=True) if word in _FAILURES)
+
+
 def iso(time_ms: int) -> str:
     """Return ISO 8601 in UTC to the millisecond."""
     return timestamp(moment(time_ms))

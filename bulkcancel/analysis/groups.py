@@ -66,16 +66,21 @@ class Groups(Generic[KeyT]):
         """Return the biggest groups, biggest first, and what all others come to, by outcome."""
         groups = [Group(key, *kept) for key, kept in self._kept.items()]
         groups.sort(key=lambda group: -group.total)
-        others = self._dropped.copy()
-        for group in groups[limit:]:
-            _add(others, group.counts)
-        return groups[:limit], others
+        return groups[:limit], rest_of(groups[limit:], self._dropped)
 
     def _drop_the_rarest(self) -> None:
         self.exact = False
         ordered = sorted(self._kept, key=lambda key: -sum(self._kept[key][0]))
         for key in ordered[_MOST_KEPT // 2 :]:
             _add(self._dropped, self._kept.pop(key)[0])
+
+
+def rest_of(groups: Sequence[Group[KeyT]], others: Sequence[int]) -> list[int]:
+    """Return what groups that are not shown and all others come to, by outcome."""
+    rest = [*others]
+    for group in groups:
+        _add(rest, group.counts)
+    return rest
 
 
 def _add(into: list[int], counts: Sequence[int]) -> None:

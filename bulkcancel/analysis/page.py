@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from bulkcancel.analysis.advice import steps
 from bulkcancel.analysis.charts import latency_chart, outcomes_chart, requests_chart
-from bulkcancel.analysis.figures import OUTCOMES, QUANTILES, iso
+from bulkcancel.analysis.figures import OUTCOMES, QUANTILES, failed_of, iso
+from bulkcancel.analysis.groups import rest_of
 from bulkcancel.analysis.text import show_ms, show_name, show_rate
-from bulkcancel.models import MEANINGS, SUCCESSES
+from bulkcancel.models import MEANINGS
 from bulkcancel.quantities import show_duration
 from bulkcancel.results import timestamp
 from bulkcancel.text import shorten, visible
@@ -42,7 +43,6 @@ class Part(NamedTuple):
     ids: int
     share: float
     meaning: str
-    ok: bool
 
 
 class Failure(NamedTuple):
@@ -70,10 +70,8 @@ class ModelLine(NamedTuple):
     @classmethod
     def of(cls, names: Sequence[str], counts: Sequence[int]) -> ModelLine:
         """Return the line of a model's counts by outcome."""
-        named_counts = zip(OUTCOMES, counts, strict=True)
-        failed = sum(count for word, count in named_counts if word not in SUCCESSES)
         name, version, model_id = names
-        return cls(name, version, model_id, sum(counts), failed, _pieces(counts))
+        return cls(name, version, model_id, sum(counts), failed_of(counts), _pieces(counts))
 
 
 def as_page(figures: Figures) -> str:
@@ -84,9 +82,11 @@ def as_page(figures: Figures) -> str:
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=engine.StrictUndefined
     )
     environment.filters |= {
-        "n": lambda count: f"{count:,}", "ms": show_ms, "rate": show_rate, "safe_text": visible,
-        "took": show_duration, "iso": iso,
-    }  # fmt: skip
+        "n": lambda count: f"{count:,}",
+        "ms": show_ms,
+        "rate": show_rate,
+        "safe_text": visible,
+    }
     template = environment.from_string((_HERE / "page.html.j2").read_text("utf-8"))
     style, script = ((_HERE / name).read_text("utf-8") for name in ("page.css", "page.js"))
     failures = _failures(figures.failures)
@@ -138,7 +138,7 @@ def _hash(text: str) -> str:
 
 def _parts(figures: Figures) -> list[Part]:
     return [
-        Part(word, count, count / figures.rows, MEANINGS[word], word in SUCCESSES)
+        Part(word, count, count / figures.rows, MEANINGS[word])
         for word, count in figures.outcomes.items()
     ]
 
@@ -153,9 +153,7 @@ def _models(figures: Figures) -> list[ModelLine]:
         )
         for group in figures.models[:_MOST_MODELS]
     ]  # fmt: skip
-    others = [*figures.other_models]
-    for group in figures.models[_MOST_MODELS:]:
-        others = [a + b for a, b in zip(others, group.counts, strict=True)]
+    others = rest_of(figures.models[_MOST_MODELS:], figures.other_models)
     return [*lines, ModelLine.of(["(others)", "", ""], others)] if any(others) else lines
 
 

@@ -10,7 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from bulkcancel.analysis.advice import steps
-from bulkcancel.analysis.figures import OUTCOMES, QUANTILES, iso, moment
+from bulkcancel.analysis.figures import QUANTILES, failed_of, iso, moment
+from bulkcancel.analysis.groups import rest_of
 from bulkcancel.models import MEANINGS, SUCCESSES
 from bulkcancel.quantities import show_duration
 from bulkcancel.text import shorten, visible
@@ -128,18 +129,16 @@ def _models(figures: Figures) -> Table:
     def add(name: str, version: str, counts: Sequence[int]) -> None:
         table.add_row(Text(name), Text(version), f"{sum(counts):,}", _failed(counts))
 
-    shown, others = figures.models[:_MOST_MODELS], [*figures.other_models]
-    for group in shown:
+    for group in figures.models[:_MOST_MODELS]:
         add(show_name(group.key.name), show_name(group.key.version, ""), group.counts)
-    for group in figures.models[_MOST_MODELS:]:
-        others = [a + b for a, b in zip(others, group.counts, strict=True)]
+    others = rest_of(figures.models[_MOST_MODELS:], figures.other_models)
     if any(others):
         add("(others)", "", others)
     return table
 
 
 def _failed(counts: Sequence[int]) -> Text:
-    failed = sum(n for word, n in zip(OUTCOMES, counts, strict=True) if word not in SUCCESSES)
+    failed = failed_of(counts)
     return Text(f"{failed:,}", "red" if failed else "dim")
 
 
