@@ -98,11 +98,6 @@ class Inputs:
         """How many of the files' IDs `--limit` leaves for later."""
         return 0 if self._limit is None else max(0, self._not_done - self._limit)
 
-    @property
-    def to_write(self) -> int | None:
-        """How many results there will be; `None` while a pipe is open."""
-        return None if self.to_cancel is None else self.to_cancel + len(self.invalid)
-
     def skip(self, resumed: Resumed) -> None:
         """Leave out what an earlier run has done, by ID and, for invalid rows, by their text.
 

@@ -135,13 +135,3 @@ class Observer(Protocol):
 
     def bug(self, target: Target, error: Exception) -> None:
         """Tell of a fault of bulkcancel itself, inside the handling of one ID."""
-
-
-class SilentObserver:
-    """Tells nobody: a library prints nothing."""
-
-    def _ignore(self, *_: object, **__: object) -> None:
-        """Do nothing."""
-
-    retry_scheduled = out_of_descriptors = pace_changed = breaker_changed = _ignore
-    verification_ended = bug = _ignore

@@ -36,13 +36,7 @@ NOWHERE = Places()
 def find_in_header(names: Sequence[str], id_index: int) -> Places:
     """Return where a table's rows have their facts, by the header."""
     plain = [normalise(name) if i != id_index else "" for i, name in enumerate(names)]
-    status = _place(plain, _STATUS)
-    return Places(
-        _place(plain, _WORKFLOW),
-        status,
-        _place(plain, _START),
-        "" if status is None else names[status],
-    )
+    return _places(plain, names)
 
 
 @lru_cache(64)
@@ -54,12 +48,16 @@ def find_beside(paths: tuple[str, ...], id_path: str) -> Places:
     prefix = id_path[: id_path.rfind(".") + 1]
     beside = [path[len(prefix) :] if path.startswith(prefix) else "." for path in paths]
     plain = ["" if "." in key else normalise(key) for key in beside]
+    return _places(plain, paths)
+
+
+def _places(plain: Sequence[str], spelled: Sequence[str]) -> Places:
     status = _place(plain, _STATUS)
     return Places(
         _place(plain, _WORKFLOW),
         status,
         _place(plain, _START),
-        "" if status is None else paths[status],
+        "" if status is None else spelled[status],
     )
 
 

@@ -60,11 +60,6 @@ class Resumed:
         """Yield the packed IDs that are to be looked at."""
         return (bytes(self.unseen[at : at + 16]) for at in range(0, len(self.unseen), 16))
 
-    @property
-    def again_count(self) -> int:
-        """How many IDs are sent again if they are in the input."""
-        return sum(map(len, self.again.values()))
-
     def is_sent_again(self, packed: bytes) -> bool:
         """Return whether an ID is sent again if it is in the input."""
         return self._outcome_again(packed) is not None
