@@ -146,17 +146,13 @@ def _is_true(story: Story, run: Run, seen: list[Exchange], reason: BaseException
         asked_s = max(
             (e.reply.retry_after_s or 0.0 for e in seen if isinstance(e.reply, Answer)), default=0.0
         )
-        trouble_s = _trouble_s(story, run, seen, stopped_at)
-        limit_s = world.max_outage_s if reason.name == "max_outage_s" else world.deadline_s
-        if limit_s is None:
-            return False
+        if reason.name == "max_outage_s":
+            limit_s, passed_s = world.max_outage_s, _trouble_s(story, run, seen, stopped_at)
+        else:
+            limit_s, passed_s = world.deadline_s or math.inf, stopped_at - run.began_at
         if "left alone" in said:
-            passed_s = trouble_s if reason.name == "max_outage_s" else stopped_at - run.began_at
             return asked_s + passed_s > limit_s - _CLOCK_S
-        return trouble_s >= world.max_outage_s - _CLOCK_S
-    if "deadline" in said:
-        limit_s = world.deadline_s
-        return limit_s is not None and stopped_at - run.began_at >= limit_s - _CLOCK_S
+        return passed_s >= limit_s - _CLOCK_S
     # The others are said of a server that has never answered as Domo does.
     return not domo
 
