@@ -85,6 +85,8 @@ class RunMonitor:
         """When `watch` last looked at the clock; it has not yet."""
         self._held_at: float | None = None
         """Since when nothing is sent because nobody asks for results."""
+        self._left_out_s = 0.0
+        """How long this process did not run or was held: no server's trouble."""
         self.answered = False
         """Whether the server has ever answered."""
         self._successes = 0
@@ -110,7 +112,7 @@ class RunMonitor:
         It was `answered`, or ended by a fault; it is `decisive` if it is the probe after a 401:
         another 401 then stops the run.
         """
-        self._leave_out_a_stall(self._clock())
+        now_s = self._worked_s()
         if verdict.next is Next.UNAUTHORIZED:
             if decisive or not (self._successes or self._token_accepted):
                 refused = (
@@ -132,8 +134,8 @@ class RunMonitor:
             self.answered = True
             self._api_answered = self._api_answered or not verdict.stranger
             if verdict.stranger and self._strangers_since is None:
-                self._strangers_since = self._clock()
-        self._record_trouble(verdict)
+                self._strangers_since = now_s
+        self._record_trouble(verdict, now_s)
 
     def on_success(self) -> None:
         """Record an answer that names the instance; the only call on the plain path."""
@@ -168,8 +170,10 @@ class RunMonitor:
     def release(self) -> None:
         """Count time as trouble again, without that since `hold`."""
         if self._held_at is not None:
-            held_s, self._held_at = self._clock() - self._held_at, None
-            self._leave_out(held_s)
+            now = self._clock()
+            self._left_out_s += now - self._held_at
+            self._held_at = None
+            self._ticked_at = max(self._ticked_at, now)  # a stall meanwhile is left out with it
 
     def _look_for_failures(self) -> None:
         count, share = self._limits.max_failures, self._limits.max_failure_share
@@ -187,41 +191,34 @@ class RunMonitor:
         self._began = self._ticked_at = self._clock()
         while not self._stop.requested:
             await anyio.sleep(_TICK_S)
-            now = self._clock()
-            self._leave_out_a_stall(now)
-            self._ticked_at = now
+            now_s = self._worked_s()
+            self._ticked_at = now = self._clock()
             deadline_s = self._limits.deadline_s
             if deadline_s is not None and now - self._began >= deadline_s:
                 passed = f"the deadline of {deadline_s:g} s has passed ("
                 self._stop.request(LimitError(passed, "deadline_s", ")"))
-            if self._held_at is None:
-                self._look_for_strangers(now)
-                self._look_for_outage(now)
+            self._look_for_strangers(now_s)
+            self._look_for_outage(now_s)
 
-    def _leave_out_a_stall(self, now: float) -> None:
-        """Leave time out in which this process did not run: SIGSTOP, a suspended laptop.
+    def _worked_s(self) -> float:
+        """Return what time it is without that in which the run could not work.
 
-        An answer that was waiting in the socket may be seen before the next tick.
+        It was held, or did not run: SIGSTOP, a suspended laptop. That is seen at the first look at
+        the clock; an answer that was waiting in the socket may come before the next tick.
         """
-        slept_s = now - self._ticked_at
-        if slept_s <= 1 + _TICK_S:
-            return
-        self._ticked_at = now
-        if self._held_at is None:
-            self._leave_out(slept_s)
-
-    def _leave_out(self, seconds: float) -> None:
         now = self._clock()
-        if self._trouble_since is not None:
-            self._trouble_since = min(self._trouble_since + seconds, now)
-        if self._strangers_since is not None:
-            self._strangers_since = min(self._strangers_since + seconds, now)
+        if self._held_at is not None:
+            now = self._held_at
+        elif now - self._ticked_at > 1 + _TICK_S:
+            self._left_out_s += now - self._ticked_at
+            self._ticked_at = now
+        return now - self._left_out_s
 
-    def _look_for_strangers(self, now: float) -> None:
+    def _look_for_strangers(self, now_s: float) -> None:
         since = self._strangers_since
         if since is None or self._api_answered or self._successes:
             return
-        if now - since >= _STRANGERS_FROM_START_S:
+        if now_s - since >= _STRANGERS_FROM_START_S:
             strange = (
                 f"{self._host} has not answered once as Domo's Workflow API does "
                 f"({self._last_trouble}): check the instance name or the base URL, and what stands "
@@ -229,10 +226,10 @@ class RunMonitor:
             )
             self._stop.request(StoppedError(strange))
 
-    def _look_for_outage(self, now: float) -> None:
+    def _look_for_outage(self, now_s: float) -> None:
         if self._trouble_since is None:
             return
-        trouble_s = now - self._trouble_since
+        trouble_s = now_s - self._trouble_since
         if not self.answered and trouble_s >= self._never_answered_s:
             silent = f"{self._host} has never answered ({self._last_trouble})"
             self._stop.request(StoppedError(silent), cut=True)
@@ -247,26 +244,26 @@ class RunMonitor:
         """
         if self.answered or not (self._trouble_since is None or (sent and self._only_local)):
             return
-        self._trouble_since = self._clock()
+        self._trouble_since = self._worked_s()
         self._troubles, self._only_local = 0, False
         self._last_trouble = "the first request is still unanswered"
 
-    def _record_trouble(self, verdict: Verdict) -> None:
+    def _record_trouble(self, verdict: Verdict, now_s: float) -> None:
         if verdict.next is Next.DONE:
             self._token_accepted = True
             self._trouble_since = None
             return
-        now = self._clock()
         self._last_trouble = verdict.error
         local = verdict.next is Next.WAIT_LOCAL
         if self._trouble_since is None or (self._only_local and not local):
-            self._trouble_since = now
+            self._trouble_since = now_s
             self._troubles = 0
         self._only_local = local and (self._only_local or not self._troubles)
         self._troubles += 1
         self._throttled_once = self._troubles == 1 and verdict.next is Next.RETRY_UNCOUNTED
         if verdict.pause_s is not None:
-            self._check_pause(verdict.pause_s, now - self._trouble_since, now - self._began)
+            run_s = self._clock() - self._began
+            self._check_pause(verdict.pause_s, now_s - self._trouble_since, run_s)
 
     def _check_pause(self, wait_s: float, trouble_s: float, run_s: float) -> None:
         """Stop the run if the server wants to be left alone for longer than the run can wait."""
