@@ -29,7 +29,7 @@ linux = pytest.mark.skipif(not Path("/proc/self/fdinfo").is_dir(), reason="needs
 HANGUP = [signal.SIGHUP] if sys.platform != "win32" else []
 EACH = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, *HANGUP])
 IDS = make_ids(60)
-LONG_BACK_OFF = "import bulkcancel.engine.canceller as c; c.full_jitter = lambda *_, **__: 60.0"
+LONG_BACK_OFF = "import bulkcancel.engine.canceller as c; c.equal_jitter = lambda *_, **__: 60.0"
 
 
 @dataclass(frozen=True)
