@@ -12,7 +12,7 @@ import pytest
 
 from bulkcancel.inputs import InputOptions, check_files
 from tests.support.faulty_server import FaultyServer, running_in_thread
-from tests.support.processes import ended, running
+from tests.support.processes import Process, ended, running
 from tests.support.runs import make_ids
 from tests.support.waiting import until
 
@@ -23,7 +23,7 @@ MANY = 120_000
 FIRST, LAST = make_ids(2)
 
 
-def _peak_mb(process: subprocess.Popen[bytes]) -> float:
+def _peak_mb(process: Process) -> float:
     """The most memory the process has ever held (`VmHWM`)."""
     (line,) = [
         line
@@ -55,7 +55,7 @@ def test_a_pipe_of_duplicates(tmp_path: Path) -> None:
     """120,000 times the same ID: sent once, counted, and nothing kept of it."""
     with running_in_thread(FaultyServer()) as server:
         target = ("-", "--base-url", server.base_url, "--rate", "1000")
-        with running(*target, cwd=tmp_path, stdin=subprocess.PIPE) as process:
+        with running(*target, cwd=tmp_path, stdin=subprocess.PIPE, cold=True) as process:
             assert process.stdin is not None
             process.stdin.write(f"{FIRST}\n".encode())
             process.stdin.flush()
@@ -83,7 +83,7 @@ def test_a_pipe_is_read_no_faster_than_it_is_cancelled(tmp_path: Path) -> None:
     endless = "".join(f"{n:08x}-0000-4000-8000-000000000aaa\n" for n in range(MANY)).encode()
     with running_in_thread(FaultyServer()) as server:
         target = ("-", "--base-url", server.base_url, "--rate", "50", "--concurrency", "4")
-        with running(*target, cwd=tmp_path, stdin=subprocess.PIPE) as process:
+        with running(*target, cwd=tmp_path, stdin=subprocess.PIPE, cold=True) as process:
             assert process.stdin is not None
             pipe = process.stdin.fileno()
             os.set_blocking(pipe, False)

@@ -151,7 +151,8 @@ def test_a_signal_during_start_up(tmp_path: Path, number: signal.Signals) -> Non
             slowly = ("--rate", "1", "--grace", "60")
             # Every other start is a real one; the others have come to their handlers.
             fault = LATE_TIMER + TELLS_OF_HANDLERS if step % 2 else ""
-            with running("ids.txt", *target, *slowly, cwd=tmp_path, fault=fault) as process:
+            started = running("ids.txt", *target, *slowly, cwd=tmp_path, fault=fault, cold=True)
+            with started as process:
                 if fault:
                     assert process.stdout is not None
                     assert process.stdout.readline() == b"installed\n"

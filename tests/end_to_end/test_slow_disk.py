@@ -19,6 +19,7 @@ from tests.support.faulty_server import FaultyServer, running_in_thread
 from tests.support.processes import (
     LATE_TIMER,
     Finished,
+    Process,
     bulkcancel,
     command,
     ended,
@@ -122,7 +123,7 @@ def _target(server: FaultyServer, *, rate: int = 400, grace: str = "60") -> tupl
             "--concurrency", f"{CONCURRENCY}")  # fmt: skip
 
 
-def _says(process: subprocess.Popen[bytes], word: str) -> None:
+def _says(process: Process, word: str) -> None:
     assert process.stdout is not None
     assert process.stdout.readline().decode() == f"{word}\n"
 
@@ -135,7 +136,7 @@ def _accepted(done: Finished) -> list[str]:
     return sorted(row["instanceId"] for row in done.rows() if row["outcome"] == "accepted")
 
 
-def _send_two(process: subprocess.Popen[bytes]) -> None:
+def _send_two(process: Process) -> None:
     process.send_signal(signal.SIGINT)
     time.sleep(0.1)
     process.send_signal(signal.SIGINT)
@@ -188,7 +189,7 @@ PIPE_BYTES = 4096
 @contextmanager
 def _into_a_pipe(
     server: FaultyServer, cwd: Path, *options: str, stream: int, fault: str = "", full: int = 0
-) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+) -> Iterator[tuple[Process, int]]:
     """Run with this standard stream into a pipe of one page; yields its other end.
 
     `full` is how many of its bytes are taken already.

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.faulty_server import FaultyServer, running_in_thread
-from tests.support.processes import Finished, bulkcancel, command, environment
+from tests.support.processes import Finished, Process, bulkcancel, command, environment
 from tests.support.runs import make_ids
 from tests.support.waiting import until
 
@@ -37,7 +37,7 @@ while held < 150:
 
 
 @contextmanager
-def _fed(cwd: Path, server: FaultyServer, *options: str) -> Iterator[subprocess.Popen[bytes]]:
+def _fed(cwd: Path, server: FaultyServer, *options: str) -> Iterator[Process]:
     """A run that lasts as long as its standard input is open."""
     process = subprocess.Popen(
         command("run", "-", "--base-url", server.base_url, *options),
@@ -51,7 +51,7 @@ def _fed(cwd: Path, server: FaultyServer, *options: str) -> Iterator[subprocess.
         process.communicate()
 
 
-def _feed(process: subprocess.Popen[bytes], instance_id: str) -> None:
+def _feed(process: Process, instance_id: str) -> None:
     assert process.stdin is not None
     process.stdin.write(f"{instance_id}\n".encode())
     process.stdin.flush()

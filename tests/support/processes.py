@@ -13,8 +13,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.support.warm_start import run_warm
+from tests.support.warm_start import WarmProcess
 
+Process = subprocess.Popen[bytes] | WarmProcess
 CANARY = "DDCI-canary-0123456789abcdef"
 
 LATE_TIMER = """
@@ -80,28 +81,49 @@ def bulkcancel(
     is forked from one that has the modules loaded (see `warm_start`). It is started anew if
     `cold`, or where the environment has variables for Python itself.
     """
-    env = environment() if env is None else env
-    if cold or sys.platform == "win32" or _for_python(env) != _for_python(os.environ):
-        with Path(stdin if isinstance(stdin, Path) else os.devnull).open("rb") as file:
-            done = subprocess.run(
-                command(*arguments, fault=fault),
-                cwd=cwd,
-                input=stdin if isinstance(stdin, bytes) else None,
-                stdin=None if isinstance(stdin, bytes) else file,
-                env=env,
-                capture_output=True,
-                timeout=timeout_s,
-                check=False,
-            )
-    else:
-        words = [str(each) for each in arguments]
-        done = run_warm(words, cwd=cwd, stdin=stdin, env=env, timeout_s=timeout_s, fault=fault)
-    finished = Finished(
-        done.returncode, done.stdout.decode("utf-8"), done.stderr.decode("utf-8"), cwd
-    )
+    piped = isinstance(stdin, bytes)
+    with Path(stdin if isinstance(stdin, Path) else os.devnull).open("rb") as file:
+        process = _start(
+            arguments,
+            cwd=cwd,
+            stdin=subprocess.PIPE if piped else file.fileno(),
+            env=environment() if env is None else env,
+            fault=fault,
+            cold=cold,
+        )
+    try:
+        out, err = process.communicate(stdin if isinstance(stdin, bytes) else None, timeout_s)
+    except BaseException:
+        process.kill()
+        process.communicate()
+        raise
+    assert process.returncode is not None
+    finished = Finished(process.returncode, out.decode("utf-8"), err.decode("utf-8"), cwd)
     assert_no_canary(finished)
     assert_it_adds_up(finished, resumed="--resume" in arguments)
     return finished
+
+
+def _start(
+    arguments: Sequence[str | Path],
+    *,
+    cwd: Path,
+    stdin: int,
+    env: Mapping[str, str],
+    fault: str,
+    cold: bool,
+) -> Process:
+    if cold or sys.platform == "win32" or _for_python(env) != _for_python(os.environ):
+        return subprocess.Popen(
+            command(*arguments, fault=fault),
+            cwd=cwd,
+            env=env,
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+    words = [str(each) for each in arguments]
+    return WarmProcess(words, cwd=cwd, stdin=stdin, env=env, fault=fault)
 
 
 def _for_python(env: Mapping[str, str]) -> dict[str, str]:
@@ -115,15 +137,14 @@ def running(
     stdin: int = subprocess.DEVNULL,
     fault: str = "",
     name: str = "run",
-) -> Iterator[subprocess.Popen[bytes]]:
-    """Run that command of bulkcancel with these arguments; it is killed when the block ends."""
-    process = subprocess.Popen(
-        command(name, *arguments, fault=fault),
-        cwd=cwd,
-        env=environment(),
-        stdin=stdin,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+    cold: bool = False,
+) -> Iterator[Process]:
+    """Run that command of bulkcancel with these arguments; it is killed when the block ends.
+
+    It is forked or started as by `bulkcancel`.
+    """
+    process = _start(
+        (name, *arguments), cwd=cwd, stdin=stdin, env=environment(), fault=fault, cold=cold
     )
     try:
         yield process
@@ -132,9 +153,10 @@ def running(
         process.communicate()
 
 
-def ended(process: subprocess.Popen[bytes], cwd: Path, within_s: float) -> Finished:
+def ended(process: Process, cwd: Path, within_s: float) -> Finished:
     """Wait for the end of a process: within this time, without a traceback, without the token."""
     out, err = process.communicate(timeout=within_s)
+    assert process.returncode is not None
     finished = Finished(process.returncode, out.decode("utf-8"), err.decode("utf-8"), cwd)
     assert_no_canary(finished)
     assert_it_adds_up(finished, resumed="--resume" in str(process.args))
