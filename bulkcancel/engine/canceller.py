@@ -17,7 +17,7 @@ from bulkcancel.domo import (
     judge_fault,
     outcome_of,
 )
-from bulkcancel.engine.retries import Retry
+from bulkcancel.engine.turns import Retry
 from bulkcancel.errors import BulkcancelError
 from bulkcancel.pacing import equal_jitter
 
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from bulkcancel.domo import DomoClient
     from bulkcancel.engine.limits import RunMonitor
     from bulkcancel.engine.result_factory import ResultFactory
-    from bulkcancel.engine.retries import Turn
     from bulkcancel.engine.stats import Observer, Stats
     from bulkcancel.engine.stop import Stop
+    from bulkcancel.engine.turns import Turn
     from bulkcancel.models import CancelResult, Target
     from bulkcancel.pacing import AdaptiveRate, Breaker, Pacer
 

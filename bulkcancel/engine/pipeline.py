@@ -17,7 +17,7 @@ import anyio
 from anyio import WouldBlock
 from anyio.streams.memory import MemoryObjectReceiveStream
 
-from bulkcancel.engine.retries import Retry
+from bulkcancel.engine.turns import Retry
 from bulkcancel.engine.verification import Check
 from bulkcancel.models import CancelResult, InvalidRow, Outcome, Target
 
@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 
     from bulkcancel.engine.canceller import Canceller
     from bulkcancel.engine.result_factory import ResultFactory
-    from bulkcancel.engine.retries import Turn, WorkQueue
+    from bulkcancel.engine.retries import WorkQueue
     from bulkcancel.engine.stop import Stop
+    from bulkcancel.engine.turns import Turn
     from bulkcancel.engine.verification import Confirmer
 
 _RESULTS_BUFFER = 2048

@@ -16,9 +16,9 @@ from bulkcancel.domo import Connection
 from bulkcancel.engine.canceller import Canceller
 from bulkcancel.engine.limits import Limits, RunMonitor
 from bulkcancel.engine.result_factory import ResultFactory
-from bulkcancel.engine.retries import Retry, Turn
 from bulkcancel.engine.stats import Stats
 from bulkcancel.engine.stop import Stop
+from bulkcancel.engine.turns import Retry, Turn
 from bulkcancel.errors import StoppedError, TokenRefusedError, UsageError
 from bulkcancel.http.faults import (
     IdleConnectionClosedError,

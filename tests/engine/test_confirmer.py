@@ -14,7 +14,8 @@ import pytest
 
 from bulkcancel.domo import READ_BACK
 from bulkcancel.engine.engine import Policy
-from bulkcancel.engine.retries import Retry, WorkQueue
+from bulkcancel.engine.retries import WorkQueue
+from bulkcancel.engine.turns import Retry
 from bulkcancel.engine.verification import Check, Checks, Findings, Verification
 from bulkcancel.errors import InterruptedRunError, StoppedError, TokenRefusedError
 from bulkcancel.http.faults import DisconnectedError, IdleConnectionClosedError, TlsFailedError

@@ -15,8 +15,9 @@ from bulkcancel.engine import pipeline as pipeline_module
 from bulkcancel.engine.canceller import Canceller
 from bulkcancel.engine.pipeline import Pipeline
 from bulkcancel.engine.result_factory import ResultFactory
-from bulkcancel.engine.retries import Retry, Turn, WorkQueue
+from bulkcancel.engine.retries import WorkQueue
 from bulkcancel.engine.stop import Stop
+from bulkcancel.engine.turns import Retry, Turn
 from bulkcancel.errors import StoppedError
 from bulkcancel.models import CancelResult, InvalidRow, Outcome, Target
 from bulkcancel.pacing import Breaker

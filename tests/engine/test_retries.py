@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 import anyio
 import pytest
 
-from bulkcancel.engine.retries import Retry, Turn, WorkQueue
+from bulkcancel.engine.retries import WorkQueue
+from bulkcancel.engine.turns import Retry, Turn
 from bulkcancel.engine.verification import Check
 from bulkcancel.models import CancelResult, Outcome, Target
 from bulkcancel.pacing.breaker import THRESHOLD, Breaker

@@ -1,0 +1,58 @@
+"""Whose turn it may be: new targets, and IDs that come again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bulkcancel.models import Target
+
+if TYPE_CHECKING:
+    from bulkcancel.models import CancelResult
+
+
+@dataclass(slots=True)
+class Retry:
+    """One ID between two of its attempts, and what is known of those it had."""
+
+    target: Target
+    due: float = 0.0
+    """When it may be sent again, in the clock's seconds."""
+    fresh: bool = False
+    """Whether it needs a new connection."""
+    requests: int = 0
+    failed: bool = False
+    """Whether one of its attempts has failed, at whosever cost."""
+    counted: int = 0
+    """Failures that use up attempts."""
+    throttled: int = 0
+    unauthorized: int = 0
+    """Answers of 401 that opened the breaker or were the probe's."""
+    ambiguous: bool = False
+    """Whether one of its attempts may have been carried out without an answer."""
+    failed_at: float = 0.0
+    """When the last one ended."""
+    outages: int = 0
+    """How many the breaker had seen by then."""
+    exhausted: bool = False
+    """Whether it has used up its attempts."""
+    untried: bool = False
+    """Whether it is counted among the new targets that have told nothing of the server yet."""
+    result: CancelResult | None = None
+    """Its row if nothing is sent for it any more; `None` as long as it has no such word."""
+
+    @property
+    def has_told(self) -> bool:
+        """Whether an attempt has told something of the server: it failed, or was throttled."""
+        return self.failed or self.throttled > 0
+
+    def see(self, outages: int) -> None:
+        """Begin the attempts anew if there has been an outage since it was last seen."""
+        if self.outages != outages:
+            self.outages = outages
+            self.counted = self.unauthorized = 0
+            if self.exhausted:
+                self.exhausted, self.result = False, None
+
+
+Turn = Target | Retry
