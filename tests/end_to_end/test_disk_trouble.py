@@ -18,6 +18,7 @@ from tests.support.processes import (
     bulkcancel,
     command,
     environment,
+    running,
     write_ids,
 )
 from tests.support.runs import make_ids
@@ -127,10 +128,7 @@ def test_a_file_deleted_under_a_run(tmp_path: Path) -> None:
     write_ids(tmp_path / "ids.txt", make_ids(4000))
     with running_in_thread(FaultyServer(lambda i, _n: answers.ok(i))) as server:
         target = ("--base-url", server.base_url, "--rate", "100")
-        with subprocess.Popen(
-            command("run", "ids.txt", *target), cwd=tmp_path, env=environment(),
-            stderr=subprocess.PIPE,
-        ) as process:  # fmt: skip
+        with running("ids.txt", *target, cwd=tmp_path) as process:
             until(lambda: len(server.requests) >= 20)
             (tmp_path / "results.csv").unlink()
             deleted = time.monotonic()

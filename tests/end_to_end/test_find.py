@@ -13,7 +13,15 @@ import pytest
 
 from tests.support.faulty_answers import Answer, End, http, ok
 from tests.support.faulty_server import FaultyServer, running_in_thread
-from tests.support.processes import LATE_TIMER, Finished, assert_no_canary, command, environment
+from tests.support.processes import (
+    LATE_TIMER,
+    Finished,
+    assert_no_canary,
+    command,
+    ended,
+    environment,
+    running,
+)
 from tests.support.runs import make_ids
 from tests.support.waiting import until
 
@@ -94,18 +102,11 @@ def test_a_reader_that_has_enough_ends_it_well(tmp_path: Path) -> None:
 def test_ctrl_c_ends_it_while_the_server_says_nothing(tmp_path: Path) -> None:
     """With the signal's code; nothing waits for the answer."""
     with running_in_thread(FaultyServer(lambda _path, _nth: Answer(end=End.SILENCE))) as server:
-        process = subprocess.Popen(
-            command("find", "--base-url", server.base_url, fault=LATE_TIMER),
-            cwd=tmp_path, env=environment(), stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        )  # fmt: skip
-        try:
+        target = ("--base-url", server.base_url)
+        with running(*target, cwd=tmp_path, fault=LATE_TIMER, name="find") as process:
             until(lambda: bool(server.requests))
             process.send_signal(signal.SIGINT)
-            out, err = process.communicate(timeout=20)
-        finally:
-            process.kill()
-    assert process.returncode == 130
-    assert out.count(b"\n") == 1
-    assert b"interrupted by SIGINT" in err
-    assert b"Traceback" not in err
+            done = ended(process, tmp_path, within_s=20)
+    assert done.code == 130
+    assert done.stdout.count("\n") == 1
+    assert "interrupted by SIGINT" in done.stderr

@@ -225,7 +225,7 @@ def test_the_token_is_not_in_the_process_list(tmp_path: Path, server: FaultyServ
     """A list of the machine's processes shows the command, not what it uses."""
     write_ids(tmp_path / "ids.txt", IDS)
     server.plan = lambda i, _n: answers.ok(i)
-    with running("ids.txt", "--base-url", server.base_url, cwd=tmp_path) as process:
+    with running("ids.txt", "--base-url", server.base_url, cwd=tmp_path, cold=True) as process:
         until(lambda: len(server.requests) >= 2)
         listed = Path(f"/proc/{process.pid}/cmdline").read_bytes()
     assert b"--base-url" in listed

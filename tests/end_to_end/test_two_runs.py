@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.faulty_server import FaultyServer, running_in_thread
-from tests.support.processes import Finished, Process, bulkcancel, command, environment
+from tests.support.processes import Finished, Process, bulkcancel, environment, running
 from tests.support.runs import make_ids
 from tests.support.waiting import until
 
@@ -39,16 +39,9 @@ while held < 150:
 @contextmanager
 def _fed(cwd: Path, server: FaultyServer, *options: str) -> Iterator[Process]:
     """A run that lasts as long as its standard input is open."""
-    process = subprocess.Popen(
-        command("run", "-", "--base-url", server.base_url, *options),
-        cwd=cwd, env=environment(),
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
-    try:
+    target = ("-", "--base-url", server.base_url)
+    with running(*target, *options, cwd=cwd, stdin=subprocess.PIPE) as process:
         yield process
-    finally:
-        process.kill()
-        process.communicate()
 
 
 def _feed(process: Process, instance_id: str) -> None:
@@ -65,14 +58,14 @@ def test_of_two_started_together_one_runs(tmp_path: Path, race: int) -> None:
         both = [stack.enter_context(_fed(tmp_path, server)) for _ in range(2)]
         until(lambda: any(process.poll() is not None for process in both), 30)
         (refused,) = [process for process in both if process.poll() is not None]
-        (running,) = [process for process in both if process is not refused]
+        (winner,) = [process for process in both if process is not refused]
         assert server.requests == []
         _, said = refused.communicate()
         assert refused.returncode == 6, said
         # The winner locks first and signs then: in between nobody can say who it is.
-        assert f"process {running.pid} on " in said.decode() or b"another run holds" in said
-        out, err = running.communicate(f"{each}\n".encode(), timeout=30)
-        assert running.returncode == 0, err
+        assert f"process {winner.pid} on " in said.decode() or b"another run holds" in said
+        out, err = winner.communicate(f"{each}\n".encode(), timeout=30)
+        assert winner.returncode == 0, err
         assert [row["instanceId"] for row in Finished(0, "", "", tmp_path).rows()] == [each]
         assert out == b""
         assert len(server.requests) == 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from bulkcancel.errors import BusyError
 from bulkcancel.results.lock import FileLock
 from tests.support import faulty_answers as answers
 from tests.support.faulty_server import FaultyServer, running_in_thread
-from tests.support.processes import bulkcancel, command, environment, write_ids
+from tests.support.processes import bulkcancel, running, write_ids
 from tests.support.runs import make_ids
 from tests.support.waiting import until
 
@@ -47,12 +46,9 @@ def test_a_killed_run_holds_nothing(tmp_path: Path) -> None:
     server = FaultyServer(lambda i, _n: answers.silence() if silent else answers.ok(i))
     with running_in_thread(server):
         target = ("--base-url", server.base_url, "--rate", "1000")
-        with subprocess.Popen(
-            command("run", "ids.txt", *target), cwd=tmp_path, env=environment(), stderr=-3, stdin=-3
-        ) as process:
+        with running("ids.txt", *target, cwd=tmp_path):
             until(lambda: len(server.requests) >= 10)
             assert bulkcancel("run", "ids.txt", *target, "--resume", cwd=tmp_path).code == 6
-            process.kill()
         silent.clear()
         done = bulkcancel("run", "ids.txt", *target, "--resume", cwd=tmp_path)
         assert done.code == 0, done.stderr
