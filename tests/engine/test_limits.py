@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -12,7 +13,13 @@ import pytest
 from bulkcancel.domo.verdict import Next, Verdict, judge_answer, judge_fault
 from bulkcancel.engine.limits import Limits, RunMonitor
 from bulkcancel.engine.stop import Stop
-from bulkcancel.errors import LimitError, StoppedError, TokenRefusedError, UntrustedError
+from bulkcancel.errors import (
+    LimitError,
+    StoppedError,
+    TokenRefusedError,
+    UntrustedError,
+    UsageError,
+)
 from bulkcancel.http.faults import AttemptTimeoutError, NoDescriptorsError, TlsFailedError
 from bulkcancel.models import CancelResult, Outcome
 from tests.support import faulty_answers as answers
@@ -330,6 +337,73 @@ async def test_a_stall_without_trouble_is_nothing() -> None:
         assert bench.reason == ""
         await anyio.sleep(30)
     assert bench.reason == "the deadline of 100 s has passed (deadline_s)"
+
+
+@on_virtual_time
+async def test_time_in_which_a_run_is_held_is_no_trouble() -> None:
+    """However long, and whoever asks for it again: what was trouble goes on where it stopped."""
+    for first in (TROUBLE, STRANGER):
+        limit_s = 60 if first is TROUBLE else 30
+        bench = Bench()
+        bench.monitor.answered = True
+        async with bench.watched():
+            await anyio.sleep(5)
+            bench.trouble(first)
+            await anyio.sleep(20)
+            bench.monitor.hold()
+            await anyio.sleep(100)
+            bench.monitor.hold()
+            stall(100)
+            await anyio.sleep(100)
+            assert bench.reason == ""
+            bench.monitor.release()
+            bench.monitor.release()
+        assert await bench.stopped_after(100) == pytest.approx(limit_s - 20, abs=0.5)
+
+
+@on_virtual_time
+async def test_a_stall_while_a_run_is_held_is_left_out_once() -> None:
+    """Also where it goes on before anything has looked at the clock."""
+    bench = Bench()
+    bench.monitor.answered = True
+    async with bench.watched():
+        await anyio.sleep(5)
+        bench.trouble()
+        bench.monitor.hold()
+        stall(40)
+        bench.monitor.release()
+        await anyio.sleep(59.5)
+        assert bench.reason == ""
+        await anyio.sleep(1)
+    assert "an outage of 60 s" in bench.reason
+
+
+@on_virtual_time
+async def test_the_deadline_counts_from_the_start_of_the_run() -> None:
+    """Not from when its parts were made."""
+    bench = Bench(Limits(deadline_s=10))
+    await anyio.sleep(100)
+    assert await bench.stopped_after(20) == pytest.approx(10, abs=0.5)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *((name, value) for name in ("max_outage_s", "deadline_s") for value in (0, -1, math.nan)),
+        ("max_failures", 0),
+        *(("max_failure_share", value) for value in (0.0, -0.1, 1.1, math.nan)),
+    ],
+)
+def test_a_limit_that_makes_no_sense_is_refused(name: str, value: float) -> None:
+    """By its name."""
+    with pytest.raises(UsageError, match=f"^{name} must be above 0.*, not {value}$"):
+        Limits(**{name: value})  # type: ignore[arg-type]
+
+
+def test_a_limit_may_be_as_large_as_all() -> None:
+    """Every ID may fail, and a run may go on for ever."""
+    limits = Limits(max_outage_s=math.inf, deadline_s=math.inf, max_failure_share=1.0)
+    assert (limits.max_outage_s, limits.max_failure_share) == (math.inf, 1.0)
 
 
 @on_virtual_time
