@@ -7,12 +7,10 @@ import random
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-import anyio
-
 from bulkcancel.pacing.adaptive import AdaptiveRate
 from bulkcancel.pacing.backoff import equal_jitter
 from bulkcancel.pacing.pacer import Pacer
-from tests.support.virtual_time import now, run
+from tests.support.event_heap import EventHeap, sleep
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -100,7 +98,6 @@ class Outage:
 class Run:
     """What a simulated run saw."""
 
-    began: float = 0.0
     accepted: list[float] = field(default_factory=list)
     throttled: list[float] = field(default_factory=list)
     changes: list[tuple[float, float, str]] = field(default_factory=list)
@@ -138,15 +135,14 @@ class Scenario:
 
     def run(self) -> Run:
         """Return what happened."""
-        return run(self._main)
-
-    async def _main(self) -> Run:
+        heap = EventHeap()
+        began = heap.now
         rng = random.Random(self.seed)
-        seen = Run(began=now())
-        pacer = Pacer(self.start_per_s or self.ceiling_per_s, clock=now)
+        seen = Run()
+        pacer = Pacer(self.start_per_s or self.ceiling_per_s, clock=heap.time)
 
         def on_change(rate_per_s: float, reason: str) -> None:
-            seen.changes.append((now() - seen.began, rate_per_s, reason))
+            seen.changes.append((heap.now - began, rate_per_s, reason))
 
         adaptive = AdaptiveRate(
             pacer, ceiling_per_s=self.ceiling_per_s, on_change=on_change, rng=rng
@@ -158,36 +154,31 @@ class Scenario:
             while left:
                 left -= 1
                 refused = 0
-                while not await self._attempt(pacer, adaptive, seen, rng):
+                while not await attempt():
                     refused += 1
-                    await anyio.sleep(equal_jitter(refused, rng))
+                    await sleep(equal_jitter(refused, rng))
+
+        async def attempt() -> bool:
+            if not pacer.try_acquire():
+                await pacer.acquire()
+            sent_at = heap.now
+            way_s = rng.uniform(*self.rtt_s) / 2
+            await sleep(way_s)
+            answer = self.limiter(heap.now)
+            (seen.accepted if answer == OK else seen.throttled).append(heap.now - began)
+            await sleep(way_s)
+            if answer == OK:
+                adaptive.on_success(sent_at, heap.now)
+                return True
+            pause_s = None if math.isnan(answer) else answer
+            adaptive.on_throttled(sent_at, heap.now, pause_s, outage=False)
+            return False
 
         async def change_limits() -> None:
             for at_s, change in self.at:
-                await anyio.sleep(seen.began + at_s - now())
+                await sleep(began + at_s - heap.now)
                 change()
 
-        with anyio.move_on_after(self.until_s):
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(change_limits)
-                for _ in range(self.consumers):
-                    tasks.start_soon(consume)
+        consumers = [consume() for _ in range(self.consumers)]
+        heap.run(change_limits(), *consumers, for_s=self.until_s)
         return seen
-
-    async def _attempt(
-        self, pacer: Pacer, adaptive: AdaptiveRate, seen: Run, rng: random.Random
-    ) -> bool:
-        if not pacer.try_acquire():
-            await pacer.acquire()
-        sent_at = now()
-        way_s = rng.uniform(*self.rtt_s) / 2
-        await anyio.sleep(way_s)
-        answer = self.limiter(now())
-        (seen.accepted if answer == OK else seen.throttled).append(now() - seen.began)
-        await anyio.sleep(way_s)
-        if answer == OK:
-            adaptive.on_success(sent_at, now())
-            return True
-        pause_s = None if math.isnan(answer) else answer
-        adaptive.on_throttled(sent_at, now(), pause_s, outage=False)
-        return False
