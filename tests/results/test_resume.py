@@ -210,10 +210,11 @@ def test_ids_read_back_are_small(
 ) -> None:
     """At most 100 bytes each where there are a million, also when all have been replaced.
 
-    Here there are fewer, in as many fewer buckets.
+    Here there are fewer, in as many fewer buckets, and read in smaller blocks.
     """
-    monkeypatch.setattr(IdSet, "_MASK", 0x3FF)
-    count = 15_000
+    monkeypatch.setattr(IdSet, "_MASK", 0xFF)
+    monkeypatch.setattr(resume, "_BLOCK", 1 << 14)
+    count = 3750
     rows = [result(each, outcome) for each in make_ids(count)] * rows_each
     path = _file(tmp_path, Format.CSV, *rows)
     tracemalloc.start()
