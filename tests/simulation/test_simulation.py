@@ -9,7 +9,7 @@ from tests.simulation.invariants import CHECKS, violations
 from tests.simulation.play import play
 
 _CHUNK = 20
-_SEEDS = 100
+_SEEDS = 300
 
 
 @pytest.mark.parametrize("first", range(1, _SEEDS + 1, _CHUNK))
