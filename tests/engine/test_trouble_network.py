@@ -557,7 +557,6 @@ def test_proxies_netrc_and_cookies_are_not_used(tmp_path: Path, scheme: str) -> 
 
 
 @pytest.mark.slow
-@pytest.mark.alone
 @pytest.mark.timeout(240)
 def test_mixed_faults_lose_nothing() -> None:
     """30 % of first answers faulty in every way there is: a true row for each of 1,500 IDs."""
