@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +15,15 @@ import pytest
 from tests.support import faulty_answers as answers
 from tests.support.faulty_answers import Answer
 from tests.support.faulty_server import FaultyServer, running_in_thread
-from tests.support.processes import Finished, command, ended, environment, running, write_ids
+from tests.support.processes import (
+    LATE_TIMER,
+    Finished,
+    command,
+    ended,
+    environment,
+    running,
+    write_ids,
+)
 from tests.support.runs import make_ids
 from tests.support.waiting import until
 
@@ -25,7 +32,7 @@ if sys.platform == "win32":
 
 import pty
 
-pytestmark = [pytest.mark.slow, pytest.mark.alone]  # two signals within a moment are one
+pytestmark = pytest.mark.slow
 IDS = make_ids(300)
 RUN = ("ids.txt", "--yes", "--rate", "200", "--summary", "s.json")
 TAKES_THE_TERMINAL = (
@@ -33,6 +40,21 @@ TAKES_THE_TERMINAL = (
     "os.execvp(sys.argv[1], sys.argv[1:])"
 )
 """Makes standard input the controlling terminal, as a login does."""
+
+SECOND_AFTER = f"""{LATE_TIMER}
+import os
+class Clock:
+    at_s = [0.0, {{seconds}}]
+    def monotonic(self):
+        return self.at_s.pop(0)
+process.time = Clock()
+real_handle = process.Signals._handle
+def handle(self, number, frame):
+    real_handle(self, number, frame)
+    os.write(1, b"signal\\n")
+process.Signals._handle = handle
+"""
+"""So long passes between two signals by their clock, however long it takes; each is told of."""
 
 
 @pytest.fixture
@@ -43,42 +65,53 @@ def server(tmp_path: Path) -> Iterator[FaultyServer]:
         yield started
 
 
-def _all_recorded(cwd: Path, server: FaultyServer) -> None:
-    """Stopped by SIGHUP in the middle; each request had its answer, and each answer its row."""
+def _all_recorded(cwd: Path, server: FaultyServer, number: signal.Signals = signal.SIGHUP) -> None:
+    """Stopped by it in the middle; each request had its answer, and each answer its row."""
     rows = Finished(0, "", "", cwd).rows()
     assert sorted(row["instanceId"] for row in rows) == sorted(server.times_seen.elements())
     assert 20 <= len(rows) < len(IDS)
     summary = json.loads((cwd / "s.json").read_text())
-    assert (summary["exit_code"], summary["reason"]) == (129, "interrupted by SIGHUP")
+    assert summary["exit_code"] == 128 + number
+    assert summary["reason"] == f"interrupted by {number.name}"
     assert summary["not_reached"] == len(IDS) - len(rows)
     assert "--resume" in summary["resume_command"]
 
 
-@pytest.mark.parametrize("times", [1, 2])
-def test_a_hang_up_drains(tmp_path: Path, server: FaultyServer, times: int) -> None:
-    """As SIGTERM does. A shell and the system each send one: the two are one event."""
-    with running(*RUN, "--base-url", server.base_url, cwd=tmp_path) as process:
+def _handled(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    """Send a signal; return once it has been handled."""
+    process.send_signal(number)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"signal\n"
+
+
+@pytest.mark.parametrize("first", [signal.SIGHUP, signal.SIGTERM])
+def test_a_hang_up_drains(tmp_path: Path, server: FaultyServer, first: signal.Signals) -> None:
+    """As SIGTERM does. One right behind it is the same event: a shell and the system send both."""
+    fault = SECOND_AFTER.format(seconds=0.19)
+    with running(*RUN, "--base-url", server.base_url, cwd=tmp_path, fault=fault) as process:
         until(lambda: len(server.requests) >= 20)
-        for _ in range(times):
-            process.send_signal(signal.SIGHUP)
-            time.sleep(0.05)
+        _handled(process, first)
+        _handled(process, signal.SIGHUP)
         done = ended(process, tmp_path, within_s=5)
-    assert done.code == 129, done.stderr
-    _all_recorded(tmp_path, server)
+    assert done.code == 128 + first, done.stderr
+    _all_recorded(tmp_path, server, first)
 
 
 def test_a_service_manager_sends_two_signals(tmp_path: Path, server: FaultyServer) -> None:
     """`SendSIGHUP=yes` and the end of a login session: SIGTERM, and SIGHUP right behind it."""
     with running(*RUN, "--base-url", server.base_url, cwd=tmp_path) as process:
         until(lambda: len(server.requests) >= 20)
+        process.send_signal(signal.SIGSTOP)  # it sees both at once, however slow this test is
         process.send_signal(signal.SIGTERM)
         process.send_signal(signal.SIGHUP)
+        process.send_signal(signal.SIGCONT)
         done = ended(process, tmp_path, within_s=5)
     assert done.code in {129, 143}, done.stderr  # the lower number may be handled first
     rows = Finished(0, "", "", tmp_path).rows()
     assert sorted(row["instanceId"] for row in rows) == sorted(server.times_seen.elements())
 
 
+@pytest.mark.alone  # it measures how soon
 @pytest.mark.parametrize("second", [signal.SIGHUP, signal.SIGINT, signal.SIGTERM])
 def test_a_signal_after_a_hang_up_cuts(
     tmp_path: Path, server: FaultyServer, second: signal.Signals
@@ -86,10 +119,10 @@ def test_a_signal_after_a_hang_up_cuts(
     """A while later it is somebody who does not want to wait."""
     server.plan = lambda _i, _n: answers.silence()
     target = ("--base-url", server.base_url, "--grace", "60")
-    with running(*RUN, *target, cwd=tmp_path) as process:
+    fault = SECOND_AFTER.format(seconds=0.21)
+    with running(*RUN, *target, cwd=tmp_path, fault=fault) as process:
         until(lambda: len(server.requests) >= 16)
-        process.send_signal(signal.SIGHUP)
-        time.sleep(0.4)
+        _handled(process, signal.SIGHUP)
         assert process.poll() is None
         process.send_signal(second)
         done = ended(process, tmp_path, within_s=1.5)
