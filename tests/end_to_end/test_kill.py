@@ -24,7 +24,7 @@ from tests.support.processes import bulkcancel, command, environment, write_ids
 from tests.support.runs import make_ids
 from tests.support.waiting import until
 
-pytestmark = [pytest.mark.slow, pytest.mark.alone]
+pytestmark = pytest.mark.slow
 
 KILLS, IDS = 6, 2000
 CONCURRENCY = 64
