@@ -18,6 +18,7 @@ from tests.support.faulty_server import FaultyServer, running_in_thread
 from tests.support.processes import (
     LATE_TIMER,
     Finished,
+    Process,
     command,
     ended,
     environment,
@@ -77,7 +78,7 @@ def _all_recorded(cwd: Path, server: FaultyServer, number: signal.Signals = sign
     assert "--resume" in summary["resume_command"]
 
 
-def _handled(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+def _handled(process: Process, number: signal.Signals) -> None:
     """Send a signal; return once it has been handled."""
     process.send_signal(number)
     assert process.stdout is not None
