@@ -419,6 +419,32 @@ async def test_a_run_without_limits_goes_on() -> None:
 
 
 @on_virtual_time
+async def test_one_throttling_answer_after_trouble_that_has_passed_is_no_outage() -> None:
+    """What came before the last success does not count."""
+    bench = Bench()
+    for _ in range(3):
+        bench.trouble()
+    bench.monitor.on_success()
+    bench.trouble(THROTTLED)
+    assert await bench.stopped_after(100) == float("inf")
+
+
+@on_virtual_time
+async def test_a_stall_of_more_than_a_second_does_not_count() -> None:
+    """Nothing ran: however often that happens."""
+    bench = Bench()
+    bench.monitor.on_success()
+    bench.trouble()
+    async with bench.watched():
+        for _ in range(100):
+            await anyio.sleep(0.3)
+            stall(1.3)
+        assert bench.reason == ""
+        await anyio.sleep(35)
+    assert "an outage of 60 s" in bench.reason
+
+
+@on_virtual_time
 async def test_a_short_stall_counts() -> None:
     """A busy loop is late by up to a second and still runs."""
     bench = Bench()
@@ -457,6 +483,33 @@ async def test_a_long_timeout_is_waited_for() -> None:
     bench.trouble(TIMEOUT, answered=False)
     assert 89 <= await bench.stopped_after(200) <= 91
     assert "has never answered (timeout: no whole answer within 30 s)" in bench.reason
+
+
+@pytest.mark.parametrize(("timeout_s", "told_after_s"), [(5, 29), (30, 29), (31, 31)])
+@on_virtual_time
+async def test_half_a_minute_is_given_unless_the_timeout_is_longer(
+    timeout_s: float, told_after_s: float
+) -> None:
+    """A short timeout is no reason to give up earlier: the next attempt may be answered."""
+    bench = Bench(Limits(max_outage_s=600), timeout_s=timeout_s)
+    bench.monitor.on_first_request()
+    assert await bench.stopped_after(100) == pytest.approx(told_after_s, abs=0.5)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "sent"), [(TIMEOUT, True), (TIMEOUT, False), (SHORTAGE, False)]
+)
+@on_virtual_time
+async def test_half_a_minute_does_not_begin_anew(verdict: Verdict, sent: bool) -> None:
+    """Not by a request after one that got nowhere, nor by one that a shortage here keeps back."""
+    bench = Bench(Limits(max_outage_s=600))
+    bench.monitor.on_first_request()
+
+    def go_on() -> None:
+        bench.trouble(verdict, answered=False)
+        bench.monitor.on_first_request(sent=sent)
+
+    assert await bench.stopped_after(100, every=go_on) == pytest.approx(29, abs=0.5)
 
 
 @on_virtual_time
