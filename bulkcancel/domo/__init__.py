@@ -9,8 +9,7 @@ from bulkcancel.domo.reads import not_a_list, trouble_of_answer, trouble_of_faul
 from bulkcancel.domo.verdict import (
     Next,
     Verdict,
-    judge_answer,
-    judge_fault,
+    judge,
     outcome_of,
     seen_outcome_of,
 )
@@ -32,8 +31,7 @@ __all__ = [
     "Wanted",
     "base_url_of",
     "host_of",
-    "judge_answer",
-    "judge_fault",
+    "judge",
     "not_a_list",
     "outcome_of",
     "seen_outcome_of",

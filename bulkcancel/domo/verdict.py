@@ -85,6 +85,13 @@ def seen_outcome_of(status: str | None) -> Outcome | None:
     return ENDED.get(status.upper()) if status else None
 
 
+def judge(answer: Answer | AttemptError, *, ambiguous_before: bool) -> Verdict:
+    """Return what came of an attempt means: an answer, or a fault on the way."""
+    if isinstance(answer, AttemptError):
+        return judge_fault(answer)
+    return judge_answer(answer, ambiguous_before=ambiguous_before)
+
+
 def judge_answer(answer: Answer, *, ambiguous_before: bool) -> Verdict:
     """Return what an answer means; `ambiguous_before`: an earlier attempt may have been applied.
 

@@ -13,8 +13,7 @@ from bulkcancel.domo import (
     Next,
     NoDescriptorsError,
     Verdict,
-    judge_answer,
-    judge_fault,
+    judge,
     outcome_of,
 )
 from bulkcancel.engine.turns import Retry
@@ -31,13 +30,13 @@ if TYPE_CHECKING:
     from bulkcancel.engine.stats import Observer, Stats
     from bulkcancel.engine.stop import Stop
     from bulkcancel.engine.turns import Turn
-    from bulkcancel.models import CancelResult, Target
+    from bulkcancel.models import CancelResult
     from bulkcancel.pacing import AdaptiveRate, Breaker, Pacer
 
 _LOCAL_WAIT_S = 0.5
 _STALL_S = 0.05
-_UNHEARD = frozenset({Next.RETRY_FREE, Next.WAIT_LOCAL})
-"""What has, as far as can be told, not reached the server."""
+_NO_REQUEST = frozenset({Next.RETRY_FREE, Next.WAIT_LOCAL})
+"""What is not counted among the requests of an ID."""
 _FINAL = frozenset({Next.DONE, Next.STOP_TLS, Next.STOP_ISSUER})
 _HAS_A_ROW = _FINAL | {Next.UNAUTHORIZED}
 """What has a row where it was the last word on an ID."""
@@ -68,8 +67,8 @@ class Canceller:
     _refused: Retry | None = None
     """The ID whose 401 has put the token in doubt, or was the probe's since."""
 
-    def may_go(self, turn: Turn) -> bool:
-        """Return whether `attempt` may be called at once: breaker and pace allow the request."""
+    def try_admit(self, turn: Turn) -> bool:
+        """Take a slot if breaker and pace have one now: then `attempt` may be called at once."""
         if isinstance(turn, Retry) and turn.exhausted:
             return True
         return not self.breaker.open and self.pacer.try_acquire()
@@ -89,21 +88,20 @@ class Canceller:
         becomes a result too; a `BulkcancelError` is raised.
         """
         target, retry = (turn.target, turn) if isinstance(turn, Retry) else (turn, None)
+        requests = 1 if retry is None else retry.requests + 1
         try:
             if retry is not None and retry.exhausted:
                 return self._failed(retry)
             # The fast path: an ID that succeeds at the first attempt, on a connection that is
             # there, costs no history, no verdict and no await but the request's own.
             stats = self.stats
-            anew = probe or (retry is not None and retry.fresh)
-            connection = None if anew else self.client.idle()
-            if connection is None:
-                connected = await self._connect(target, retry, probe=probe)
-                if not isinstance(connected, Connection):
-                    return connected
-                connection = connected
+            anew = probe or (retry is not None and retry.needs_new_connection)
+            kept = None if anew else self.client.idle()
+            connection = kept or await self._connect(retry or Retry(target), probe=probe)
+            if not isinstance(connection, Connection):
+                return connection
             sent_at = self.clock()
-            is_first = target.instance_id not in stats.open_ids
+            newly_open = target.instance_id not in stats.open_ids
             stats.open_ids.add(target.instance_id)
             self._count_request(retry)
             stats.in_flight += 1
@@ -112,7 +110,7 @@ class Canceller:
                 answer = await self.client.cancel(target.instance_id, connection)
             except AttemptError as fault:
                 answer = fault
-                if is_first and not fault.ambiguous:  # nothing has reached the server
+                if newly_open and not fault.ambiguous:  # nothing has reached the server
                     stats.open_ids.discard(target.instance_id)
             finally:
                 stats.in_flight -= 1
@@ -120,7 +118,6 @@ class Canceller:
                 self.breaker.on_success(sent_at)
                 self.monitor.on_success()
                 self.adaptive.on_success(sent_at, self.clock())
-                requests = 1 if retry is None else retry.requests + 1
                 outcome = outcome_of(answer.instance.status)
                 return self.results.of(target, answer, outcome, requests=requests)
             return self._after(retry or Retry(target), answer, sent_at, probe=probe)
@@ -130,13 +127,11 @@ class Canceller:
             if probe:
                 self.breaker.on_abandoned()
             self.observer.bug(target, error)
-            result = self.results.bug(target, error, 1 if retry is None else retry.requests + 1)
+            result = self.results.bug(target, error, requests)
             self.monitor.on_failed(result)
             return result
 
-    async def _connect(
-        self, target: Target, retry: Retry | None, *, probe: bool
-    ) -> Connection | CancelResult | Retry:
+    async def _connect(self, retry: Retry, *, probe: bool) -> Connection | CancelResult | Retry:
         """Return a new connection, or what becomes of the ID without one."""
         client, began, answered = self.client, self.clock(), self.monitor.answered
         if not self.stats.requests:
@@ -149,18 +144,18 @@ class Canceller:
         except AttemptError as fault:
             if not isinstance(fault, NoDescriptorsError):
                 self._count_request(retry)
-            return self._after(retry or Retry(target), fault, began, probe=probe)
+            return self._after(retry, fault, began, probe=probe)
         finally:
             self.stats.in_flight -= 1
         if not probe and await self._has_waited(self.clock() - began, answered=answered):
             client.give_back(connection)
             kept = client.idle()  # it may have been closed meanwhile
             if kept is None:
-                return retry or Retry(target)
+                return retry
             connection = kept
         if self.stop.requested or (self.breaker.open and not probe):
             client.give_back(connection)
-            return retry or Retry(target)
+            return retry
         return connection
 
     async def _has_waited(self, stalled_s: float, *, answered: bool) -> bool:
@@ -184,41 +179,42 @@ class Canceller:
         if not self.stats.requests:  # it is on its way already where it had to connect
             self.monitor.on_first_request(sent=True)
         self.stats.requests += 1
-        self.stats.retries += retry is not None and (retry.requests > 0 or retry.fresh)
+        # A stale connection took one that is not counted among the requests of the ID.
+        again = retry is not None and (retry.requests > 0 or retry.needs_new_connection)
+        self.stats.retries += again
 
     def _after(
         self, retry: Retry, answer: Answer | AttemptError, sent_at: float, *, probe: bool
     ) -> CancelResult | Retry:
         """Return the result of an attempt that was no plain success, or the ID to put back."""
-        if isinstance(answer, AttemptError):
-            verdict = judge_fault(answer)
-        else:
-            verdict = judge_answer(answer, ambiguous_before=retry.ambiguous)
+        verdict = judge(answer, ambiguous_before=retry.ambiguous)
         step = verdict.next
         was_open = self.breaker.open
         costs = self._record(verdict, answer, sent_at, retry, probe=probe)
         opened_it = self.breaker.open and not was_open
-        retry.see(self.breaker.outages)
+        retry.begin_anew_after(self.breaker.outages)
         retry.counted += costs
         retry.throttled += step is Next.RETRY_UNCOUNTED
         retry.unauthorized += step is Next.UNAUTHORIZED and (probe or opened_it)
-        retry.requests += step not in _UNHEARD
-        if step is not Next.WAIT_LOCAL:
-            retry.fresh = step is Next.RETRY_FREE
+        retry.requests += step not in _NO_REQUEST
+        if step is Next.WAIT_LOCAL:
+            self.observer.out_of_descriptors()
+        else:
+            retry.needs_new_connection = step is Next.RETRY_FREE
         retry.failed |= verdict.transient
         retry.ambiguous |= verdict.ambiguous
-        retry.failed_at = self.clock()
+        retry.ended_at = self.clock()
         retry.exhausted = max(retry.counted, retry.unauthorized) >= self.attempts
         retry.result = None
-        known = verdict.transient and retry.target.failed_before  # as it was, it is
-        if retry.exhausted or known or step in _HAS_A_ROW:
+        still_fails = verdict.transient and retry.target.failed_before  # its row, if it ends now
+        if retry.exhausted or still_fails or step in _HAS_A_ROW:
             retry.result = self.results.of(
                 retry.target, answer, verdict.outcome, error=verdict.error, requests=retry.requests
             )
         if step in _FINAL:
             return self._failed(retry)
         wait_s = self._wait_before_retry_s(step, retry)
-        retry.due = retry.failed_at + wait_s
+        retry.due = retry.ended_at + wait_s
         if not (retry.exhausted or self.stop.requested):
             self.observer.retry_scheduled(retry.target, verdict.error, retry.requests, wait_s)
         return retry
@@ -252,7 +248,7 @@ class Canceller:
         if verdict.transient:
             first = not (retry.failed or retry.target.failed_before)
             costs = self.breaker.on_failure(
-                sent_at, first=first, probe=probe, open_at_once=unauthorized
+                sent_at, first=first, probe=probe, unauthorized=unauthorized
             )
         elif probe and verdict.throttled:
             self.breaker.on_throttled_probe()
@@ -263,8 +259,7 @@ class Canceller:
         now = self.clock()
         if verdict.throttled:
             self.stats.throttled += 1
-            outage = self.breaker.open
-            self.adaptive.on_throttled(sent_at, now, verdict.pause_s, outage=outage)
+            self.adaptive.on_throttled(sent_at, now, verdict.pause_s, outage=self.breaker.open)
         elif answered:
             self.adaptive.on_success(sent_at, now)
         return costs
@@ -273,7 +268,6 @@ class Canceller:
         if step is Next.RETRY_FREE or retry.exhausted:
             return 0.0
         if step is Next.WAIT_LOCAL:
-            self.observer.out_of_descriptors()
             return _LOCAL_WAIT_S * (1 + self.rng.random())
         failures = retry.throttled if step is Next.RETRY_UNCOUNTED else retry.counted
         return equal_jitter(max(failures, 1), self.rng)

@@ -95,7 +95,7 @@ class Engine:
         rng = rng or random.Random()
         host = host or client.host
         ceiling = policy.rate_per_s or _AUTO_CEILING_PER_S
-        start = ceiling if policy.rate_per_s else _AUTO_START_PER_S
+        start = policy.rate_per_s or _AUTO_START_PER_S
         self._observer = observer
         self.pacer = Pacer(start, burst=policy.burst, clock=clock)
         if policy.first_after_s:

@@ -96,7 +96,7 @@ class RunMonitor:
         self._token_accepted = False
         """Whether the API has answered about an ID, as it does not where it refuses the token."""
         self._api_answered = False
-        """Whether the API itself has answered, with a success or not."""
+        """Whether the API itself has answered, and not a stranger."""
         self._strangers_since: float | None = None
         self._trouble_since: float | None = None
         self._troubles = 0
@@ -114,7 +114,7 @@ class RunMonitor:
         """
         now_s = self._worked_s()
         if verdict.next is Next.UNAUTHORIZED:
-            if decisive or not (self._successes or self._token_accepted):
+            if decisive or not self._token_accepted:
                 refused = (
                     f"{self._host} refused the token ({verdict.error}): make a new one in "
                     f"{TOKENS_PAGE}"
@@ -132,14 +132,14 @@ class RunMonitor:
             self._stop.request(StoppedError(verdict.at_first), cut=not answered)
         if answered:
             self.answered = True
-            self._api_answered = self._api_answered or not verdict.stranger
+            self._api_answered |= not verdict.stranger
             if verdict.stranger and self._strangers_since is None:
                 self._strangers_since = now_s
         self._record_trouble(verdict, now_s)
 
     def on_success(self) -> None:
         """Record an answer that names the instance; the only call on the plain path."""
-        self.answered = True
+        self.answered = self._api_answered = self._token_accepted = True
         self._successes += 1
         self._trouble_since = None
 
@@ -216,7 +216,7 @@ class RunMonitor:
 
     def _look_for_strangers(self, now_s: float) -> None:
         since = self._strangers_since
-        if since is None or self._api_answered or self._successes:
+        if since is None or self._api_answered:
             return
         if now_s - since >= _STRANGERS_FROM_START_S:
             strange = (

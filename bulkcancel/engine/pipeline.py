@@ -106,7 +106,7 @@ class Pipeline:
                         return
                     continue
                 probe = False
-                if not (self.stop.requested or self.canceller.may_go(turn)):
+                if not (self.stop.requested or self.canceller.try_admit(turn)):
                     with self.stop.waiting():
                         probe = await self.canceller.admit()
                     turn = self.queue.instead_of(turn)

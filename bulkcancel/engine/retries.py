@@ -112,23 +112,21 @@ class WorkQueue:
             untried = turn.untried
         else:
             untried = not turn.failed_before
-        if again is None:
-            self._untried -= untried
-            if self._checks:  # it may have been the last cancel that checks had to wait for
-                self._set_timer()
-            return
-        again.untried = untried and not again.has_told
-        self._untried -= untried and not again.untried
-        self.put_back(again)
+        still = again is not None and untried and not again.has_told
+        self._untried -= untried and not still
+        if again is not None:
+            again.untried = still
+            self.put_back(again)
+        elif self._checks:  # it may have been the last cancel that checks had to wait for
+            self._set_timer()
 
     def take_nowait(self) -> Turn | Check | None:
         """Return whose turn it is, `None` if nobody's."""
         if self._checks is None:
             return self._take_cancel()
         check_is_due = self._check_due() <= self._clock()
-        turn = None
-        if not (check_is_due and self._cancels_in_a_row >= _CANCELS_FOR_A_CHECK):
-            turn = self._take_cancel()
+        check_first = check_is_due and self._cancels_in_a_row >= _CANCELS_FOR_A_CHECK
+        turn = None if check_first else self._take_cancel()
         if turn is not None:
             self._cancels_in_a_row += 1
             return turn
@@ -156,7 +154,7 @@ class WorkQueue:
         One that others have in hand may come back, but then they take it themselves.
         """
         while (turn := self.take_nowait()) is None:
-            if self._closed and not (self._waiting or self._checks):
+            if self._is_over():
                 self._wake(len(self._idle))
                 return None
             idle = asyncio.get_running_loop().create_future()
@@ -185,7 +183,7 @@ class WorkQueue:
     def results(self) -> Iterator[CancelResult]:
         """Yield the rows that are known of those still waiting, once the run has ended."""
         for _, _, retry in self._waiting:
-            retry.see(self._breaker.outages)
+            retry.begin_anew_after(self._breaker.outages)
             if retry.result is not None:
                 yield retry.result
 
@@ -207,8 +205,8 @@ class WorkQueue:
         now = self._clock()
         while self._waiting and self._waiting[0][0] <= now:
             retry = heapq.heappop(self._waiting)[2]
-            retry.see(self._breaker.outages)
-            told = not self._untried or self._breaker.well_since(retry.failed_at)
+            retry.begin_anew_after(self._breaker.outages)
+            told = not self._untried or self._breaker.well_since(retry.ended_at)
             if told or not retry.exhausted:
                 return retry
             retry.due = now + _IN_DOUBT_S
@@ -224,10 +222,13 @@ class WorkQueue:
         return math.inf if self._breaker.open and not checks.alone else checks.next_due()
 
     def _on_checks_change(self) -> None:
-        if self._closed and not (self._waiting or self._checks):
+        if self._is_over():
             self._wake(len(self._idle))
         else:
             self._set_timer()
+
+    def _is_over(self) -> bool:
+        return self._closed and not (self._waiting or self._checks)
 
     def _wake(self, waiters: int) -> None:
         while waiters and self._idle:

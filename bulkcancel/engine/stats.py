@@ -20,7 +20,7 @@ _MOST_KINDS = 200
 
 @dataclass(slots=True)
 class Stats:
-    """Counts of one run; written by the canceller and the collector, read by what shows them."""
+    """Counts of one run: written where requests are made and rows kept, read by what shows them."""
 
     ok: frozenset[Outcome] = frozenset()
     """Outcomes that are no failures in this run, besides the successes."""

@@ -1,4 +1,4 @@
-"""Whose turn it may be: new targets, and IDs that come again."""
+"""What is known of an ID that comes again; a turn is such an ID's or a new target's."""
 
 from __future__ import annotations
 
@@ -18,8 +18,7 @@ class Retry:
     target: Target
     due: float = 0.0
     """When it may be sent again, in the clock's seconds."""
-    fresh: bool = False
-    """Whether it needs a new connection."""
+    needs_new_connection: bool = False
     requests: int = 0
     failed: bool = False
     """Whether one of its attempts has failed, at whosever cost."""
@@ -30,7 +29,7 @@ class Retry:
     """Answers of 401 that opened the breaker or were the probe's."""
     ambiguous: bool = False
     """Whether one of its attempts may have been carried out without an answer."""
-    failed_at: float = 0.0
+    ended_at: float = 0.0
     """When the last one ended."""
     outages: int = 0
     """How many the breaker had seen by then."""
@@ -46,8 +45,8 @@ class Retry:
         """Whether an attempt has told something of the server: it failed, or was throttled."""
         return self.failed or self.throttled > 0
 
-    def see(self, outages: int) -> None:
-        """Begin the attempts anew if there has been an outage since it was last seen."""
+    def begin_anew_after(self, outages: int) -> None:
+        """Begin the attempts anew if there have been more `outages` than when it was last seen."""
         if self.outages != outages:
             self.outages = outages
             self.counted = self.unauthorized = 0

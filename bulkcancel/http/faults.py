@@ -1,6 +1,6 @@
 """What can go wrong with one attempt, in bulkcancel's own words.
 
-`domo/dialer` and `domo/transport` make these of aiohttp's errors.
+`http/dialer` and `http/transport` make these of aiohttp's errors.
 """
 
 from __future__ import annotations

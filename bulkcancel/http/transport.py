@@ -3,7 +3,7 @@
 aiohttp's connector makes the connections (names, happy eyeballs, TLS, CONNECT) and its parser
 reads the answers. Its session, three quarters of what a request costs, is left out; what is used
 instead is no part of aiohttp's documented surface. It is used in this module and in `dialer` alone,
-and `tests/domo/test_aiohttp.py` says what has changed if a new version no longer has it:
+and `tests/http/test_aiohttp.py` says what has changed if a new version no longer has it:
 
 - `TCPConnector.connect(request, traces, timeout)` returns a `Connection` with `protocol`,
   `transport` and `close()`; `request` is a `ClientRequest`, which says where to connect to and

@@ -17,7 +17,6 @@ THRESHOLD = 10
 
 _FIRST_WAIT_S = 1.0
 _LONGEST_WAIT_S = 30.0
-_MAX_DOUBLINGS = 16
 
 
 class Breaker:
@@ -49,7 +48,7 @@ class Breaker:
         self._clock = clock
         self._for_the_token = False
         """Whether a 401 alone has opened it."""
-        self._failed_probes = 0
+        self._wait_s = _FIRST_WAIT_S
         self._changed_at = -math.inf
         self._well_at = -math.inf
         self._probe_at = 0.0
@@ -80,39 +79,40 @@ class Breaker:
         One that was under way when the breaker opened does not close it.
         """
         self._well_at = max(self._well_at, sent_at)
-        if self.streak and not (self.open and sent_at <= self._changed_at):
-            self.streak = 0
-            if self.open:
-                self._change(opened=False)
+        if self.open and sent_at <= self._changed_at:
+            return
+        self.streak = 0
+        if self.open:
+            self._change(opened=False)
 
     def on_failure(
-        self, sent_at: float, *, first: bool, probe: bool = False, open_at_once: bool = False
+        self, sent_at: float, *, first: bool, probe: bool = False, unauthorized: bool = False
     ) -> bool:
         """Record a transient failure; return whether it costs its ID an attempt.
 
         The `first` attempt of an ID counts towards the threshold, a later one does not. With
-        `open_at_once` (a 401) a single one opens it, until a probe is answered otherwise.
+        `unauthorized` (a 401) a single one opens it, until a probe is answered otherwise.
         Requests that were under way when the breaker opened or closed say nothing about the time
         after that, so they change nothing, and cost nothing: nor does any failure while it is open,
         but for that of the probe that ends a doubt about the token.
         """
-        if self.open and self._for_the_token and probe and not open_at_once:
+        if self.open and self._for_the_token and probe and not unauthorized:
             self.streak = int(first)  # trouble of another kind: it is counted like any other
             self._change(opened=False)
             return True
         if self.open:
             if probe:
-                self.token_in_doubt |= open_at_once
+                self.token_in_doubt |= unauthorized
                 self._wait_longer()
             return False
         if sent_at < self._changed_at:
             return False
-        self.streak += first or open_at_once
-        if not open_at_once and self.streak < THRESHOLD:
+        self.streak += first or unauthorized
+        if not unauthorized and self.streak < THRESHOLD:
             return True
-        self.token_in_doubt = self._for_the_token = open_at_once
-        self.outages += not open_at_once
-        self._failed_probes = 0
+        self.token_in_doubt = self._for_the_token = unauthorized
+        self.outages += not unauthorized
+        self._wait_s = _FIRST_WAIT_S
         self._change(opened=True)
         self._schedule_probe()
         return False
@@ -135,13 +135,11 @@ class Breaker:
         self._on_change(opened)
 
     def _wait_longer(self) -> None:
-        self._failed_probes += 1
+        self._wait_s = min(2 * self._wait_s, _LONGEST_WAIT_S)
         self._schedule_probe()
 
     def _schedule_probe(self) -> None:
-        doublings = min(self._failed_probes, _MAX_DOUBLINGS)
-        wait_s = min(_FIRST_WAIT_S * 2.0**doublings, _LONGEST_WAIT_S)
-        self._probe_at = self._clock() + wait_s * (0.75 + self._rng.random() / 2)
+        self._probe_at = self._clock() + self._wait_s * (0.75 + self._rng.random() / 2)
         self._wake()
 
     def _wake(self) -> None:

@@ -13,8 +13,7 @@ from bulkcancel.domo import (
     AttemptError,
     Next,
     Verdict,
-    judge_answer,
-    judge_fault,
+    judge,
     outcome_of,
 )
 from bulkcancel.domo.answers import InstanceBody
@@ -62,7 +61,7 @@ def _judged(
 ) -> set[Verdict]:
     """Every meaning that an answer of this status has, in all these cases: mostly a single one."""
     return {
-        judge_answer(
+        judge(
             _answer(status, is_object=is_object, retry_after_s=pause_s),
             ambiguous_before=ambiguous_before,
         )
@@ -100,7 +99,7 @@ def test_the_object_about_the_instance_is_a_success(status: str | None, expected
     instance = InstanceBody(id="x", status=status)
     for http_status, pause_s, before in product((200, 503, 404), ANY_PAUSE, (False, True)):
         answer = _answer(http_status, instance=instance, retry_after_s=pause_s)
-        judged = judge_answer(answer, ambiguous_before=before)
+        judged = judge(answer, ambiguous_before=before)
         assert judged == Verdict(Next.DONE, expected)
         assert judged.outcome is expected
 
@@ -235,7 +234,7 @@ def test_a_server_in_trouble_says_nothing_about_the_id() -> None:
 )
 def test_an_answer_without_a_message_is_told_by_its_number(status: int, error: str) -> None:
     """No colon is left over where the server said nothing."""
-    assert judge_answer(_answer(status, message=""), ambiguous_before=True).error == error
+    assert judge(_answer(status, message=""), ambiguous_before=True).error == error
 
 
 @pytest.mark.parametrize(
@@ -279,7 +278,7 @@ def test_what_each_fault_means(fault: type[AttemptError], expected: Verdict) -> 
     Garbage instead of HTTP is an outage too. A lost answer is ambiguous, what was never sent is
     not.
     """
-    assert judge_fault(fault("why")) == expected
+    assert judge(fault("why"), ambiguous_before=False) == expected
     assert fault.ambiguous is expected.ambiguous
 
 
@@ -287,12 +286,13 @@ def test_a_fault_of_the_issuer_alone_is_told_apart() -> None:
     """Another authority would mend it; it ends the run like any other fault of TLS."""
     fault = TlsFailedError("why")
     fault.unknown_issuer = True
-    assert judge_fault(fault) == Verdict(Next.STOP_ISSUER, Outcome.FAILED, "tls: why")
+    judged = judge(fault, ambiguous_before=False)
+    assert judged == Verdict(Next.STOP_ISSUER, Outcome.FAILED, "tls: why")
 
 
 def test_what_to_do_about_a_connection_that_failed_may_be_its_own() -> None:
     """A proxy is not looked for where the server is."""
-    verdict = judge_fault(ConnectFailedError("why", "ask the proxy"))
+    verdict = judge(ConnectFailedError("why", "ask the proxy"), ambiguous_before=False)
     assert (verdict.error, verdict.at_first) == ("connection: why", "why: ask the proxy")
 
 

@@ -87,7 +87,7 @@ class Bench:
 
     async def attempt(self, turn: Turn = TARGETS[0]) -> CancelResult | Retry:
         probe = False
-        if not self.canceller.may_go(turn):
+        if not self.canceller.try_admit(turn):
             probe = await self.canceller.admit()
         return await self.canceller.attempt(turn, probe=probe)
 
@@ -143,7 +143,7 @@ async def test_a_failure_is_put_back_and_counts() -> None:
     assert retry.result is None
     assert await bench.retry(retry) is retry
     assert 1.5 <= retry.due - now() <= 3.0
-    assert (retry.requests, retry.counted, retry.failed_at) == (2, 2, now())
+    assert (retry.requests, retry.counted, retry.ended_at) == (2, 2, now())
     assert bench.stats.retries == 1
     assert bench.observed.retries == ["server_error: HTTP 500: oh"] * 2
     target, request, wait_s = bench.observed.scheduled[-1]
@@ -206,7 +206,12 @@ async def test_a_stale_connection_costs_nothing() -> None:
         answers.problem(404),
     )
     retry = await bench.retry()
-    assert (retry.due, retry.fresh, retry.requests, retry.counted) == (now(), True, 0, 0)
+    assert (retry.due, retry.needs_new_connection, retry.requests, retry.counted) == (
+        now(),
+        True,
+        0,
+        0,
+    )
     assert bench.breaker.streak == 0
     result = await bench.result(retry)
     assert [seen.fresh for seen in bench.server.requests] == [False, True]
@@ -220,7 +225,7 @@ async def test_a_fresh_connection_is_asked_for_once() -> None:
     """The attempt after that takes whatever is there."""
     bench = Bench(IdleConnectionClosedError("gone"), answers.problem(500))
     retry = await bench.retry(await bench.retry())
-    assert not retry.fresh
+    assert not retry.needs_new_connection
     await bench.result(retry)
     assert [seen.fresh for seen in bench.server.requests] == [False, True, False]
 
@@ -321,12 +326,12 @@ async def test_a_fault_in_bulkcancel_is_told_with_its_id() -> None:
 async def test_an_attempt_may_go_at_once_if_breaker_and_pace_allow_it() -> None:
     """It takes its slot; while the breaker is open none is taken."""
     bench = Bench(rate_per_s=1.0)
-    assert bench.canceller.may_go(TARGETS[0])
-    assert not bench.canceller.may_go(TARGETS[0])
-    assert not bench.canceller.may_go(Retry(TARGETS[0]))
+    assert bench.canceller.try_admit(TARGETS[0])
+    assert not bench.canceller.try_admit(TARGETS[0])
+    assert not bench.canceller.try_admit(Retry(TARGETS[0]))
     bench.open_breaker()
     await anyio.sleep(1.1)
-    assert not bench.canceller.may_go(TARGETS[0])
+    assert not bench.canceller.try_admit(TARGETS[0])
     assert bench.pacer.try_acquire()
 
 
@@ -336,9 +341,9 @@ async def test_one_that_is_exhausted_is_told_without_breaker_or_pace() -> None:
     bench = Bench(rate_per_s=1.0)
     exhausted = Retry(TARGETS[0], exhausted=True)
     bench.open_breaker()
-    assert bench.canceller.may_go(exhausted)
+    assert bench.canceller.try_admit(exhausted)
     assert bench.pacer.try_acquire()
-    assert bench.canceller.may_go(exhausted)
+    assert bench.canceller.try_admit(exhausted)
 
 
 @on_virtual_time
@@ -504,7 +509,7 @@ async def test_what_fails_while_the_breaker_is_open_costs_nothing() -> None:
         assert now() - began >= 0.7
     for retry in (probe, *late):
         assert (retry.counted, retry.exhausted, retry.outages) == (0, False, 1)
-        assert 0.75 <= retry.due - retry.failed_at <= 1.5
+        assert 0.75 <= retry.due - retry.ended_at <= 1.5
 
 
 @on_virtual_time
@@ -931,7 +936,7 @@ async def test_what_was_closed_during_a_wait_comes_again() -> None:
     bench = Bench(rate_per_s=2.0)
     _no_idle_ones(bench, lambda: anyio.sleep(3))
     retry = await bench.retry()
-    assert (retry.requests, retry.counted, retry.fresh) == (0, 0, False)
+    assert (retry.requests, retry.counted, retry.needs_new_connection) == (0, 0, False)
     assert bench.stats.requests == 0
 
 
@@ -1025,7 +1030,7 @@ async def test_a_shortage_of_descriptors_is_no_request(fresh: bool) -> None:
 
     _no_idle_ones(bench, connect)
     assert await bench.retry(retry) is retry
-    assert (retry.requests, retry.counted, retry.fresh) == (0, 0, fresh)
+    assert (retry.requests, retry.counted, retry.needs_new_connection) == (0, 0, fresh)
     assert (bench.stats.requests, bench.stats.retries) == (sent, 0)
     _no_idle_ones(bench, anyio.lowlevel.checkpoint)
     assert (await bench.result(retry)).attempts == 1

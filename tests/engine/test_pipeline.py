@@ -58,7 +58,7 @@ class Bench:
         self.collected: list[CancelResult] = []
         self.does: Callable[[Turn], Coroutine[Any, Any, CancelResult | Retry]] = self.well
 
-    def may_go(self, turn: Turn) -> bool:
+    def try_admit(self, turn: Turn) -> bool:
         self.asked.append(turn)
         return self.gate_s is None
 
@@ -266,7 +266,7 @@ async def test_one_that_is_exhausted_is_told_once_all_others_had_their_attempt()
         await anyio.sleep(1)
         if isinstance(turn, Retry):
             return row(turn.target)
-        return Retry(turn, now(), failed=True, exhausted=True, failed_at=now(), result=row(turn))
+        return Retry(turn, now(), failed=True, exhausted=True, ended_at=now(), result=row(turn))
 
     bench.does = does
     assert await bench.run(TARGETS[:6], stop_after_s=60) < 10

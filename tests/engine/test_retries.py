@@ -34,7 +34,7 @@ class Bench:
             await self.queue.put(Target(IDS[n], str(n), failed_before))
 
     def put_back(self, number: int, after_s: float = 0.0, *, exhausted: bool = False) -> Retry:
-        retry = Retry(Target(IDS[number], str(number)), now() + after_s, failed_at=now())
+        retry = Retry(Target(IDS[number], str(number)), now() + after_s, ended_at=now())
         retry.outages = self.breaker.outages
         if exhausted:
             retry.exhausted, retry.counted, retry.result = True, 5, _row(retry.target)
@@ -123,8 +123,9 @@ def test_an_id_begins_without_a_history() -> None:
     """Due at once, on whatever connection there is, with all its attempts before it."""
     target = Target(IDS[0], "1")
     assert Retry(target) == Retry(
-        target, due=0.0, fresh=False, requests=0, failed=False, counted=0, throttled=0,
-        unauthorized=0, ambiguous=False, failed_at=0.0, outages=0, exhausted=False, result=None,
+        target, due=0.0, needs_new_connection=False, requests=0, failed=False, counted=0,
+        throttled=0, unauthorized=0, ambiguous=False, ended_at=0.0, outages=0, exhausted=False,
+        result=None,
     )  # fmt: skip
 
 
@@ -252,7 +253,7 @@ async def test_when_the_breaker_is_open_a_401_is_doubt_enough() -> None:
     """Whatever opened it: untried IDs are the probes."""
     bench = Bench()
     await anyio.sleep(1)
-    bench.breaker.on_failure(now(), first=False, open_at_once=True)
+    bench.breaker.on_failure(now(), first=False, unauthorized=True)
     await bench.put(1)
     assert _number(bench.queue.instead_of(Retry(Target(IDS[101], "101")))) == 1
 

@@ -1,7 +1,7 @@
 """What `bulkcancel/http` uses of aiohttp beyond its documented surface is still there.
 
 Where one of these fails, a new aiohttp has changed it: they must be mended, or the new version
-excluded in `pyproject.toml`. The list is that of `domo/transport`'s docstring.
+excluded in `pyproject.toml`. The list is that of `http/transport`'s docstring.
 """
 
 from __future__ import annotations

@@ -72,7 +72,7 @@ def test_a_failure_costs_an_attempt_while_it_is_closed() -> None:
         await anyio.sleep(1)
         assert breaker.on_failure(now(), first=True) is True
         await anyio.sleep(1)
-        assert breaker.on_failure(now(), first=True, open_at_once=True) is False
+        assert breaker.on_failure(now(), first=True, unauthorized=True) is False
 
     run(main)
 
@@ -115,10 +115,10 @@ def test_it_counts_outages() -> None:
     async def main() -> list[int]:
         breaker = _make()
         outages = [breaker.outages]
-        for open_at_once in (False, True, False, True):
+        for unauthorized in (False, True, False, True):
             await anyio.sleep(1)
-            if open_at_once:
-                breaker.on_failure(now(), first=True, open_at_once=True)
+            if unauthorized:
+                breaker.on_failure(now(), first=True, unauthorized=True)
             else:
                 _fail(breaker)
             assert await breaker.admit()
@@ -292,7 +292,7 @@ def test_one_failure_to_hold_opens_it_and_the_first_probe_decides() -> None:
     async def main() -> list[bool]:
         breaker = _make()
         await anyio.sleep(1)
-        breaker.on_failure(now(), first=True, open_at_once=True)
+        breaker.on_failure(now(), first=True, unauthorized=True)
         told = [breaker.open, breaker.token_in_doubt]
         assert await breaker.admit()
         breaker.on_success(now())
@@ -300,7 +300,7 @@ def test_one_failure_to_hold_opens_it_and_the_first_probe_decides() -> None:
         _fail(breaker)
         told += [breaker.open, breaker.token_in_doubt]
         assert await breaker.admit()
-        breaker.on_failure(now(), first=True, probe=True, open_at_once=True)
+        breaker.on_failure(now(), first=True, probe=True, unauthorized=True)
         return [*told, breaker.token_in_doubt]
 
     assert run(main) == [True, True, True, False, True]
@@ -313,13 +313,13 @@ def test_trouble_of_another_kind_ends_the_doubt_about_the_token() -> None:
         for first in (True, False):
             breaker = _make()
             await anyio.sleep(1)
-            breaker.on_failure(now(), first=True, open_at_once=True)
+            breaker.on_failure(now(), first=True, unauthorized=True)
             assert await breaker.admit()
             assert breaker.on_failure(now(), first=first, probe=True)
             assert not breaker.open
             assert breaker.streak == first
             await anyio.sleep(1)
-            breaker.on_failure(now(), first=True, open_at_once=True)
+            breaker.on_failure(now(), first=True, unauthorized=True)
             assert (breaker.open, breaker.token_in_doubt, breaker.outages) == (True, True, 0)
 
     run(main)
@@ -361,7 +361,7 @@ def test_a_401_to_a_later_attempt_opens_it_too() -> None:
         changes: list[bool] = []
         breaker = _make(changes)
         await anyio.sleep(1)
-        breaker.on_failure(now(), first=False, open_at_once=True)
+        breaker.on_failure(now(), first=False, unauthorized=True)
         assert await breaker.admit()
         breaker.on_success(now())
         assert not breaker.open

@@ -47,7 +47,7 @@ def probes_go_on(story: Story) -> Iterator[str]:
     Where only IDs are left that have failed, it may have to wait until one of them is due.
     """
     for run in story.runs:
-        for opened_at, until in _times_open(run):
+        for opened_at, until in _open_at_work(run):
             sent = [e for e in story.by_run[run.number] if opened_at < e.sent_at < until]
             times = [opened_at, *(e.sent_at for e in sent), until]
             for n, (last, this) in enumerate(pairwise(times)):
@@ -65,7 +65,7 @@ def probes_are_few(story: Story) -> Iterator[str]:
     A connection closed while idle is no probe: the next one goes at once.
     """
     for run in story.runs:
-        for opened_at, until in _times_open(run):
+        for opened_at, until in _open_at_work(run):
             free_at, failed = opened_at, 0
             for each in story.by_run[run.number]:
                 if not opened_at < each.sent_at < until:
@@ -87,7 +87,7 @@ def probes_are_of_new_ids(story: Story) -> Iterator[str]:
     if story.world.pause is not None or story.world.shortage_share:
         return
     for run in story.runs:
-        times = list(_times_open(run))
+        times = list(_open_at_work(run))
         seen: set[str] = set()
         free_at: float | None = None
         for each in sorted(story.by_run[run.number], key=lambda e: e.sent_at):
@@ -113,7 +113,7 @@ def two_refusals_stop(story: Story) -> Iterator[str]:
             for n, e in enumerate(story.by_run[run.number])
             if e.answered_at is not None and e.unauthorized
         )
-        for opened_at, until in _times_open(run):
+        for opened_at, until in _open_at_work(run):
             for (before, _, one), (at, _, two) in pairwise(refused):
                 in_doubt = before == opened_at or one.sent_at > opened_at
                 is_probe = before < two.sent_at and at < until
@@ -121,7 +121,7 @@ def two_refusals_stop(story: Story) -> Iterator[str]:
                     yield f"run {run.number}: it goes on after the 401 at {at:.3f} s"
 
 
-def _times_open(run: Run) -> Iterator[tuple[float, float]]:
+def _open_at_work(run: Run) -> Iterator[tuple[float, float]]:
     """Yield from when until when the breaker was open and the run at work."""
     ends = (run.stopped_at, run.killed_at, run.full_at, run.ended_at)
     end = min(at for at in ends if at is not None)

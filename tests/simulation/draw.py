@@ -59,7 +59,7 @@ def draw(seed: int) -> World:
         tomorrow=rng.random() < 0.5,
         results_buffer=rng.choice((1, 3, 2048)) if "disk" in chosen else 2048,
         seed=seed,
-        # Drawn last: what was drawn before is what a seed has always drawn.
+        # Drawn late: what was drawn before is what a seed has always drawn.
         looks=_looks(rng, length_s) if rng.random() < _VERIFIED else None,
         unconfirmed_again=rng.random() < 0.5,
     )
@@ -74,12 +74,12 @@ def draw(seed: int) -> World:
 
 _VERIFIED = 0.3
 """The share of worlds in which what was accepted is looked at."""
+_CALM = 0.25
+"""The share of those in which nothing else goes wrong."""
 _ABSENT = 0.1
 """The share of worlds in which resumed runs are not given all IDs."""
 _REWRITTEN = 0.1
 """The share of worlds in which a run is killed while it takes out old rows, if there are any."""
-_CALM = 0.25
-"""The share of those in which nothing else goes wrong."""
 
 
 def _calm(world: World) -> World:

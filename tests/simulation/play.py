@@ -103,7 +103,7 @@ class _Player:
         run.lines, run.rows, run.older, run.part_of_a_row = self._read()
         run.written_lines, run.written_rows = run.lines, run.rows
         if run.before_update is not None:
-            run.written_lines, run.written_rows, _, _ = self._settled(run.before_update)
+            run.written_lines, run.written_rows, _, _ = self._last_rows(run.before_update)
         told = run.crash or ("killed" if run.killed_at is not None else run.reason or "all through")
         said = str(told).replace(f"{self._path.parent}/", "")
         story.tell(self._clock(), f"run {number} ended: {said}")
@@ -158,9 +158,9 @@ class _Player:
             self._path.write_bytes(self._form.header + encode(rows, self._form))
 
     def _read(self) -> _Content:
-        return self._settled(self._path.read_bytes() if self._path.exists() else b"")
+        return self._last_rows(self._path.read_bytes() if self._path.exists() else b"")
 
-    def _settled(self, data: bytes) -> _Content:
+    def _last_rows(self, data: bytes) -> _Content:
         """Return the last whole row of each ID, as lines and results, the others, and the rest."""
         whole, part = self._parse(data)
         lines: list[bytes] = []

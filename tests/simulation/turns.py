@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
+from collections import defaultdict
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING
 
@@ -33,12 +35,16 @@ def retries_do_not_starve(story: Story) -> Iterator[str]:
         sent = _in_order(story, run)
         times = [e.sent_at for e in sent]
         new_before = [0, *accumulate(_is_new(sent))]
+        put_back: defaultdict[str, list[float]] = defaultdict(list)
+        for each, at in run.due:
+            put_back[each].append(at)
         for each in run.targets:
             exchanges = story.by_id[run.number, each]
             for one, two in pairwise(exchanges):
-                at = one.heard_at
+                # It may have had its turn meanwhile, and found no descriptor.
+                at = max((at for at in put_back[each] if at <= two.begun_at), default=-math.inf)
                 due = run.due.get((each, at))
-                if due is None or due > two.sent_at:  # another failure at the same time
+                if at < one.heard_at or due is None or due > two.sent_at:  # another at that time
                     continue
                 if any(at <= when <= two.sent_at for when, _ in run.breaker):
                     continue

@@ -79,20 +79,20 @@ def bulkcancel(
 
     `stdin` is what is piped in, or the file that standard input is redirected from. The process
     is forked from one that has the modules loaded (see `warm_start`). It is started anew if
-    `cold`, or where the environment has variables for Python itself.
+    `cold`, on Windows, or where `env` has other variables for Python itself than the tests have.
     """
-    piped = isinstance(stdin, bytes)
+    data = stdin if isinstance(stdin, bytes) else None
     with Path(stdin if isinstance(stdin, Path) else os.devnull).open("rb") as file:
         process = _start(
             arguments,
             cwd=cwd,
-            stdin=subprocess.PIPE if piped else file.fileno(),
+            stdin=file.fileno() if data is None else subprocess.PIPE,
             env=environment() if env is None else env,
             fault=fault,
             cold=cold,
         )
     try:
-        out, err = process.communicate(stdin if isinstance(stdin, bytes) else None, timeout_s)
+        out, err = process.communicate(data, timeout_s)
     except BaseException:
         process.kill()
         process.communicate()

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from bulkcancel.models import Finding, Outcome
 
 _MOST_KINDS = 200
-_ENTRY = Struct(">QIB16s")
+_ITEM = Struct(">QIB16s")
 """When it is due and when it was first answered (ms since the beginning, the latter plus one, 0 if
-it was not), how many looks it had, its ID. In this order entries sort by when they are due."""
+it was not), how many looks it had, its ID. In this order items sort by when they are due."""
 
 
 class Check(NamedTuple):
@@ -58,8 +58,8 @@ class Checks:
     ) -> None:
         """Let an ID wait until it is due."""
         first_ms = 0 if first_at is None else self._ms(first_at) + 1
-        entry = _ENTRY.pack(self._ms(due), first_ms, min(looks, 255), packed)
-        heapq.heappush(self._heap, entry)
+        item = _ITEM.pack(self._ms(due), first_ms, min(looks, 255), packed)
+        heapq.heappush(self._heap, item)
         self.on_change()
 
     def next_due(self) -> float:
@@ -67,12 +67,12 @@ class Checks:
         most = len(self) if self.alone else self.most_beside_cancels
         if not self._heap or self._taken >= (1 if self.in_doubt else most):
             return math.inf
-        due_ms: int = _ENTRY.unpack(self._heap[0])[0]
+        due_ms: int = _ITEM.unpack(self._heap[0])[0]
         return max(self._epoch + due_ms / 1000, self.held_until)
 
     def take(self) -> Check:
         """Take the one that is due first. Its look must end with `done`."""
-        _, first_ms, looks, packed = _ENTRY.unpack(heapq.heappop(self._heap))
+        _, first_ms, looks, packed = _ITEM.unpack(heapq.heappop(self._heap))
         self._taken += 1
         first_at = self._epoch + (first_ms - 1) / 1000 if first_ms else None
         return Check(packed, looks, first_at)

@@ -1,7 +1,7 @@
 """Whether what was accepted has stopped: each ID is looked at until the server says so.
 
 A look is a read-only call that Domo does not document; nothing that goes wrong with it may cost the
-cancels anything. So an ID that waits for one is an entry of the work queue's, beside its targets
+cancels anything. So an ID that waits for one is an item of the work queue's, beside its targets
 and retries, and trouble with looks holds up looks alone.
 """
 
@@ -16,8 +16,7 @@ from bulkcancel.domo import (
     Answer,
     AttemptError,
     Next,
-    judge_answer,
-    judge_fault,
+    judge,
     seen_outcome_of,
 )
 from bulkcancel.engine.verification.checks import Check, Checks, Findings
@@ -158,10 +157,7 @@ class Confirmer:
     def _record(
         self, check: Check, answer: Answer | AttemptError, sent_at: float, call: int
     ) -> None:
-        if isinstance(answer, AttemptError):
-            verdict = judge_fault(answer)
-        else:
-            verdict = judge_answer(answer, ambiguous_before=False)
+        verdict = judge(answer, ambiguous_before=False)
         now = self._clock()
         if verdict.next in {Next.RETRY_FREE, Next.WAIT_LOCAL}:
             self._wait(check, _LOCAL_WAIT_S if verdict.next is Next.WAIT_LOCAL else 0.0)
