@@ -154,8 +154,9 @@ class RunMonitor:
         self._failures += 1
         if result.outcome is Outcome.FORBIDDEN:
             self._forbidden += 1
+            are_first = self._forbidden == self._failures and not self._tolerated
             allowed = self._successes or self._succeeded_before
-            if not allowed and self._forbidden >= _FORBIDDEN_FROM_START:
+            if are_first and not allowed and self._forbidden >= _FORBIDDEN_FROM_START:
                 forbade = (
                     f"{self._host} forbade the first {self._forbidden} cancels and allowed none"
                 )
@@ -165,6 +166,7 @@ class RunMonitor:
     def hold(self) -> None:
         """Count no time as trouble from now on: nothing is sent."""
         if self._held_at is None:
+            self._worked_s()  # a stall before it is none of the time that it is held
             self._held_at = self._clock()
 
     def release(self) -> None:
@@ -260,7 +262,7 @@ class RunMonitor:
             self._troubles = 0
         self._only_local = local and (self._only_local or not self._troubles)
         self._troubles += 1
-        self._throttled_once = self._troubles == 1 and verdict.next is Next.RETRY_UNCOUNTED
+        self._throttled_once = self._troubles == 1 and verdict.throttled
         if verdict.pause_s is not None:
             run_s = self._clock() - self._began
             self._check_pause(verdict.pause_s, now_s - self._trouble_since, run_s)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from bulkcancel.engine.turns import Retry
+from bulkcancel.models import Target
 
 if TYPE_CHECKING:
     import random
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from bulkcancel.engine.turns import Turn
     from bulkcancel.engine.verification import Check, Checks
-    from bulkcancel.models import CancelResult, Target
+    from bulkcancel.models import CancelResult
     from bulkcancel.pacing import Breaker
 
 _MOST_DUE_IN_A_ROW = 4  # then a new target: it brings four more attempts at most, by default
@@ -92,13 +93,19 @@ class WorkQueue:
     def instead_of(self, turn: Turn) -> Turn:
         """Return whose turn it is after a wait for breaker and pace.
 
-        A retry that was taken before an outage began makes room for a target that can tell of it.
+        One that has failed, taken before an outage began, makes room for a target that can tell
+        of it.
         """
-        if isinstance(turn, Retry) and self._new and self._is_told_by_new_ones():
+        if isinstance(turn, Target) and not turn.failed_before:
+            return turn
+        untried = self._pop_untried()
+        if untried is None:
+            return turn
+        if isinstance(turn, Retry):
             self.put_back(turn)
-            self._new_in_a_row += 1
-            return self._pop_new()
-        return turn
+        else:
+            self._new.appendleft(turn)
+        return untried
 
     def close(self) -> None:
         """Say that no new target will come."""
@@ -166,7 +173,7 @@ class WorkQueue:
                 if idle in self._idle:
                     self._idle.remove(idle)
         self._set_timer()
-        if self._new and isinstance(turn, Retry):  # what woke this one may have been a new target
+        if self._new and not isinstance(turn, Target):  # a new one may be what woke this one
             self._wake(1)
         return turn
 
@@ -195,6 +202,21 @@ class WorkQueue:
         if not self._breaker.streak or self._new[0].failed_before:
             return False
         return self._breaker.open or self._new_in_a_row < _MOST_NEW_IN_A_ROW
+
+    def _pop_untried(self) -> Target | None:
+        """Take a target that can end a doubt about the server, if there is one."""
+        at: int | None = None
+        if self._breaker.open:  # it may stand behind some that failed before
+            at = next((n for n, each in enumerate(self._new) if not each.failed_before), None)
+        elif self._new and self._is_told_by_new_ones():
+            at = 0
+        if at is None:
+            return None
+        self._new_in_a_row += 1
+        self._new.rotate(-at)
+        untried = self._pop_new()
+        self._new.rotate(at)
+        return untried
 
     def _pop_new(self) -> Target:
         if len(self._new) <= self._bound // 2:

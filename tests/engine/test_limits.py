@@ -379,6 +379,25 @@ async def test_a_stall_while_a_run_is_held_is_left_out_once() -> None:
 
 
 @on_virtual_time
+async def test_a_stall_before_a_run_is_held_is_left_out_as_well() -> None:
+    """Though nothing has looked at the clock since: at once, and once it goes on."""
+    for held_s in (0, 5):
+        bench = Bench()
+        bench.monitor.answered = True
+        async with bench.watched():
+            await anyio.sleep(5)
+            bench.trouble()
+            stall(90)
+            bench.monitor.hold()
+            await anyio.sleep(held_s)
+            bench.monitor.release()
+            await anyio.sleep(59)
+            assert bench.reason == ""
+            await anyio.sleep(2)
+        assert "an outage of 60 s" in bench.reason
+
+
+@on_virtual_time
 async def test_the_deadline_counts_from_the_start_of_the_run() -> None:
     """Not from when its parts were made."""
     bench = Bench(Limits(deadline_s=10))
@@ -416,6 +435,18 @@ async def test_a_run_without_limits_goes_on() -> None:
     assert Limits() == Limits(
         max_outage_s=600, deadline_s=None, max_failures=None, max_failure_share=None
     )
+
+
+@on_virtual_time
+async def test_one_that_asks_for_as_long_as_an_outage_may_last_is_no_outage() -> None:
+    """It is asked again after that, whether it said 429 or 503: two refusals at least end a run."""
+    for status in (429, 503):
+        bench = Bench()
+        bench.monitor.on_success()
+        bench.trouble(_verdict(answers.problem(status, **{"Retry-After": "60"})))
+        assert await bench.stopped_after(70) == float("inf")
+        bench.trouble(_verdict(answers.problem(status)))
+        assert await bench.stopped_after(70) <= 1
 
 
 @on_virtual_time
@@ -675,13 +706,18 @@ async def test_nine_of_a_hundred_are_less_than_a_tenth() -> None:
     assert few.stop.reason is None
 
 
-@pytest.mark.parametrize("allowed", ["nothing", "success", "before"])
+@pytest.mark.parametrize("allowed", ["nothing", "success", "before", "no such instance", "ok"])
 @on_virtual_time
 async def test_forbidden_from_the_start_ends_it(allowed: str) -> None:
-    """After twenty-five, unless one has succeeded, in this run or the one before."""
-    bench = Bench(succeeded_before=int(allowed == "before"))
+    """After twenty-five, unless they are not the first or one had succeeded in the run before."""
+    ok = frozenset({Outcome.REJECTED})
+    bench = Bench(succeeded_before=int(allowed == "before"), ok=ok)
     if allowed == "success":
         bench.monitor.on_success()
+    elif allowed == "no such instance":
+        bench.result(Outcome.NOT_FOUND)
+    elif allowed == "ok":
+        bench.result(Outcome.REJECTED)
     for _ in range(24):
         bench.result(Outcome.FORBIDDEN)
     assert bench.reason == ""

@@ -11,7 +11,8 @@ import pytest
 
 from bulkcancel.engine.retries import WorkQueue
 from bulkcancel.engine.turns import Retry, Turn
-from bulkcancel.engine.verification import Check
+from bulkcancel.engine.verification import Check, Checks
+from bulkcancel.ids import pack
 from bulkcancel.models import CancelResult, Outcome, Target
 from bulkcancel.pacing.breaker import THRESHOLD, Breaker
 from tests.support.runs import make_ids
@@ -246,6 +247,27 @@ async def test_in_doubt_a_retry_in_hand_gives_its_turn_to_a_new_target() -> None
     await bench.put(4)
     assert _number(bench.queue.instead_of(retry)) == 4
     assert bench.take_all() == [-101]
+
+
+@on_virtual_time
+async def test_the_probe_is_an_untried_id_behind_those_that_failed_before() -> None:
+    """They keep their places; where all have failed it is whose turn it was."""
+    bench = Bench()
+    await anyio.sleep(1)
+    retry, known = Retry(Target(IDS[101], "101")), Target(IDS[100], "100", failed_before=True)
+    await bench.put(1, 2, failed_before=True)
+    await bench.put(3)
+    await bench.put(4, failed_before=True)
+    await bench.put(5)
+    await bench.put(6, failed_before=True)
+    bench.fail(1)
+    assert bench.queue.instead_of(retry) is retry
+    bench.fail(THRESHOLD - 1)
+    assert _number(bench.queue.instead_of(retry)) == 3
+    assert _number(bench.queue.instead_of(known)) == 5
+    assert bench.queue.instead_of(known) is known
+    bench.breaker.on_success(now() + 1)
+    assert bench.take_all() == [-101, 100, 1, 2, 4, 6]
 
 
 @on_virtual_time
@@ -522,6 +544,36 @@ async def test_who_was_woken_for_a_new_target_and_takes_a_retry_wakes_another() 
         await anyio.sleep(1)
         assert sorted(number for number, _ in taken if number is not None) == [-101, 1]
         tasks.cancel_scope.cancel()
+
+
+@on_virtual_time
+async def test_who_was_woken_for_a_new_target_and_takes_a_look_wakes_another() -> None:
+    """The look may hang; an eleventh cancel does not wait for it."""
+    checks = Checks(now)
+    rng = random.Random(1)
+    breaker = Breaker(rng=rng, on_change=lambda _: None, clock=now)
+    queue = WorkQueue(breaker, bound=100, clock=now, rng=rng, checks=checks)
+    taken: list[Turn | Check] = []
+
+    async def consume() -> None:
+        while (turn := await queue.take()) is not None:
+            taken.append(turn)
+            if isinstance(turn, Check):
+                await anyio.sleep(60)
+            else:
+                queue.done(turn)
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(3):
+            tasks.start_soon(consume)
+        for n in range(10):
+            await queue.put(Target(IDS[n], str(n)))
+            await anyio.sleep(0.1)
+        checks.add(pack(IDS[0]), now() - 0.01)  # it was due before its timer can tell
+        await queue.put(Target(IDS[10], "10"))
+        await anyio.sleep(1)
+        tasks.cancel_scope.cancel()
+    assert [type(turn) for turn in taken[-2:]] == [Check, Target]
 
 
 @on_virtual_time

@@ -95,14 +95,16 @@ def looks_hold_up_no_cancel(story: Story) -> Iterator[str]:
     """Where nothing else goes wrong, cancels end as without verification, and a tenth later.
 
     The last one of an ID that is good; the world is played once more. See `looks_cost` for looks
-    that hang. Cancels that hang make a difference by their order alone.
+    that hang. Cancels that hang make a difference by their order alone. Latencies are drawn anew,
+    so that their sum is another one.
     """
     world = story.world
     if world.looks is None or Fate.SILENT in world.fates or not only_ids_fail(world):
         return
     alone = play(replace(world, looks=None))
     with_s, without_s = _last_good_cancel_s(story), _last_good_cancel_s(alone)
-    most_s = looks_cost(world) * without_s + LATER_S
+    chance_s = world.latency_s * math.sqrt(len(story.exchanges)) / world.concurrency
+    most_s = looks_cost(world) * without_s + LATER_S + chance_s
     if with_s > most_s:
         yield f"the last cancel comes after {with_s:.1f} s, not {most_s:.1f}"
 

@@ -190,6 +190,13 @@ FOUND = {
         troubles=(Trouble(Kind.STRANGER_404, 0.0, 7.0),),
         seed=2,
     ),
+    "a probe is an untried ID, though one that failed before comes first": World(
+        fates="xhhc.ox.xxxo.h..x.xxfh.o.xhh.on..fx..hxohx.ooo.x...ho.x.h.x.oo...h..xx....xxh.xoo..x.xhhx..",
+        rate_per_s=50.0,
+        attempts=2,
+        timeout_s=2.0,
+        seed=33791,
+    ),
     "looks are not given up for a back-off of their own": World(
         fates="." * 40,
         looks=Looks(timeout_s=20.0, never_share=1.0, troubles=(Trouble(Kind.SILENCE, 4.0),)),
