@@ -27,6 +27,8 @@ FIRST_LOOK_AFTER_S = 2.05
 TROUBLES = 3
 """Looks in a row that fail, before they go one at a time."""
 LATER_S = 3.0
+_TURNS = 4
+"""So many turns may others have first that would have come later."""
 """What cancels may be later besides the tenth: looks that are in hand, the wait for a turn."""
 
 
@@ -95,8 +97,8 @@ def looks_hold_up_no_cancel(story: Story) -> Iterator[str]:
     """Where nothing else goes wrong, cancels end as without verification, and a tenth later.
 
     The last one of an ID that is good; the world is played once more. See `looks_cost` for looks
-    that hang. Cancels that hang make a difference by their order alone. Latencies are drawn anew,
-    so that their sum is another one.
+    that hang. Cancels that hang make a difference by their order alone. Latencies and back-offs are
+    drawn anew: their sum is another one, and the order of a few.
     """
     world = story.world
     if world.looks is None or Fate.SILENT in world.fates or not only_ids_fail(world):
@@ -104,6 +106,7 @@ def looks_hold_up_no_cancel(story: Story) -> Iterator[str]:
     alone = play(replace(world, looks=None))
     with_s, without_s = _last_good_cancel_s(story), _last_good_cancel_s(alone)
     chance_s = world.latency_s * math.sqrt(len(story.exchanges)) / world.concurrency
+    chance_s += _TURNS / (world.rate_per_s or 5.0)
     most_s = looks_cost(world) * without_s + LATER_S + chance_s
     if with_s > most_s:
         yield f"the last cancel comes after {with_s:.1f} s, not {most_s:.1f}"

@@ -193,8 +193,10 @@ FOUND = {
     "a probe is an untried ID, though one that failed before comes first": World(
         fates="xhhc.ox.xxxo.h..x.xxfh.o.xhh.on..fx..hxohx.ooo.x...ho.x.h.x.oo...h..xx....xxh.xoo..x.xhhx..",
         rate_per_s=50.0,
+        concurrency=16,
         attempts=2,
         timeout_s=2.0,
+        latency_s=0.02,
         seed=33791,
     ),
     "looks are not given up for a back-off of their own": World(
