@@ -27,9 +27,9 @@ FIRST_LOOK_AFTER_S = 2.05
 TROUBLES = 3
 """Looks in a row that fail, before they go one at a time."""
 LATER_S = 3.0
+"""What cancels may be later besides the tenth: looks that are in hand, the wait for a turn."""
 _TURNS = 4
 """So many turns may others have first that would have come later."""
-"""What cancels may be later besides the tenth: looks that are in hand, the wait for a turn."""
 
 
 def cancels_come_first(story: Story) -> Iterator[str]:
