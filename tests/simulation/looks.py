@@ -98,12 +98,15 @@ def looks_hold_up_no_cancel(story: Story) -> Iterator[str]:
 
     The last one of an ID that is good; the world is played once more. See `looks_cost` for looks
     that hang. Cancels that hang make a difference by their order alone. Latencies and back-offs are
-    drawn anew: their sum is another one, and the order of a few.
+    drawn anew: their sum is another one, and the order of a few. So it may be that ten bad ones
+    come in a row only there, and end the run.
     """
     world = story.world
     if world.looks is None or Fate.SILENT in world.fates or not only_ids_fail(world):
         return
     alone = play(replace(world, looks=None))
+    if alone.runs[0].reason is not None:
+        return
     with_s, without_s = _last_good_cancel_s(story), _last_good_cancel_s(alone)
     chance_s = world.latency_s * math.sqrt(len(story.exchanges)) / world.concurrency
     chance_s += _TURNS / (world.rate_per_s or 5.0)

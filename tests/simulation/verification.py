@@ -148,8 +148,9 @@ def gives_up_only_for_what_happened(story: Story) -> Iterator[str]:
                 is_true = bool(answers) and at - last >= min(least_s, patience_s) - MS_S
             else:
                 is_true = not answers and {e.call for e in heard if not e.free} == set(READ_BACK)
-            # Where nothing was ever sent to this server the first fault is enough.
-            if not is_true and (story.by_run[run.number] or answers):
+            # Where nothing was ever sent to this server before the first fault is enough.
+            sent = any(e.begun_at <= at for e in story.by_run[run.number])
+            if not is_true and (sent or answers):
                 yield f"run {run.number}: gave up looking at {at:.3f} s: {reason}"
 
 
