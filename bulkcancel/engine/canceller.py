@@ -205,7 +205,8 @@ class Canceller:
         retry.ambiguous |= verdict.ambiguous
         retry.ended_at = self.clock()
         retry.exhausted = max(retry.counted, retry.unauthorized) >= self.attempts
-        retry.result = None
+        if step not in _NO_REQUEST:  # else what is known of it stays
+            retry.result = None
         still_fails = verdict.transient and retry.target.failed_before  # its row, if it ends now
         if retry.exhausted or still_fails or step in _HAS_A_ROW:
             retry.result = self.results.of(

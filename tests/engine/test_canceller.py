@@ -12,7 +12,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from bulkcancel.domo import Connection
+from bulkcancel.domo import AttemptError, Connection
 from bulkcancel.engine.canceller import Canceller
 from bulkcancel.engine.limits import Limits, RunMonitor
 from bulkcancel.engine.result_factory import ResultFactory
@@ -246,6 +246,17 @@ async def test_no_descriptor_left_is_told_and_costs_nothing() -> None:
     retry = await bench.retry()
     assert 0.5 <= retry.due - now() <= 1.0
     assert (retry.counted, bench.observed.descriptors, bench.breaker.streak) == (0, 1, 0)
+
+
+@pytest.mark.parametrize("nothing", [NoDescriptorsError("no more"), IdleConnectionClosedError("?")])
+@on_virtual_time
+async def test_what_is_known_of_an_id_stays_where_nothing_is_sent(nothing: AttemptError) -> None:
+    """Its last answer was a 401: that is its row, should the run end now."""
+    bench = Bench(answers.problem(401), nothing)
+    retry = await bench.retry()
+    known = retry.result
+    assert known is not None
+    assert (await bench.retry(retry)).result == known
 
 
 @on_virtual_time
