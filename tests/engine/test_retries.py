@@ -250,6 +250,17 @@ async def test_in_doubt_a_retry_in_hand_gives_its_turn_to_a_new_target() -> None
 
 
 @on_virtual_time
+async def test_of_eleven_retries_in_hand_one_keeps_its_turn() -> None:
+    """While first attempts fail and the breaker is closed: else retries would starve."""
+    bench = Bench()
+    await anyio.sleep(1)
+    await bench.put(*range(1, 31))
+    bench.fail(1)
+    given = [bench.queue.instead_of(Retry(Target(IDS[n], str(n)), now())) for n in range(101, 113)]
+    assert [_number(each) for each in given] == [*range(1, 11), -111, -112]
+
+
+@on_virtual_time
 async def test_the_probe_is_an_untried_id_behind_those_that_failed_before() -> None:
     """They keep their places; where all have failed it is whose turn it was."""
     bench = Bench()
