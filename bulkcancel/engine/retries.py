@@ -115,7 +115,8 @@ class WorkQueue:
     def done(self, turn: Turn, *, again: Retry | None = None) -> None:
         """Say that what was taken has had its attempt, and what is to come `again` of it."""
         if isinstance(turn, Retry):
-            self._new_in_a_row = 0
+            if again is not None or not turn.exhausted:  # else nothing was sent in its turn
+                self._new_in_a_row = 0
             untried = turn.untried
         else:
             untried = not turn.failed_before

@@ -261,6 +261,20 @@ async def test_of_eleven_retries_in_hand_one_keeps_its_turn() -> None:
 
 
 @on_virtual_time
+async def test_one_that_is_told_as_failed_takes_no_turn_of_a_retry() -> None:
+    """Nothing is sent for it, so the one behind it need not wait for ten more new ones."""
+    bench = Bench()
+    await anyio.sleep(1)
+    await bench.put(*range(1, 41))
+    bench.put_back(101, exhausted=True)
+    bench.put_back(102)
+    await anyio.sleep(1)
+    bench.breaker.on_success(now())
+    bench.fail(1)
+    assert [bench.take() for _ in range(14)] == [*range(1, 11), -101, -102, 11, 12]
+
+
+@on_virtual_time
 async def test_the_probe_is_an_untried_id_behind_those_that_failed_before() -> None:
     """They keep their places; where all have failed it is whose turn it was."""
     bench = Bench()
