@@ -197,16 +197,15 @@ class Canceller:
         retry.throttled += step is Next.RETRY_UNCOUNTED
         retry.unauthorized += step is Next.UNAUTHORIZED and (probe or opened_it)
         retry.requests += step not in _NO_REQUEST
-        if step is Next.WAIT_LOCAL:
+        if step is Next.WAIT_LOCAL:  # nothing was sent: what is known of it stays
             self.observer.out_of_descriptors()
         else:
             retry.needs_new_connection = step is Next.RETRY_FREE
+            retry.result = None
         retry.failed |= verdict.transient
         retry.ambiguous |= verdict.ambiguous
         retry.ended_at = self.clock()
         retry.exhausted = max(retry.counted, retry.unauthorized) >= self.attempts
-        if step not in _NO_REQUEST:  # else what is known of it stays
-            retry.result = None
         still_fails = verdict.transient and retry.target.failed_before  # its row, if it ends now
         if retry.exhausted or still_fails or step in _HAS_A_ROW:
             retry.result = self.results.of(
