@@ -149,7 +149,7 @@ def gives_up_only_for_what_happened(story: Story) -> Iterator[str]:
             else:
                 is_true = not answers and {e.call for e in heard if not e.free} == set(READ_BACK)
             # Where nothing was ever sent to this server before the first fault is enough.
-            sent = any(e.begun_at <= at for e in story.by_run[run.number])
+            sent = any(e.sent_at <= at for e in story.by_run[run.number])
             if not is_true and (sent or answers):
                 yield f"run {run.number}: gave up looking at {at:.3f} s: {reason}"
 
