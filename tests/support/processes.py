@@ -97,11 +97,7 @@ def bulkcancel(
         process.kill()
         process.communicate()
         raise
-    assert process.returncode is not None
-    finished = Finished(process.returncode, out.decode("utf-8"), err.decode("utf-8"), cwd)
-    assert_no_canary(finished)
-    assert_it_adds_up(finished, resumed="--resume" in arguments)
-    return finished
+    return _finished(process, out, err, cwd)
 
 
 def _start(
@@ -156,11 +152,16 @@ def running(
 def ended(process: Process, cwd: Path, within_s: float) -> Finished:
     """Wait for the end of a process: within this time, without a traceback, without the token."""
     out, err = process.communicate(timeout=within_s)
+    finished = _finished(process, out, err, cwd)
+    assert "Traceback" not in finished.stderr
+    return finished
+
+
+def _finished(process: Process, out: bytes, err: bytes, cwd: Path) -> Finished:
     assert process.returncode is not None
     finished = Finished(process.returncode, out.decode("utf-8"), err.decode("utf-8"), cwd)
     assert_no_canary(finished)
     assert_it_adds_up(finished, resumed="--resume" in str(process.args))
-    assert "Traceback" not in finished.stderr
     return finished
 
 
