@@ -14,19 +14,15 @@ import pytest
 
 from bulkcancel.domo import READ_BACK
 from bulkcancel.engine.engine import Policy
-from bulkcancel.engine.retries import WorkQueue
-from bulkcancel.engine.turns import Retry
-from bulkcancel.engine.verification import Check, Checks, Findings, Verification
+from bulkcancel.engine.verification import Checks, Findings, Verification
 from bulkcancel.errors import InterruptedRunError, StoppedError, TokenRefusedError
 from bulkcancel.http.faults import DisconnectedError, IdleConnectionClosedError, TlsFailedError
 from bulkcancel.ids import pack
-from bulkcancel.models import Finding, Outcome, Target
-from bulkcancel.pacing import Breaker
+from bulkcancel.models import Finding, Outcome
 from tests.support import faulty_answers as answers
 from tests.support.faulty_answers import Answer
 from tests.support.runs import make_ids
 from tests.support.virtual_server import Said, VirtualRun, VirtualServer, refused
-from tests.support.virtual_time import now, on_virtual_time
 
 V2, V1 = READ_BACK
 FAST = Policy(rate_per_s=1000, verification=Verification())
@@ -317,29 +313,6 @@ def test_while_cancels_wait_for_the_server_nobody_looks() -> None:
     assert run.observed.breaker == [True, False]
     assert not [each for each in server.looks if 8 < each.at < 20]
     assert _outcomes(run) == {Outcome.CANCELED: 500}
-
-
-@on_virtual_time
-async def test_an_open_breaker_holds_looks_only_for_cancels() -> None:
-    """If the last cancel was answered and nothing probes any more, looks are not held for ever."""
-    breaker = Breaker(rng=random.Random(1), on_change=lambda _: None, clock=now)
-    checks = Checks(now)
-    queue = WorkQueue(breaker, bound=4, clock=now, rng=random.Random(2), checks=checks)
-    target = Target(make_ids(1)[0], "ids.txt:1")
-    await queue.put(target)
-    assert queue.take_nowait() == target
-    for _ in range(10):
-        breaker.on_failure(now(), first=True)
-    checks.add(bytes(16), now())
-    queue.put_back(Retry(target, due=now() + 5))
-    queue.close()
-    assert breaker.open
-    assert queue.take_nowait() is None
-    await anyio.sleep(6)
-    retry = queue.take_nowait()
-    assert isinstance(retry, Retry)
-    queue.done(retry)
-    assert queue.take_nowait() == Check(bytes(16), 0, None)
 
 
 def _interrupted_after(seconds: float) -> Callable[[VirtualRun], Coroutine[Any, Any, None]]:

@@ -11,8 +11,7 @@ import pytest
 
 from bulkcancel.engine.retries import WorkQueue
 from bulkcancel.engine.turns import Retry, Turn
-from bulkcancel.engine.verification import Check, Checks
-from bulkcancel.ids import pack
+from bulkcancel.engine.verification import Check
 from bulkcancel.models import CancelResult, Outcome, Target
 from bulkcancel.pacing.breaker import THRESHOLD, Breaker
 from tests.support.runs import make_ids
@@ -569,36 +568,6 @@ async def test_who_was_woken_for_a_new_target_and_takes_a_retry_wakes_another() 
         await anyio.sleep(1)
         assert sorted(number for number, _ in taken if number is not None) == [-101, 1]
         tasks.cancel_scope.cancel()
-
-
-@on_virtual_time
-async def test_who_was_woken_for_a_new_target_and_takes_a_look_wakes_another() -> None:
-    """The look may hang; an eleventh cancel does not wait for it."""
-    checks = Checks(now)
-    rng = random.Random(1)
-    breaker = Breaker(rng=rng, on_change=lambda _: None, clock=now)
-    queue = WorkQueue(breaker, bound=100, clock=now, rng=rng, checks=checks)
-    taken: list[Turn | Check] = []
-
-    async def consume() -> None:
-        while (turn := await queue.take()) is not None:
-            taken.append(turn)
-            if isinstance(turn, Check):
-                await anyio.sleep(60)
-            else:
-                queue.done(turn)
-
-    async with anyio.create_task_group() as tasks:
-        for _ in range(3):
-            tasks.start_soon(consume)
-        for n in range(10):
-            await queue.put(Target(IDS[n], str(n)))
-            await anyio.sleep(0.1)
-        checks.add(pack(IDS[0]), now() - 0.01)  # it was due before its timer can tell
-        await queue.put(Target(IDS[10], "10"))
-        await anyio.sleep(1)
-        tasks.cancel_scope.cancel()
-    assert [type(turn) for turn in taken[-2:]] == [Check, Target]
 
 
 @on_virtual_time
