@@ -126,6 +126,7 @@ class Engine:
                 stop=stop,
                 observer=observer,
                 clock=clock,
+                worked_s=self._monitor.worked_s,
                 rng=rng,
             )
             checks = self.confirmer.checks
@@ -187,4 +188,6 @@ class Engine:
     def _on_breaker_change(self, opened: bool) -> None:  # noqa: FBT001
         if not opened:
             self._queue.spread()
+            if self.confirmer is not None:
+                self.confirmer.on_outage_over()
         self._observer.breaker_changed(opened=opened)

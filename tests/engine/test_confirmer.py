@@ -23,6 +23,7 @@ from tests.support import faulty_answers as answers
 from tests.support.faulty_answers import Answer
 from tests.support.runs import make_ids
 from tests.support.virtual_server import Said, VirtualRun, VirtualServer, refused
+from tests.support.virtual_time import stall
 
 V2, V1 = READ_BACK
 FAST = Policy(rate_per_s=1000, verification=Verification())
@@ -227,6 +228,44 @@ def test_trouble_that_stays_ends_the_looks_and_not_the_run(
     assert run.seconds < 2 * 120 + 2 * 45
     assert len(server.looks) <= 100 + 2 * (16 + 15)
     assert run.stop.reason is None
+
+
+def test_time_in_which_no_look_could_be_made_is_no_trouble() -> None:
+    """Looks that fail before a long outage and after it end nothing."""
+    server = VirtualServer(latency_s=0.01)
+    server.plan = lambda i, _: answers.problem(500) if 6 <= server.now < 300 else answers.ok(i)
+    server.look_plan = lambda i, _n, _c: (
+        answers.ok(i, GOES_ON)
+        if server.now < 4
+        else answers.problem(503)
+        if server.now < 360
+        else answers.ok(i, "CANCELLED")
+    )
+    run = server.run(make_ids(1500), Policy(rate_per_s=20, verification=Verification()))
+    assert run.observed.breaker == [True, False]
+    assert [each for each in server.looks if 4 < each.at < 6]
+    assert run.observed.verification == []
+    assert _outcomes(run) == {Outcome.CANCELED: 1500}
+
+
+def test_a_stopped_process_gives_no_looks_up() -> None:
+    """The time that it did not run is nobody's trouble."""
+    server = VirtualServer()
+    server.look_plan = lambda i, n, _c: (
+        answers.ok(i, GOES_ON)
+        if n == 1
+        else answers.problem(503)
+        if server.now < 660
+        else answers.ok(i, "CANCELLED")
+    )
+
+    async def suspend(_: VirtualRun) -> None:
+        await anyio.sleep(20)
+        stall(600)
+
+    run = server.run(make_ids(20), FAST, during=suspend)
+    assert run.observed.verification == []
+    assert _outcomes(run) == {Outcome.CANCELED: 20}
 
 
 def test_a_closed_idle_connection_is_no_trouble() -> None:

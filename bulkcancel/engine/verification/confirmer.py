@@ -61,7 +61,8 @@ class Confirmer:
     The better of the calls that may be there is used; the next one once this one was refused
     `refusals` times without an answer about any ID. Where none is there, where looks meet nothing
     but trouble, or are to wait longer than an ID may take, it gives up: `gave_up` says why, and
-    what has not been found stays as it is.
+    what has not been found stays as it is. How long there was trouble goes by `worked_s`, the clock
+    without the time in which the run could not work.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class Confirmer:
         stop: Stop,
         observer: Observer,
         clock: Callable[[], float],
+        worked_s: Callable[[], float],
         rng: random.Random,
     ) -> None:
         self.checks = Checks(clock)
@@ -89,6 +91,7 @@ class Confirmer:
         self._stop = stop
         self._observer = observer
         self._clock = clock
+        self._worked_s = worked_s
         self._rng = rng
         self._call = 0
         self._answered = False
@@ -96,6 +99,7 @@ class Confirmer:
         self._refusals = 0
         self._troubles = 0
         self._trouble_since = math.inf
+        """By the clock without the time in which the run could not work."""
 
     def add(self, instance_id: str) -> None:
         """Let an ID that was just accepted wait for its first look."""
@@ -105,6 +109,10 @@ class Confirmer:
         """Let IDs that were accepted long ago be looked at as soon as may be."""
         for each in ids:
             self._wait(Check(each, 0, None), 0.0)
+
+    def on_outage_over(self) -> None:
+        """Count trouble from now on: for as long as cancels were held back, looks were too."""
+        self._trouble_since = math.inf
 
     async def look(self, check: Check) -> None:
         """Make one look, once the pace allows it, and keep what it finds, or let the ID wait.
@@ -213,10 +221,11 @@ class Confirmer:
             self._give_up(StoppedError(asks))
         if verdict.at_first and not self._stats.requests and not self._answered:
             self._give_up(StoppedError(verdict.at_first))
-        self._trouble_since = min(self._trouble_since, now)
+        worked_s = self._worked_s()
+        self._trouble_since = min(self._trouble_since, worked_s)
         token = verdict.next is Next.UNAUTHORIZED  # which may still be a gateway's, in passing
         patience_s = min(self._patience_s, _TOKEN_PATIENCE_S) if token else self._patience_s
-        if now - self._trouble_since >= patience_s:
+        if worked_s - self._trouble_since >= patience_s:
             if self._answered:
                 kind = TokenRefusedError if token else StoppedError
                 self._give_up(kind(f"nothing but trouble ({verdict.error})"))
