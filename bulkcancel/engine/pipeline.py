@@ -107,9 +107,10 @@ class Pipeline:
                     continue
                 probe = False
                 if not (self.stop.requested or self.canceller.try_admit(turn)):
+                    self.queue.set_aside(turn)
                     with self.stop.waiting():
                         probe = await self.canceller.admit()
-                    turn = self.queue.instead_of(turn)
+                    turn = self.queue.take_aside()
                 if self.stop.requested:
                     if isinstance(turn, Retry):  # its row may be known
                         self.queue.put_back(turn)

@@ -69,6 +69,7 @@ class WorkQueue:
         self._new_in_a_row = 0
         self._closed = False
         self._room = anyio.Event()
+        self._aside: list[Turn] = []
         self._idle: deque[asyncio.Future[None]] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._cancels_in_a_row = 0
@@ -90,15 +91,22 @@ class WorkQueue:
         heapq.heappush(self._waiting, (retry.due, next(self._numbers), retry))
         self._set_timer()
 
-    def instead_of(self, turn: Turn) -> Turn:
-        """Return whose turn it is after a wait for breaker and pace.
+    def set_aside(self, turn: Turn) -> None:
+        """Keep what was taken, while its consumer waits for breaker and pace."""
+        self._aside.append(turn)
 
-        One that has failed, taken before an outage began, makes room for a target that can tell
-        of it.
+    def take_aside(self) -> Turn:
+        """Return whose turn it is after a wait for breaker and pace: as many as were set aside.
+
+        The first of those, but while the breaker is open one that can tell of an outage, in
+        whosever hands it was. One that has failed, taken before an outage began, makes room for
+        such a target.
         """
-        if isinstance(turn, Target) and not turn.failed_before:
-            return turn
-        untried = self._pop_untried()
+        at = 0
+        if self._breaker.open:
+            at = next((n for n, each in enumerate(self._aside) if _can_tell(each)), 0)
+        turn = self._aside.pop(at)
+        untried = None if _can_tell(turn) else self._pop_untried()
         if untried is None:
             return turn
         if isinstance(turn, Retry):
@@ -275,3 +283,8 @@ class WorkQueue:
     def _ring(self) -> None:
         self._timer = None
         self._wake(1)
+
+
+def _can_tell(turn: Turn) -> bool:
+    """Return whether an attempt at it tells of an outage, and not perhaps of itself alone."""
+    return isinstance(turn, Target) and not turn.failed_before

@@ -58,6 +58,11 @@ class Bench:
         assert not isinstance(turn, Check)
         return turn
 
+    def after_the_wait(self, turn: Turn) -> Turn:
+        """Whose turn it is when one in hand has waited for breaker and pace."""
+        self.queue.set_aside(turn)
+        return self.queue.take_aside()
+
     async def wait(self) -> Turn | None:
         """Whose turn is next."""
         turn = await self.queue.take()
@@ -210,9 +215,9 @@ async def test_a_retry_whose_turn_it_is_keeps_it_while_it_waits_for_the_pace() -
     assert [bench.take() for _ in range(10)] == list(range(1, 11))
     turn = bench.turn()
     assert turn is retry
-    assert bench.queue.instead_of(turn) is retry
+    assert bench.after_the_wait(turn) is retry
     bench.fail(THRESHOLD - 1)
-    assert _number(bench.queue.instead_of(turn)) == 11
+    assert _number(bench.after_the_wait(turn)) == 11
     assert bench.turn() == Target(IDS[12], "12")
 
 
@@ -236,16 +241,41 @@ async def test_in_doubt_a_retry_in_hand_gives_its_turn_to_a_new_target() -> None
     await anyio.sleep(1)
     retry, new = Retry(Target(IDS[101], "101")), Target(IDS[100], "100")
     await bench.put(1, 2, 3)
-    assert bench.queue.instead_of(retry) is retry
+    assert bench.after_the_wait(retry) is retry
     bench.fail(1)
-    assert bench.queue.instead_of(new) is new
-    assert _number(bench.queue.instead_of(retry)) == 1
+    assert bench.after_the_wait(new) is new
+    assert _number(bench.after_the_wait(retry)) == 1
     assert bench.take_all() == [2, 3, -101]
-    assert bench.queue.instead_of(retry) is retry
+    assert bench.after_the_wait(retry) is retry
     bench.fail(THRESHOLD - 1)
     await bench.put(4)
-    assert _number(bench.queue.instead_of(retry)) == 4
+    assert _number(bench.after_the_wait(retry)) == 4
     assert bench.take_all() == [-101]
+
+
+@on_virtual_time
+async def test_the_probe_is_an_untried_id_in_whosever_hands_it_is() -> None:
+    """Many wait for the breaker; without an outage each has its turn as it came."""
+    bench = Bench()
+    await anyio.sleep(1)
+    known = Target(IDS[1], "1", failed_before=True)
+    retries = [Retry(Target(IDS[n], str(n))) for n in (101, 102)]
+    new = [Target(IDS[n], str(n)) for n in (2, 3)]
+    in_hand: list[Turn] = [retries[0], known, new[0], retries[1], new[1]]
+
+    def wait() -> list[int | None]:
+        for turn in in_hand:
+            bench.queue.set_aside(turn)
+        return [_number(bench.queue.take_aside()) for _ in in_hand]
+
+    assert wait() == [-101, 1, 2, -102, 3]
+    bench.fail(THRESHOLD - 1)
+    assert wait() == [-101, 1, 2, -102, 3]
+    bench.fail(1)
+    assert wait() == [2, 3, -101, 1, -102]
+    await bench.put(4, 5)
+    assert wait() == [2, 3, 4, 5, -102]
+    assert bench.take_all() == [-101, 1]
 
 
 @on_virtual_time
@@ -255,7 +285,7 @@ async def test_of_eleven_retries_in_hand_one_keeps_its_turn() -> None:
     await anyio.sleep(1)
     await bench.put(*range(1, 31))
     bench.fail(1)
-    given = [bench.queue.instead_of(Retry(Target(IDS[n], str(n)), now())) for n in range(101, 113)]
+    given = [bench.after_the_wait(Retry(Target(IDS[n], str(n)), now())) for n in range(101, 113)]
     assert [_number(each) for each in given] == [*range(1, 11), -111, -112]
 
 
@@ -285,11 +315,11 @@ async def test_the_probe_is_an_untried_id_behind_those_that_failed_before() -> N
     await bench.put(5)
     await bench.put(6, failed_before=True)
     bench.fail(1)
-    assert bench.queue.instead_of(retry) is retry
+    assert bench.after_the_wait(retry) is retry
     bench.fail(THRESHOLD - 1)
-    assert _number(bench.queue.instead_of(retry)) == 3
-    assert _number(bench.queue.instead_of(known)) == 5
-    assert bench.queue.instead_of(known) is known
+    assert _number(bench.after_the_wait(retry)) == 3
+    assert _number(bench.after_the_wait(known)) == 5
+    assert bench.after_the_wait(known) is known
     bench.breaker.on_success(now() + 1)
     assert bench.take_all() == [-101, 100, 1, 2, 4, 6]
 
@@ -301,7 +331,7 @@ async def test_when_the_breaker_is_open_a_401_is_doubt_enough() -> None:
     await anyio.sleep(1)
     bench.breaker.on_failure(now(), first=False, unauthorized=True)
     await bench.put(1)
-    assert _number(bench.queue.instead_of(Retry(Target(IDS[101], "101")))) == 1
+    assert _number(bench.after_the_wait(Retry(Target(IDS[101], "101")))) == 1
 
 
 @on_virtual_time

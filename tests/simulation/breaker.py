@@ -92,14 +92,18 @@ def probes_are_of_new_ids(story: Story) -> Iterator[str]:
         free_at: float | None = None
         for each in sorted(story.by_run[run.number], key=lambda e: e.sent_at):
             is_probe = any(start < each.sent_at < end for start, end in times)
-            left = len(set(run.targets) - seen - run.failed_before)
             at_once = each.sent_at == free_at  # the input had no time to give the next one
             is_retry = each.instance_id in seen and not at_once
-            if is_probe and is_retry and left > story.world.concurrency:
+            if is_probe and is_retry and _not_begun(story, run, each.sent_at):
                 yield f"run {run.number}: the probe at {each.sent_at:.3f} s is a retry"
             seen.add(each.instance_id)
             if each.free:
                 free_at = each.answered_at
+
+
+def _not_begun(story: Story, run: Run, at: float) -> set[str]:
+    begun = {e.instance_id for e in story.by_run[run.number] if e.begun_at <= at}
+    return set(run.targets) - begun - run.failed_before
 
 
 def two_refusals_stop(story: Story) -> Iterator[str]:
