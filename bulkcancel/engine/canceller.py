@@ -201,16 +201,18 @@ class Canceller:
             self.observer.out_of_descriptors()
         else:
             retry.needs_new_connection = step is Next.RETRY_FREE
-            retry.result = None
+            retry.result = retry.failure = None
         retry.failed |= verdict.transient
         retry.ambiguous |= verdict.ambiguous
         retry.ended_at = self.clock()
         retry.exhausted = max(retry.counted, retry.unauthorized) >= self.attempts
-        still_fails = verdict.transient and retry.target.failed_before  # its row, if it ends now
-        if retry.exhausted or still_fails or step in _HAS_A_ROW:
-            retry.result = self.results.of(
+        if verdict.transient or step in _FINAL:
+            row = self.results.of(
                 retry.target, answer, verdict.outcome, error=verdict.error, requests=retry.requests
             )
+            retry.failure = row if verdict.transient else None
+            if retry.exhausted or retry.target.failed_before or step in _HAS_A_ROW:
+                retry.result = row
         if step in _FINAL:
             return self._failed(retry)
         wait_s = self._wait_before_retry_s(step, retry)

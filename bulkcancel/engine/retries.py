@@ -17,6 +17,7 @@ import anyio
 
 from bulkcancel.engine.turns import Retry
 from bulkcancel.models import Target
+from bulkcancel.pacing import THRESHOLD
 
 if TYPE_CHECKING:
     import random
@@ -197,11 +198,20 @@ class WorkQueue:
         self._set_timer()
 
     def results(self) -> Iterator[CancelResult]:
-        """Yield the rows that are known of those still waiting, once the run has ended."""
+        """Yield the rows that are known of those still waiting, once the run has ended.
+
+        Where so many have failed that they open a breaker, and none is left that was not tried,
+        those have one too: a resumed run that has no others would take them for an outage.
+        """
+        failures: list[CancelResult] = []
         for _, _, retry in self._waiting:
             retry.begin_anew_after(self._breaker.outages)
             if retry.result is not None:
                 yield retry.result
+            elif retry.failure is not None:
+                failures.append(retry.failure)
+        if len(failures) >= THRESHOLD and not self._untried:
+            yield from failures
 
     def _is_new_ones_turn(self) -> bool:
         return self._is_told_by_new_ones() or self._due_in_a_row >= _MOST_DUE_IN_A_ROW

@@ -39,6 +39,9 @@ class Retry:
     """Whether it is counted among the new targets that have told nothing of the server yet."""
     result: CancelResult | None = None
     """Its row if nothing is sent for it any more; `None` as long as it has no such word."""
+    failure: CancelResult | None = None
+    """Its row if it is told as failed, though it has attempts left; `None` if it did not fail
+    last."""
 
     @property
     def has_told(self) -> bool:

@@ -348,6 +348,52 @@ def test_what_had_failed_before_and_fails_again_has_its_row_when_the_run_stops()
     assert run.stats.unanswered == 0
 
 
+@pytest.mark.parametrize(("bad", "rows"), [(9, 0), (10, 10), (14, 14)])
+def test_what_a_resumed_run_would_take_for_an_outage_has_its_rows(bad: int, rows: int) -> None:
+    """Ten that fail, and nothing else is left when the run stops: they are known as failed then."""
+    ids = make_ids(4 * bad)
+
+    def plan(instance_id: str, _nth: int) -> Answer:
+        fails = instance_id in ids[::4]
+        return answers.problem(500) if fails else answers.ok(instance_id)
+
+    async def stop(run: VirtualRun) -> None:
+        await anyio.sleep(4)
+        run.stop.request(StoppedError("enough"))
+
+    run = VirtualServer(plan).run(ids, Policy(rate_per_s=50), during=stop)
+    assert run.outcomes()[Outcome.FAILED] == rows
+    assert run.outcomes()[Outcome.ACCEPTED] == 3 * bad
+    assert run.stats.unanswered == bad - rows
+    assert all(1 < each.attempts < 5 for each in run.results if not each.ok)
+
+
+def test_a_stop_blames_no_id_as_long_as_one_was_not_tried() -> None:
+    """The next run finds out with that one if it is an outage."""
+    ids = make_ids(61)
+    server = VirtualServer()
+    server.plan = lambda i, _: (
+        answers.problem(500) if i in ids[:60:2] else delayed(answers.ok(i), 30 * (i == ids[60]))
+    )
+
+    async def stop(run: VirtualRun) -> None:
+        await anyio.sleep(4)
+        run.stop.request(StoppedError("enough"))
+
+    run = server.run(ids, Policy(rate_per_s=50, grace_s=1), during=stop)
+    assert run.outcomes() == {Outcome.ACCEPTED: 30}
+
+
+def test_after_an_outage_of_ids_that_always_fail_the_next_run_knows_them() -> None:
+    """Alone they cannot be told from one; but not again and again, however the run was left."""
+    ids = make_ids(20)
+    server = VirtualServer(lambda _i, _n: answers.problem(500))
+    run = server.run(ids, Policy(concurrency=8))
+    assert str(run.stop.reason).startswith("an outage of 600 s")
+    assert run.outcomes() == {Outcome.FAILED: 20}
+    assert len(server.requests) < 20 + 8 + 25
+
+
 def test_a_passing_401_among_ids_that_always_fail_holds_nobody_up() -> None:
     """The next answer is another one: the token is not in doubt, and failures count again."""
     ids = make_ids(100)

@@ -32,7 +32,8 @@ _SHARE_FROM = 100
 def no_good_id_fails_by_an_outage(story: Story) -> Iterator[str]:
     """An ID that Domo would accept is not `failed` by one outage while ten untried are left.
 
-    With a single attempt only an outage that opens the breaker can be told from a failure.
+    Nor by a stop, as long as one is left. With a single attempt only an outage that opens the
+    breaker can be told from a failure.
     """
     for run in story.runs:
         for row in run.new_rows:
@@ -47,6 +48,8 @@ def no_good_id_fails_by_an_outage(story: Story) -> Iterator[str]:
             if outage is None or refused or outage[1] - outage[0] >= story.world.max_outage_s:
                 continue
             at = min(failed[-1].heard_at, run.ended_at)
+            if not run.through and story.all_tried(run):  # then it is the stop that tells it
+                continue
             visible = _failed_in_a_row(story, run, *outage) >= OPENS
             if story.untried(run, at) >= UNTRIED and (story.world.attempts > 1 or visible):
                 yield (

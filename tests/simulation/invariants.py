@@ -20,6 +20,7 @@ CHECKS: tuple[tuple[int, Check], ...] = (
     (2, rows.said_by_domo),
     (2, rows.what_was_written_stays),
     (2, rows.attempts_used_up_are_told),
+    (2, rows.no_outage_is_left_behind),
     (2, rows.failed_only_after_its_attempts),
     (3, requests.within_the_rate),
     (3, requests.pauses_as_long_as_asked),

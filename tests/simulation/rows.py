@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from bulkcancel.domo.answers import Answer
 from bulkcancel.models import Outcome
+from tests.simulation.requests import OPENS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -172,6 +173,21 @@ def attempts_used_up_are_told(story: Story) -> Iterator[str]:
                 yield f"run {run.number}: {each} failed {failed} times and has no row"
 
 
+def no_outage_is_left_behind(story: Story) -> Iterator[str]:
+    """Where a run ends, and all were tried, ten or more that have failed have their rows.
+
+    Else a resumed run that is given no others takes them for an outage.
+    """
+    for run in story.runs:
+        if run.through or _rows_may_be_lost(run) or not story.all_tried(run):
+            continue
+        rows = {row.instance_id for row in run.new_rows}
+        last = {e.instance_id: e for e in story.by_run[run.number]}
+        left = [each for each, e in last.items() if e.failed and each not in rows]
+        if len(left) >= OPENS:
+            yield f"run {run.number}: {len(left)} have failed and have no row, such as {left[0]}"
+
+
 def _was_refused(world: World, exchanges: list[Exchange]) -> bool:
     refused = sum(e.unauthorized for e in exchanges)
     return exchanges[-1].unauthorized and refused < world.attempts
@@ -186,16 +202,18 @@ def failed_only_after_its_attempts(story: Story) -> Iterator[str]:
     """An ID is `failed` when it has had all its attempts, or was answered 401 last.
 
     What failed while the breaker was open was none, unless it ended a doubt about the token, nor
-    what was under way when it opened or closed. After an outage attempts begin anew. One that had
-    failed before and failed again is known as failed when the run stops.
+    what was under way when it opened or closed. After an outage attempts begin anew. When the run
+    stops, one that had failed before and failed again is known as failed; so are ten or more that
+    have failed where all were tried.
     """
     for run in story.runs:
+        all_tried = story.all_tried(run)
         for row in run.new_rows:
             exchanges = story.by_id[run.number, row.instance_id]
             if row.outcome is not Outcome.FAILED or not exchanges or exchanges[-1].unauthorized:
                 continue
-            known = row.instance_id in run.failed_before and exchanges[-1].failed
-            if known and not run.through:
+            known = row.instance_id in run.failed_before or all_tried
+            if known and exchanges[-1].failed and not run.through:
                 continue
             used = _attempts_used(story, run, exchanges)
             if used < story.world.attempts:

@@ -289,6 +289,14 @@ class Story:
         spans = [(at, at + for_s) for at, for_s in self.world.stalls]
         return sum(max(0.0, min(to_s, end) - max(from_s, at)) for at, end in spans)
 
+    def all_tried(self, run: Run) -> bool:
+        """Whether of each ID that a run was given an attempt has told something of the server."""
+        told = {
+            e.instance_id for e in self.by_run[run.number] if e.reply is not None and not e.free
+        }
+        given = run.targets if self.world.pause is None else run.read_at
+        return told | run.failed_before >= set(given)
+
     def untried(self, run: Run, at: float) -> int:
         """How many IDs of a run that have not failed before were read by then, but not sent."""
         tried = {e.instance_id for e in self.by_run[run.number] if e.sent_at <= at}
