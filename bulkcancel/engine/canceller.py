@@ -205,12 +205,14 @@ class Canceller:
         retry.failed |= verdict.transient
         retry.ambiguous |= verdict.ambiguous
         retry.ended_at = self.clock()
+        if costs:
+            retry.failed_at = min(retry.failed_at, retry.ended_at)
         retry.exhausted = max(retry.counted, retry.unauthorized) >= self.attempts
         if verdict.transient or step in _FINAL:
             row = self.results.of(
                 retry.target, answer, verdict.outcome, error=verdict.error, requests=retry.requests
             )
-            retry.failure = row if verdict.transient else None
+            retry.failure = row
             if retry.exhausted or retry.target.failed_before or step in _HAS_A_ROW:
                 retry.result = row
         if step in _FINAL:
@@ -222,7 +224,7 @@ class Canceller:
         return retry
 
     def _failed(self, retry: Retry) -> CancelResult:
-        """Return the result of an ID for which nothing more is sent."""
+        """Let the monitor count an ID for which nothing more is sent; return its result."""
         assert retry.result is not None  # noqa: S101 - whoever says that it is over gave it one
         self.monitor.on_failed(retry.result)
         return retry.result

@@ -126,7 +126,7 @@ class Engine:
                 stop=stop,
                 observer=observer,
                 clock=clock,
-                worked_s=self._monitor.worked_s,
+                work_clock=self._monitor.work_clock,
                 rng=rng,
             )
             checks = self.confirmer.checks
@@ -188,6 +188,6 @@ class Engine:
     def _on_breaker_change(self, opened: bool) -> None:  # noqa: FBT001
         if not opened:
             self._queue.spread()
-            if self.confirmer is not None:
-                self.confirmer.on_outage_over()
+        if self.confirmer is not None:
+            self.confirmer.on_breaker_change(opened=opened)
         self._observer.breaker_changed(opened=opened)

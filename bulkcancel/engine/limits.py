@@ -112,7 +112,7 @@ class RunMonitor:
         It was `answered`, or ended by a fault; it is `decisive` if it is the probe after a 401:
         another 401 then stops the run.
         """
-        now_s = self.worked_s()
+        now_s = self.work_clock()
         if verdict.next is Next.UNAUTHORIZED:
             if decisive or not self._token_accepted:
                 refused = (
@@ -166,7 +166,7 @@ class RunMonitor:
     def hold(self) -> None:
         """Count no time as trouble from now on: nothing is sent."""
         if self._held_at is None:
-            self.worked_s()  # a stall before it is none of the time that it is held
+            self.work_clock()  # a stall before it is none of the time that it is held
             self._held_at = self._clock()
 
     def release(self) -> None:
@@ -193,7 +193,7 @@ class RunMonitor:
         self._began = self._ticked_at = self._clock()
         while not self._stop.requested:
             await anyio.sleep(_TICK_S)
-            now_s = self.worked_s()
+            now_s = self.work_clock()
             self._ticked_at = now = self._clock()
             deadline_s = self._limits.deadline_s
             if deadline_s is not None and now - self._began >= deadline_s:
@@ -202,8 +202,8 @@ class RunMonitor:
             self._look_for_strangers(now_s)
             self._look_for_outage(now_s)
 
-    def worked_s(self) -> float:
-        """Return what time it is, in seconds, without that in which the run could not work.
+    def work_clock(self) -> float:
+        """Return the clock's seconds without those in which the run could not work.
 
         It was held, or did not run: SIGSTOP, a suspended laptop. That is seen at the first look at
         the clock; an answer that was waiting in the socket may come before the next tick.
@@ -246,7 +246,7 @@ class RunMonitor:
         """
         if self.answered or not (self._trouble_since is None or (sent and self._only_local)):
             return
-        self._trouble_since = self.worked_s()
+        self._trouble_since = self.work_clock()
         self._troubles, self._only_local = 0, False
         self._last_trouble = "the first request is still unanswered"
 

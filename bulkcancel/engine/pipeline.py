@@ -57,8 +57,9 @@ class Pipeline:
         """Return when the input is worked through or a stop has drained.
 
         Once a stop is requested no new target is taken, and requests in flight get the grace. A
-        target without a final answer by then has no result. What `items` raises asks for a stop
-        with that as its reason; what `collector` raises ends the run.
+        target without a final answer by then has no result, unless its row is known all the same
+        (`WorkQueue.results`). What `items` raises asks for a stop with that as its reason; what
+        `collector` raises ends the run.
         """
         results_in, results_out = anyio.create_memory_object_stream[CancelResult](_RESULTS_BUFFER)
         work = anyio.CancelScope()

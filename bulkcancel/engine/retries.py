@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from bulkcancel.engine.turns import Retry
+from bulkcancel.engine.turns import Retry, can_tell
 from bulkcancel.models import Target
 from bulkcancel.pacing import THRESHOLD
 
@@ -97,17 +97,17 @@ class WorkQueue:
         self._aside.append(turn)
 
     def take_aside(self) -> Turn:
-        """Return whose turn it is after a wait for breaker and pace: as many as were set aside.
+        """Return whose turn it is after a wait; called once for each that was set aside.
 
-        The first of those, but while the breaker is open one that can tell of an outage, in
-        whosever hands it was. One that has failed, taken before an outage began, makes room for
-        such a target.
+        The first of those; while the breaker is open, the first that can tell of an outage, in
+        whosever hands it was. While there is doubt about the server, one that cannot tell goes
+        back, and a new target that can takes its turn.
         """
         at = 0
         if self._breaker.open:
-            at = next((n for n, each in enumerate(self._aside) if _can_tell(each)), 0)
+            at = next((n for n, each in enumerate(self._aside) if can_tell(each)), 0)
         turn = self._aside.pop(at)
-        untried = None if _can_tell(turn) else self._pop_untried()
+        untried = None if can_tell(turn) else self._pop_untried()
         if untried is None:
             return turn
         if isinstance(turn, Retry):
@@ -200,23 +200,26 @@ class WorkQueue:
     def results(self) -> Iterator[CancelResult]:
         """Yield the rows that are known of those still waiting, once the run has ended.
 
-        Where so many have failed that they open a breaker, and none is left that was not tried,
-        those have one too: a resumed run that has no others would take them for an outage.
+        Where none is left that was not tried, and so many have failed that they would open a
+        breaker, those have one too that failed while others were answered: a resumed run, with no
+        others to tell it, would take them for an outage.
         """
-        failures: list[CancelResult] = []
+        failed: list[Retry] = []
         for _, _, retry in self._waiting:
             retry.begin_anew_after(self._breaker.outages)
             if retry.result is not None:
                 yield retry.result
-            elif retry.failure is not None:
-                failures.append(retry.failure)
-        if len(failures) >= THRESHOLD and not self._untried:
-            yield from failures
+            elif retry.failed:
+                failed.append(retry)
+        if len(failed) >= THRESHOLD and not self._untried:
+            for retry in failed:
+                if retry.failure is not None and self._breaker.well_since(retry.failed_at):
+                    yield retry.failure
 
     def _is_new_ones_turn(self) -> bool:
-        return self._is_told_by_new_ones() or self._due_in_a_row >= _MOST_DUE_IN_A_ROW
+        return self._next_new_one_can_tell() or self._due_in_a_row >= _MOST_DUE_IN_A_ROW
 
-    def _is_told_by_new_ones(self) -> bool:
+    def _next_new_one_can_tell(self) -> bool:
         """Return whether there is doubt about the server that the next new target can end."""
         if not self._breaker.streak or self._new[0].failed_before:
             return False
@@ -224,11 +227,10 @@ class WorkQueue:
 
     def _pop_untried(self) -> Target | None:
         """Take a target that can end a doubt about the server, if there is one."""
-        at: int | None = None
-        if self._breaker.open:  # it may stand behind some that failed before
-            at = next((n for n, each in enumerate(self._new) if not each.failed_before), None)
-        elif self._new and self._is_told_by_new_ones():
-            at = 0
+        if not (self._breaker.open or (self._new and self._next_new_one_can_tell())):
+            return None
+        # While the breaker is open it may stand behind some that failed before.
+        at = next((n for n, each in enumerate(self._new) if can_tell(each)), None)
         if at is None:
             return None
         self._new_in_a_row += 1
@@ -247,19 +249,22 @@ class WorkQueue:
         while self._waiting and self._waiting[0][0] <= now:
             retry = heapq.heappop(self._waiting)[2]
             retry.begin_anew_after(self._breaker.outages)
-            told = not self._untried or self._breaker.well_since(retry.ended_at)
-            if told or not retry.exhausted:
+            is_its_own = not self._untried or self._breaker.well_since(retry.ended_at)
+            if is_its_own or not retry.exhausted:  # else an outage may be why it failed
                 return retry
             retry.due = now + _IN_DOUBT_S
             self.put_back(retry)
         return None
 
     def _check_due(self) -> float:
-        """Return when an ID may be looked at; infinity while cancels wait for the breaker."""
+        """Let checks know if a cancel is left; return when an ID may be looked at.
+
+        That is infinity while cancels wait for the breaker.
+        """
         checks = self._checks
         if checks is None:
             return math.inf
-        checks.alone = self._closed and not (self._new or self._waiting)
+        checks.alone = self._closed and not (self._new or self._waiting or self._aside)
         return math.inf if self._breaker.open and not checks.alone else checks.next_due()
 
     def _on_checks_change(self) -> None:
@@ -293,8 +298,3 @@ class WorkQueue:
     def _ring(self) -> None:
         self._timer = None
         self._wake(1)
-
-
-def _can_tell(turn: Turn) -> bool:
-    """Return whether an attempt at it tells of an outage, and not perhaps of itself alone."""
-    return isinstance(turn, Target) and not turn.failed_before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -38,10 +39,13 @@ class Retry:
     untried: bool = False
     """Whether it is counted among the new targets that have told nothing of the server yet."""
     result: CancelResult | None = None
-    """Its row if nothing is sent for it any more; `None` as long as it has no such word."""
+    """Its row if the run ended now: its attempts are used up, it had failed in an earlier run as
+    well, or its last answer was a 401. `None`: it would have none."""
     failure: CancelResult | None = None
-    """Its row if it is told as failed, though it has attempts left; `None` if it did not fail
-    last."""
+    """Its row if the run ended now with many like it (`WorkQueue.results`); `None` if its last
+    attempt did not fail."""
+    failed_at: float = math.inf
+    """When the first of those in `counted` ended; a success since shows that it is its own."""
 
     @property
     def has_told(self) -> bool:
@@ -53,8 +57,14 @@ class Retry:
         if self.outages != outages:
             self.outages = outages
             self.counted = self.unauthorized = 0
+            self.failed_at = math.inf
             if self.exhausted:
                 self.exhausted, self.result = False, None
 
 
 Turn = Target | Retry
+
+
+def can_tell(turn: Turn) -> bool:
+    """Return whether an attempt at it tells of an outage, and not perhaps of its ID alone."""
+    return turn.untried if isinstance(turn, Retry) else not turn.failed_before

@@ -57,7 +57,7 @@ class Breaker:
     async def admit(self) -> bool:
         """Wait until a request may go; return whether it is the probe.
 
-        The caller that gets the probe must report `on_success`, `on_failure` or `on_abandoned`:
+        The caller that gets the probe must report what came of it, by one of the `on_…` methods:
         until then nobody else is let go.
         """
         while self.open:

@@ -248,6 +248,23 @@ def test_time_in_which_no_look_could_be_made_is_no_trouble() -> None:
     assert _outcomes(run) == {Outcome.CANCELED: 1500}
 
 
+def test_an_outage_that_holds_the_last_cancels_back_holds_looks_too() -> None:
+    """Though all of those are in the hands of consumers, which wait for the breaker."""
+    server = VirtualServer(latency_s=0.01)
+    last = set(make_ids(214)[200:])
+    server.plan = lambda i, _: (
+        answers.problem(500) if i in last and server.now < 300 else answers.ok(i)
+    )
+    server.look_plan = lambda i, _n, _c: (
+        answers.problem(500) if 10 < server.now < 300 else answers.ok(i, "CANCELLED")
+    )
+    run = server.run(make_ids(214), Policy(rate_per_s=20, verification=Verification()))
+    assert run.observed.breaker == [True, False]
+    assert sum(12 < each.at < 300 for each in server.looks) <= 2
+    assert run.observed.verification == []
+    assert _outcomes(run) == {Outcome.CANCELED: 214}
+
+
 def test_a_stopped_process_gives_no_looks_up() -> None:
     """The time that it did not run is nobody's trouble."""
     server = VirtualServer()

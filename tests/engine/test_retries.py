@@ -279,6 +279,18 @@ async def test_the_probe_is_an_untried_id_in_whosever_hands_it_is() -> None:
 
 
 @on_virtual_time
+async def test_the_probe_may_be_one_whose_attempt_reached_nobody() -> None:
+    """It has told nothing yet: such as one that met a connection closed while idle."""
+    bench = Bench()
+    await anyio.sleep(1)
+    bench.fail(THRESHOLD)
+    untried = Retry(Target(IDS[2], "2"), untried=True)
+    bench.queue.set_aside(Retry(Target(IDS[1], "1")))
+    bench.queue.set_aside(untried)
+    assert bench.queue.take_aside() is untried
+
+
+@on_virtual_time
 async def test_of_eleven_retries_in_hand_one_keeps_its_turn() -> None:
     """While first attempts fail and the breaker is closed: else retries would starve."""
     bench = Bench()

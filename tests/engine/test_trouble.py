@@ -384,14 +384,27 @@ def test_a_stop_blames_no_id_as_long_as_one_was_not_tried() -> None:
     assert run.outcomes() == {Outcome.ACCEPTED: 30}
 
 
-def test_after_an_outage_of_ids_that_always_fail_the_next_run_knows_them() -> None:
-    """Alone they cannot be told from one; but not again and again, however the run was left."""
-    ids = make_ids(20)
-    server = VirtualServer(lambda _i, _n: answers.problem(500))
-    run = server.run(ids, Policy(concurrency=8))
+def test_a_stop_blames_no_id_for_an_outage() -> None:
+    """Though all were tried: what failed at its beginning, in it, or before one that is over."""
+    ids = make_ids(40)
+    server = VirtualServer()
+    server.plan = lambda i, _: answers.problem(500) if server.now >= 1 else answers.ok(i)
+    run = server.run(ids, Policy(rate_per_s=20))
     assert str(run.stop.reason).startswith("an outage of 600 s")
-    assert run.outcomes() == {Outcome.FAILED: 20}
-    assert len(server.requests) < 20 + 8 + 25
+    assert set(server.times_seen) == set(ids)
+    assert run.outcomes() == {Outcome.ACCEPTED: 20}
+
+    async def stop(stopped: VirtualRun) -> None:
+        while stopped.observed.breaker != [True, False]:  # noqa: ASYNC110 - a list is no event
+            await anyio.sleep(0.01)
+        stopped.stop.request(StoppedError("enough"))
+
+    server = VirtualServer()
+    server.plan = lambda i, _: answers.problem(500) if 1 <= server.now < 300 else answers.ok(i)
+    run = server.run(ids, Policy(rate_per_s=20), during=stop)
+    assert set(server.times_seen) == set(ids)
+    assert run.outcomes()[Outcome.FAILED] == 0
+    assert len(run.results) < 25
 
 
 def test_a_passing_401_among_ids_that_always_fail_holds_nobody_up() -> None:

@@ -5,8 +5,13 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from bulkcancel.domo.answers import Answer
-from tests.simulation.requests import LONGEST_PROBE_S, OPENS, ROUNDING_S, SOONEST
+from tests.simulation.requests import (
+    LONGEST_BACK_OFF_S,
+    LONGEST_PROBE_S,
+    OPENS,
+    ROUNDING_S,
+    SOONEST,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -14,7 +19,6 @@ if TYPE_CHECKING:
     from tests.simulation.story import Run, Story
 
 JITTER = 1.25
-_LONGEST_BACK_OFF_S = 30.0
 _SLOWEST_PER_S = 0.5
 """What many 429s can bring the pace down to."""
 _SLACK_S = 1.0
@@ -26,19 +30,18 @@ def breaker_opens_only_for_ten_ids(story: Story) -> Iterator[str]:
     Neither retries nor IDs that an earlier run has had as `failed` tell of an outage.
     """
     for run in story.runs:
-        doubts = story.doubts(run)
-        for at in [at for at, opened in run.breaker if opened and at not in doubts]:
+        for at in story.outages_seen(run):
             first = [e for e in story.first_attempts(run) if e.heard_at <= at]
-            row = 0
+            in_a_row = 0
             # Of those that were answered at the same time, the successes may have come first, or
             # where it opened, last.
             for each in sorted(first, key=lambda e: (e.heard_at, e.failed)):
                 if each.failed:
-                    row += 1
+                    in_a_row += 1
                 elif each.heard_at < at:
-                    row = 0
-            if row < OPENS:
-                yield f"run {run.number}: the breaker opened at {at:.3f} s for {row} failures"
+                    in_a_row = 0
+            if in_a_row < OPENS:
+                yield f"run {run.number}: it opened at {at:.3f} s for {in_a_row} failures"
 
 
 def probes_go_on(story: Story) -> Iterator[str]:
@@ -88,17 +91,14 @@ def probes_are_of_new_ids(story: Story) -> Iterator[str]:
         return
     for run in story.runs:
         times = list(_open_at_work(run))
-        seen: set[str] = set()
-        free_at: float | None = None
-        for each in sorted(story.by_run[run.number], key=lambda e: e.sent_at):
+        told: set[str] = set()
+        for each in story.by_run[run.number]:
             is_probe = any(start < each.sent_at < end for start, end in times)
-            at_once = each.sent_at == free_at  # the input had no time to give the next one
-            is_retry = each.instance_id in seen and not at_once
+            is_retry = each.instance_id in told
             if is_probe and is_retry and _not_begun(story, run, each.sent_at):
                 yield f"run {run.number}: the probe at {each.sent_at:.3f} s is a retry"
-            seen.add(each.instance_id)
-            if each.free:
-                free_at = each.answered_at
+            if not each.free:  # a connection closed while idle tells nothing
+                told.add(each.instance_id)
 
 
 def _not_begun(story: Story, run: Run, at: float) -> set[str]:
@@ -112,17 +112,14 @@ def two_refusals_stop(story: Story) -> Iterator[str]:
     It was what opened the breaker, or the answer to the probe before.
     """
     for run in story.runs:
-        refused = sorted(
-            (e.answered_at, n, e)
-            for n, e in enumerate(story.by_run[run.number])
-            if e.answered_at is not None and e.unauthorized
-        )
+        sent = story.by_run[run.number]
+        refused = sorted((e for e in sent if e.unauthorized), key=lambda e: e.heard_at)
         for opened_at, until in _open_at_work(run):
-            for (before, _, one), (at, _, two) in pairwise(refused):
-                in_doubt = before == opened_at or one.sent_at > opened_at
-                is_probe = before < two.sent_at and at < until
+            for one, two in pairwise(refused):
+                in_doubt = one.heard_at == opened_at or one.sent_at > opened_at
+                is_probe = one.heard_at < two.sent_at and two.heard_at < until
                 if in_doubt and is_probe and one.instance_id != two.instance_id:
-                    yield f"run {run.number}: it goes on after the 401 at {at:.3f} s"
+                    yield f"run {run.number}: it goes on after the 401 at {two.heard_at:.3f} s"
 
 
 def _open_at_work(run: Run) -> Iterator[tuple[float, float]]:
@@ -141,13 +138,11 @@ def _delay_s(story: Story, run: Run, last: float, this: float) -> float:
     before = [e for e in story.by_run[run.number] if e.heard_at <= this]
     if any(e.asks_for_less for e in before):
         rate = _SLOWEST_PER_S
-    asked_s = max(
-        (e.reply.retry_after_s or 0.0 for e in before if isinstance(e.reply, Answer)), default=0.0
-    )
-    delay_s = _SLACK_S + world.timeout_s + world.connect_s + asked_s
+    asked_s = max((e.heard_at + e.asked_s - last for e in before), default=0.0)
+    delay_s = _SLACK_S + world.timeout_s + world.connect_s + max(0.0, asked_s)
     delay_s += min(world.concurrency, len(run.targets)) / rate
     if not story.untried(run, last):
-        delay_s += _LONGEST_BACK_OFF_S
+        delay_s += LONGEST_BACK_OFF_S
     if world.pause is not None:  # there may be nothing to send
         delay_s += world.pause[1]
     return delay_s + story.stalled_s(last, this) + 2 * world.write_s

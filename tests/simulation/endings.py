@@ -6,10 +6,18 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from bulkcancel.domo.answers import Answer
 from bulkcancel.errors import InterruptedRunError, LimitError, ResultsError, TokenRefusedError
 from bulkcancel.models import SUCCESSES, Outcome
-from tests.simulation.requests import OPENS, ROUNDING_S, UNTRIED, looks_cost, verification_s
+from tests.simulation.requests import (
+    AUTO_START_PER_S,
+    BACK_OFF_S,
+    LONGEST_BACK_OFF_S,
+    OPENS,
+    ROUNDING_S,
+    UNTRIED,
+    looks_cost,
+    verification_s,
+)
 from tests.simulation.world import Fate
 
 if TYPE_CHECKING:
@@ -32,7 +40,7 @@ _SHARE_FROM = 100
 def no_good_id_fails_by_an_outage(story: Story) -> Iterator[str]:
     """An ID that Domo would accept is not `failed` by one outage while ten untried are left.
 
-    Nor by a stop, as long as one is left. With a single attempt only an outage that opens the
+    Unless the run stopped when all were tried. With a single attempt only an outage that opens the
     breaker can be told from a failure.
     """
     for run in story.runs:
@@ -93,7 +101,7 @@ def good_ids_are_not_held_up(story: Story) -> Iterator[str]:
         count = sum(world.attempts if story.is_bad(each) else 1 for each in run.targets)
         count = math.ceil(looks_cost(world) * count)
         takes_s = world.timeout_s if Fate.SILENT in world.fates else 1.5 * world.latency_s
-        rate = world.rate_per_s or 5.0
+        rate = world.rate_per_s or AUTO_START_PER_S
         most_s = HELD_UP_S + count / rate
         if world.connect_s:  # then the first requests wait for the pace twice
             most_s += world.connect_s + world.concurrency / rate
@@ -120,14 +128,13 @@ def runs_stop_only_for_what_happened(story: Story) -> Iterator[str]:
     """A run that ends early says why, and it is true."""
     for run in story.runs:
         if run.reason is not None and run.killed_at is None:
-            until = run.ended_at if run.stopped_at is None else run.stopped_at
-            before = [e for e in story.by_run[run.number] if e.heard_at <= until]
+            before = [e for e in story.by_run[run.number] if e.heard_at <= run.worked_until]
             if not _is_true(story, run, before, run.reason):
                 yield f"run {run.number}: {type(run.reason).__name__}: {run.reason}"
 
 
 def _is_true(story: Story, run: Run, seen: list[Exchange], reason: BaseException) -> bool:
-    world, stopped_at = story.world, run.stopped_at or run.ended_at
+    world, stopped_at = story.world, run.worked_until
     said = str(reason)
     domo = [e for e in seen if e.final]
     if isinstance(reason, InterruptedRunError):
@@ -146,9 +153,7 @@ def _is_true(story: Story, run: Run, seen: list[Exchange], reason: BaseException
         if reason.name == "max_failure_share":
             failed = sum(row.outcome not in SUCCESSES for row in run.new_rows)
             return failed >= (world.max_failure_share or math.inf) * _SHARE_FROM
-        asked_s = max(
-            (e.reply.retry_after_s or 0.0 for e in seen if isinstance(e.reply, Answer)), default=0.0
-        )
+        asked_s = max((e.asked_s for e in seen), default=0.0)
         if reason.name == "max_outage_s":
             limit_s, passed_s = world.max_outage_s, _trouble_s(story, run, seen, stopped_at)
         else:
@@ -165,8 +170,8 @@ def _attempts_take_s(story: Story, run: Run) -> float:
     world = story.world
     bad = sum(story.is_bad(each) for each in run.targets)
     takes_s = max(world.timeout_s, world.latency_s + world.slow_s)
-    waits_s = sum(min(1.5 * 2.0**n, 30.0) for n in range(world.attempts - 1))
-    each_s = bad / (world.rate_per_s or 5.0) + takes_s * (1 + bad / world.concurrency)
+    waits_s = sum(min(BACK_OFF_S * 2.0**n, LONGEST_BACK_OFF_S) for n in range(world.attempts - 1))
+    each_s = bad / (world.rate_per_s or AUTO_START_PER_S) + takes_s * (1 + bad / world.concurrency)
     return waits_s + world.attempts * each_s
 
 
@@ -193,8 +198,8 @@ def limits_are_kept(story: Story) -> Iterator[str]:
     for run in story.runs:
         if story.healed_at is not None and run.began_at >= story.healed_at:
             continue
-        until = run.ended_at if run.stopped_at is None else run.stopped_at
-        took_s = until - run.began_at - story.stalled_s(run.began_at, until)
+        took_s = run.worked_until - run.began_at
+        took_s -= story.stalled_s(run.began_at, run.worked_until)
         failed = sum(row.outcome not in SUCCESSES for row in run.new_rows)
         if took_s > (world.deadline_s or math.inf) + _CLOCK_S + 2 * world.write_s:
             yield f"run {run.number} goes on for {took_s:.1f} s, not {world.deadline_s:.1f}"
@@ -222,7 +227,7 @@ def ends_in_time(story: Story) -> Iterator[str]:
 
 def longest_run_s(world: World) -> float:
     """Return the virtual time within which a run of this world ends."""
-    rates = [world.rate_per_s or 5.0]
+    rates = [world.rate_per_s or AUTO_START_PER_S]
     if world.limit is not None:
         rates += [world.limit.rate_per_s, *(rate for _, rate in world.limit.changes)]
     count = len(world.fates)

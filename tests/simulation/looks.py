@@ -8,11 +8,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bulkcancel.domo import READ_BACK
-from bulkcancel.domo.answers import Answer
-from bulkcancel.models import UNSEEN
 from tests.simulation.endings import only_ids_fail
 from tests.simulation.play import play
-from tests.simulation.requests import ROUNDING_S, looks_cost
+from tests.simulation.requests import AUTO_START_PER_S, ROUNDING_S, looks_cost
 from tests.simulation.story import Look
 from tests.simulation.world import Fate
 
@@ -74,7 +72,7 @@ def looks_do_not_starve(story: Story) -> Iterator[str]:
             continue
         due = sorted(
             [e.heard_at + FIRST_LOOK_AFTER_S for e in story.by_run[run.number] if e.accepts]
-            + [run.began_at + FIRST_LOOK_AFTER_S for _ in _unseen(run)]
+            + [run.began_at + FIRST_LOOK_AFTER_S for _ in run.unseen_before]
         )
         looked: set[str] = set()
         in_a_row = 0
@@ -110,7 +108,7 @@ def looks_hold_up_no_cancel(story: Story) -> Iterator[str]:
         return
     with_s, without_s = _last_good_cancel_s(story), _last_good_cancel_s(alone)
     chance_s = world.latency_s * math.sqrt(len(story.exchanges)) / world.concurrency
-    chance_s += _TURNS / (world.rate_per_s or 5.0)
+    chance_s += _TURNS / (world.rate_per_s or AUTO_START_PER_S)
     turns = 1 + 1 / world.attempts
     most_s = (1 + (looks_cost(world) - 1) * turns) * without_s + LATER_S + chance_s
     if with_s > most_s:
@@ -150,8 +148,8 @@ def looks_wait_as_long_as_asked(story: Story) -> Iterator[str]:
             if not is_heard and at < until - ROUNDING_S:
                 yield f"run {run.number}: a look at {at:.3f} s, asked to wait until {until:.3f}"
                 break
-            if is_heard and isinstance(each.reply, Answer):
-                until = max(until, at + (each.reply.retry_after_s or 0.0))
+            if is_heard:
+                until = max(until, at + each.asked_s)
 
 
 def _most_waits(for_s: float) -> int:
@@ -167,12 +165,6 @@ def _most_waits(for_s: float) -> int:
 def _in_order(story: Story, run: Run) -> list[Exchange]:
     sent = [*story.by_run[run.number], *story.looks_by_run[run.number]]
     return sorted(sent, key=lambda e: e.sent_at)
-
-
-def _unseen(run: Run) -> set[str]:
-    """Return the IDs of earlier runs that are looked at."""
-    rows = {row.instance_id for row in run.written_rows if row.outcome in UNSEEN}
-    return rows & run.done_before
 
 
 def _last_good_cancel_s(story: Story) -> float:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from bulkcancel.domo.answers import Answer
 from tests.simulation.world import Kind
 
 if TYPE_CHECKING:
@@ -14,8 +13,10 @@ if TYPE_CHECKING:
     from tests.simulation.story import Run, Story
     from tests.simulation.world import World
 
+AUTO_START_PER_S = 5.0
+"""What the search for a rate begins with, where `rate_per_s` is `None`."""
 AUTO_CEILING_PER_S = 1000.0
-"""What `rate_per_s` of `None` searches up to."""
+"""And what it goes up to."""
 SHARE_OF_RATE = 1.02
 OPENS = 10
 """First attempts of different IDs that fail in a row open the breaker."""
@@ -27,6 +28,9 @@ UNTRIED = 10
 SOONEST = 0.75
 """Of a probe's wait, by its jitter."""
 LONGEST_PROBE_S = 30.0
+BACK_OFF_S = 1.5
+"""The longest that the first may be; it doubles."""
+LONGEST_BACK_OFF_S = 30.0
 ROUNDING_S = 1e-6
 WITH_LOOKS = 1.1
 """Times as many turns, with the looks that come between cancels."""
@@ -60,17 +64,17 @@ def within_the_rate(story: Story) -> Iterator[str]:
 
 
 def pauses_as_long_as_asked(story: Story) -> Iterator[str]:
-    """Nothing is begun until the time has passed that an answer has asked for."""
+    """Nothing is sent until the time has passed that an answer has asked for."""
     for run in story.runs:
         until = -math.inf
         events = [(e.sent_at, 0, e) for e in story.by_run[run.number]]
         events += [(e.heard_at, 1, e) for e in story.by_run[run.number] if e.asks_for_less]
         for at, is_heard, each in sorted(events, key=lambda event: event[:2]):
             if not is_heard and at < until - ROUNDING_S:
-                yield f"run {run.number}: begun at {at:.3f} s, asked to wait until {until:.3f}"
+                yield f"run {run.number}: sent at {at:.3f} s, asked to wait until {until:.3f}"
                 break
-            if is_heard and isinstance(each.reply, Answer):
-                until = max(until, at + (each.reply.retry_after_s or 0.0))
+            if is_heard:
+                until = max(until, at + each.asked_s)
 
 
 def few_in_an_outage(story: Story) -> Iterator[str]:
@@ -109,23 +113,18 @@ def _seen_and_opened(story: Story, run: Run, start: float, end: float) -> tuple[
 
     That is when ten first attempts have failed since Domo's last word.
     """
-    doubts = story.doubts(run)
-    openings = [at for at, opened in run.breaker if opened and at not in doubts]
-    said = min((at for at in openings if start <= at < end), default=end)
+    said = min((at for at in story.outages_seen(run) if start <= at < end), default=end)
     first = {e.instance_id: e for e in story.first_attempts(run)}
-    answered = sorted(
-        (e.answered_at, n, e)
-        for n, e in enumerate(story.by_run[run.number])
-        if e.answered_at is not None and start <= e.answered_at < said
-    )
     seen_at, failed = start, 0
-    for at, _, each in answered:
+    for each in sorted(story.by_run[run.number], key=lambda e: e.heard_at):
+        if not start <= each.heard_at < said:
+            continue
         if each.final:
-            seen_at, failed = at, 0
+            seen_at, failed = each.heard_at, 0
         elif each.in_outage and each is first.get(each.instance_id):
             failed += 1
             if failed == OPENS:
-                return seen_at, at
+                return seen_at, each.heard_at
     return seen_at, said
 
 
@@ -153,20 +152,21 @@ def _most_probes(for_s: float) -> int:
 
 
 def few_for_one_id(story: Story) -> Iterator[str]:
-    """An ID has its attempts, and no more, each time anew after the breaker was open.
+    """An ID has its attempts, and no more, each time anew after an outage had opened the breaker.
 
     A request that was under way when it opened costs no attempt, nor does one that was sent while
     it was open, a 429, a 401, or a connection closed while idle.
     """
     attempts = story.world.attempts
     for run in story.runs:
+        outages = len(story.outages_seen(run))
         openings = sum(opened for _, opened in run.breaker)
         for each in run.targets:
             cost = sum(
                 e.failed and not run.is_open(e.sent_at) for e in story.by_id[run.number, each]
             )
-            if cost > attempts * (1 + openings) + openings:
-                yield f"run {run.number}: {cost} failures of {each}, {openings} openings"
+            if cost > attempts * (1 + outages) + openings:
+                yield f"run {run.number}: {cost} failures of {each}, {outages} outages"
 
 
 def looks_cost(world: World) -> float:

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from bulkcancel.models import CancelResult
     from tests.simulation.story import Exchange, Run, Story
-    from tests.simulation.world import World
 
 WRITTEN_WITHIN_S = 0.1
 """From an answer to its row in the file; a slow disk adds its own time."""
@@ -74,9 +73,7 @@ def figures_add_up(story: Story) -> Iterator[str]:
         rows = {row.instance_id for row in run.new_rows}
         ids = {e.instance_id for e in exchanges}
         may_have_arrived = {
-            e.instance_id
-            for e in exchanges
-            if not (isinstance(e.reply, Exception) and not e.ambiguous)
+            e.instance_id for e in exchanges if e.ambiguous or not isinstance(e.reply, Exception)
         }
         stats = run.stats
         expected = {
@@ -143,15 +140,6 @@ def _outcome(answer: Answer) -> Outcome:
     return _ENDED.get(answer.instance.status or "", Outcome.ACCEPTED)
 
 
-def what_was_written_stays(story: Story) -> Iterator[str]:
-    """Rows that are not sent again stay byte for byte; nothing that was said is lost later."""
-    for run in story.runs:
-        lines = set(run.written_lines)
-        for each in sorted(run.done_before):
-            if run.before[each] not in lines:
-                yield f"run {run.number}: the row of {each} has gone or changed"
-
-
 def attempts_used_up_are_told(story: Story) -> Iterator[str]:
     """Also where a run stops: an ID that has had all its attempts has a row.
 
@@ -159,43 +147,42 @@ def attempts_used_up_are_told(story: Story) -> Iterator[str]:
     instead. After an opening of the breaker attempts begin anew, so such runs tell less here.
     """
     for run in story.runs:
-        if run.through or _rows_may_be_lost(run):
+        if run.through or run.rows_may_be_lost:
             continue
         rows = {row.instance_id for row in run.new_rows}
         for each in run.targets:
             exchanges = story.by_id[run.number, each]
-            if exchanges and each not in rows and _was_refused(story.world, exchanges):
+            if exchanges and each not in rows and exchanges[-1].unauthorized:
                 yield f"run {run.number}: {each} was answered 401 and has no row"
             if run.breaker:
                 continue
-            failed = sum(e.failed and _before(e, run.stopped_at) for e in exchanges)
+            failed = sum(e.failed and e.heard_at < run.worked_until for e in exchanges)
             if failed >= story.world.attempts and each not in rows:
                 yield f"run {run.number}: {each} failed {failed} times and has no row"
 
 
 def no_outage_is_left_behind(story: Story) -> Iterator[str]:
-    """Where a run ends, and all were tried, ten or more that have failed have their rows.
+    """Where a run ends, and all were tried, of ten or more that failed last some have their rows.
 
-    Else a resumed run that is given no others takes them for an outage.
+    Those that had failed before another was answered; else a resumed run that is given no others
+    takes them for an outage. After an outage attempts begin anew, so such runs tell less here.
     """
     for run in story.runs:
-        if run.through or _rows_may_be_lost(run) or not story.all_tried(run):
+        lost = run.rows_may_be_lost or story.outages_seen(run)
+        if run.through or lost or not story.all_tried(run):
             continue
         rows = {row.instance_id for row in run.new_rows}
         last = {e.instance_id: e for e in story.by_run[run.number]}
         left = [each for each, e in last.items() if e.failed and each not in rows]
-        if len(left) >= OPENS:
-            yield f"run {run.number}: {len(left)} have failed and have no row, such as {left[0]}"
+        known = [each for each in left if _failed_by_itself(story, run, each)]
+        if len(left) >= OPENS and known:
+            yield f"run {run.number}: {len(left)} have failed and have no row, such as {known[0]}"
 
 
-def _was_refused(world: World, exchanges: list[Exchange]) -> bool:
-    refused = sum(e.unauthorized for e in exchanges)
-    return exchanges[-1].unauthorized and refused < world.attempts
-
-
-def _before(exchange: Exchange, stopped_at: float | None) -> bool:
-    answered_at = exchange.answered_at
-    return answered_at is not None and (stopped_at is None or answered_at < stopped_at)
+def _failed_by_itself(story: Story, run: Run, instance_id: str) -> bool:
+    """Return whether a request was answered that was sent after an ID had failed first."""
+    failed_at = min(e.heard_at for e in story.by_id[run.number, instance_id] if e.failed)
+    return any(e.final and e.sent_at > failed_at for e in story.by_run[run.number])
 
 
 def failed_only_after_its_attempts(story: Story) -> Iterator[str]:
@@ -203,26 +190,27 @@ def failed_only_after_its_attempts(story: Story) -> Iterator[str]:
 
     What failed while the breaker was open was none, unless it ended a doubt about the token, nor
     what was under way when it opened or closed. After an outage attempts begin anew. When the run
-    stops, one that had failed before and failed again is known as failed; so are ten or more that
-    have failed where all were tried.
+    stops, one that had failed before and failed again is known as failed; so is one of ten or more
+    that have failed where all were tried, if others were answered since.
     """
     for run in story.runs:
-        all_tried = story.all_tried(run)
+        last = {e.instance_id: e for e in story.by_run[run.number]}
+        many = sum(not (e.final or e.free) for e in last.values()) >= OPENS
         for row in run.new_rows:
             exchanges = story.by_id[run.number, row.instance_id]
             if row.outcome is not Outcome.FAILED or not exchanges or exchanges[-1].unauthorized:
                 continue
-            known = row.instance_id in run.failed_before or all_tried
-            if known and exchanges[-1].failed and not run.through:
-                continue
+            if exchanges[-1].failed and not run.through:
+                by_itself = many and _failed_by_itself(story, run, row.instance_id)
+                if row.instance_id in run.failed_before or (by_itself and story.all_tried(run)):
+                    continue
             used = _attempts_used(story, run, exchanges)
             if used < story.world.attempts:
                 yield f"run {run.number}: {row.instance_id} failed after {used} attempts"
 
 
 def _attempts_used(story: Story, run: Run, exchanges: list[Exchange]) -> int:
-    doubts = story.doubts(run)
-    outages = [at for at, opened in run.breaker if opened and at not in doubts]
+    outages = story.outages_seen(run)
     used, waited_from = 0, math.inf
     for each in exchanges:
         if any(waited_from < at < each.sent_at for at in outages):
@@ -248,18 +236,14 @@ def sent_twice_only_if_unanswered(story: Story) -> Iterator[str]:
                 if one.answered_at is None or one.answered_at > two.sent_at or one.final:
                     yield f"run {run.number}: {each} is sent again at {two.sent_at:.3f} s"
             answered = exchanges and exchanges[-1].final and each not in rows
-            if answered and not _may_be_lost(story, run, exchanges[-1]):
+            if answered and not _ended_before_its_row(story, run, exchanges[-1]):
                 yield f"run {run.number}: {each} was answered and has no row"
         for exchange in story.by_run[run.number]:
             if exchange.instance_id not in run.targets or exchange.instance_id in run.done_before:
                 yield f"run {run.number}: {exchange.instance_id} is sent, though it is done"
 
 
-def _rows_may_be_lost(run: Run) -> bool:
-    return run.killed_at is not None or run.full_at is not None or run.hung
-
-
-def _may_be_lost(story: Story, run: Run, exchange: Exchange) -> bool:
+def _ended_before_its_row(story: Story, run: Run, exchange: Exchange) -> bool:
     if exchange.instance_id in run.torn or run.hung:
         return True
     ends = [at for at in (run.killed_at, run.full_at) if at is not None]

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from bulkcancel.domo.answers import Answer
 from bulkcancel.engine import Stats
 from bulkcancel.http.faults import IdleConnectionClosedError
-from bulkcancel.models import CancelResult, Outcome
-from tests.simulation.world import BAD, NO_FAILURE, Fate, Kind, Trouble, World
+from bulkcancel.models import UNSEEN, CancelResult, Outcome
+from tests.simulation.world import BAD, NO_FAILURE, Fate, Trouble, World
 
 if TYPE_CHECKING:
     from bulkcancel.http.faults import AttemptError
@@ -52,13 +52,6 @@ class Exchange:
         return isinstance(self.reply, IdleConnectionClosedError)
 
     @property
-    def throttled(self) -> bool:
-        """Whether the answer only asks for a lower pace."""
-        return self.reply is not None and (
-            self.limited or (self.trouble is not None and self.trouble.kind is Kind.THROTTLED)
-        )
-
-    @property
     def asks_for_less(self) -> bool:
         """Whether the answer says that there are too many requests: 429, or 503 with a time."""
         reply = self.reply
@@ -68,6 +61,11 @@ class Exchange:
         return status == 429 or (status == 503 and pause_s is not None)
 
     @property
+    def asked_s(self) -> float:
+        """For how long the answer asks to be left alone; 0 if it does not."""
+        return (self.reply.retry_after_s or 0.0) if isinstance(self.reply, Answer) else 0.0
+
+    @property
     def unauthorized(self) -> bool:
         """Whether it was told that the token is refused."""
         return isinstance(self.reply, Answer) and self.reply.http_status == 401
@@ -75,7 +73,7 @@ class Exchange:
     @property
     def final(self) -> bool:
         """Whether the run was given Domo's own word on this ID."""
-        other = self.failed or self.throttled or self.free or self.unauthorized
+        other = self.failed or self.asks_for_less or self.free or self.unauthorized
         return self.reply is not None and not other
 
     @property
@@ -193,6 +191,22 @@ class Run:
         return self.reason is None and self.killed_at is None and not self.crash and not self.hung
 
     @property
+    def worked_until(self) -> float:
+        """When it was asked to end; when it ended if it was not."""
+        return self.ended_at if self.stopped_at is None else self.stopped_at
+
+    @property
+    def rows_may_be_lost(self) -> bool:
+        """Whether it ended before it could write all that it knew."""
+        return self.killed_at is not None or self.full_at is not None or self.hung
+
+    @property
+    def unseen_before(self) -> set[str]:
+        """The IDs of earlier runs that are looked at."""
+        rows = {row.instance_id for row in self.written_rows if row.outcome in UNSEEN}
+        return rows & self.done_before
+
+    @property
     def new_rows(self) -> list[CancelResult]:
         """The rows that this run has written, as they were before looks brought them up to date."""
         return [
@@ -272,6 +286,11 @@ class Story:
             if each.failed or each.final:
                 first.setdefault(each.instance_id, each)
         return [e for each, e in first.items() if each not in run.failed_before]
+
+    def outages_seen(self, run: Run) -> list[float]:
+        """Return when the breaker opened, but for a 401 alone: then attempts begin anew."""
+        doubts = self.doubts(run)
+        return [at for at, opened in run.breaker if opened and at not in doubts]
 
     def doubts(self, run: Run) -> dict[float, float]:
         """Return from when until when the breaker was open for a 401 alone."""

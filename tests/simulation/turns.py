@@ -8,12 +8,12 @@ from collections import defaultdict
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING
 
-from tests.simulation.requests import ROUNDING_S
+from tests.simulation.requests import BACK_OFF_S, LONGEST_BACK_OFF_S, ROUNDING_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.simulation.story import Exchange, Run, Story
+    from tests.simulation.story import Exchange, Story
 
 MOST_DUE_IN_A_ROW = 4
 """Retries before it is a new target's turn."""
@@ -21,8 +21,6 @@ MOST_NEW_IN_A_ROW = 10
 """New targets before it is the turn of a retry that is due, while first attempts fail."""
 IN_HAND = 3
 """So often all consumers may have a new target in hand before one retry."""
-BACK_OFF_S = 1.5
-LONGEST_BACK_OFF_S = 30.0
 
 
 def retries_do_not_starve(story: Story) -> Iterator[str]:
@@ -32,7 +30,7 @@ def retries_do_not_starve(story: Story) -> Iterator[str]:
     once, and twice more if the retry gave way to a new one when first attempts were failing.
     """
     for run in story.runs:
-        sent = _in_order(story, run)
+        sent = story.by_run[run.number]
         times = [e.sent_at for e in sent]
         new_before = [0, *accumulate(_is_new(sent))]
         put_back: defaultdict[str, list[float]] = defaultdict(list)
@@ -58,8 +56,7 @@ def retries_do_not_starve(story: Story) -> Iterator[str]:
 def new_ones_do_not_starve(story: Story) -> Iterator[str]:
     """As long as there are new targets, every fifth request is one, but for those in hand.
 
-    Where the input pauses there may be none, and one that finds no descriptor comes again. And
-    while the breaker is open it is chance whose consumer sends the probe.
+    Where the input pauses there may be none, and one that finds no descriptor comes again.
     """
     if story.world.pause is not None or story.world.shortage_share:
         return
@@ -67,10 +64,10 @@ def new_ones_do_not_starve(story: Story) -> Iterator[str]:
     for run in story.runs:
         in_hand = 2 * story.world.concurrency
         left, in_a_row = len(run.targets), 0
-        sent = _in_order(story, run)
+        sent = story.by_run[run.number]
         for each, is_new in zip(sent, _is_new(sent), strict=True):
             left -= is_new
-            in_a_row = 0 if is_new or run.is_open(each.sent_at) else in_a_row + 1
+            in_a_row = 0 if is_new else in_a_row + 1
             if in_a_row > most and left > in_hand:
                 yield f"run {run.number}: {in_a_row} retries in a row by {each.sent_at:.3f} s"
                 break
@@ -95,10 +92,6 @@ def retries_wait_their_time(story: Story) -> Iterator[str]:
                 least_s = (most_s if plain else BACK_OFF_S) / 2
                 if waits_s < least_s - ROUNDING_S or due_s > most_s + ROUNDING_S:
                     yield f"run {run.number}: {each} comes {waits_s:.2f} s after {one.heard_at:.3f}"
-
-
-def _in_order(story: Story, run: Run) -> list[Exchange]:
-    return sorted(story.by_run[run.number], key=lambda e: e.sent_at)
 
 
 def _is_new(sent: list[Exchange]) -> list[bool]:

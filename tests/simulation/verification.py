@@ -7,7 +7,6 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from bulkcancel.domo import READ_BACK
-from bulkcancel.domo.answers import Answer
 from bulkcancel.models import UNSEEN, Outcome
 from tests.simulation.requests import PATIENCE_S
 
@@ -51,8 +50,7 @@ def stopped_only_if_domo_said_so(story: Story) -> Iterator[str]:
 def stopped_is_told(story: Story) -> Iterator[str]:
     """What a look has found stands in the file, where it could be written."""
     for run in story.runs:
-        ended = run.full_at is not None or run.killed_at is not None or run.hung
-        if run.before_update is None or ended:
+        if run.before_update is None or run.rows_may_be_lost:
             continue
         rows = {row.instance_id: row for row in run.rows}
         for look in story.looks_by_run[run.number]:
@@ -140,8 +138,7 @@ def gives_up_only_for_what_happened(story: Story) -> Iterator[str]:
             heard = [e for e in story.looks_by_run[run.number] if e.heard_at <= at]
             answers = [e.heard_at for e in heard if e.status is not None]
             if "left alone" in reason:
-                asked_s = (e.reply.retry_after_s for e in heard if isinstance(e.reply, Answer))
-                is_true = any((each or 0.0) > patience_s for each in asked_s)
+                is_true = any(each.asked_s > patience_s for each in heard)
             elif "nothing but trouble" in reason:
                 last = max(answers, default=run.began_at)
                 least_s = TOKEN_PATIENCE_S if "unauthorized" in reason else patience_s
@@ -172,16 +169,14 @@ def no_call_costs_little(story: Story) -> Iterator[str]:
 def looks_are_of_accepted(story: Story) -> Iterator[str]:
     """Only what was accepted, and not seen to stop, is looked at, one look at a time."""
     for run in story.runs:
-        may_be = {
-            row.instance_id for row in run.written_rows if row.outcome in UNSEEN
-        } & run.done_before
+        may_be = run.unseen_before
         heard = {
             e.instance_id: e.heard_at
             for e in story.by_run[run.number]
             if e.accepts and e.instance_id not in may_be
         }
         free_at: dict[str, float] = {}
-        for each in sorted(story.looks_by_run[run.number], key=lambda e: e.sent_at):
+        for each in story.looks_by_run[run.number]:
             if each.sent_at < heard.get(each.instance_id, math.inf) and (
                 each.instance_id not in may_be
             ):

@@ -61,8 +61,8 @@ class Confirmer:
     The better of the calls that may be there is used; the next one once this one was refused
     `refusals` times without an answer about any ID. Where none is there, where looks meet nothing
     but trouble, or are to wait longer than an ID may take, it gives up: `gave_up` says why, and
-    what has not been found stays as it is. How long there was trouble goes by `worked_s`, the clock
-    without the time in which the run could not work.
+    what has not been found stays as it is. How long there was trouble goes by `work_clock`, which
+    leaves out the time in which the run could not work.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Confirmer:
         stop: Stop,
         observer: Observer,
         clock: Callable[[], float],
-        worked_s: Callable[[], float],
+        work_clock: Callable[[], float],
         rng: random.Random,
     ) -> None:
         self.checks = Checks(clock)
@@ -91,7 +91,7 @@ class Confirmer:
         self._stop = stop
         self._observer = observer
         self._clock = clock
-        self._worked_s = worked_s
+        self._work_clock = work_clock
         self._rng = rng
         self._call = 0
         self._answered = False
@@ -99,7 +99,8 @@ class Confirmer:
         self._refusals = 0
         self._troubles = 0
         self._trouble_since = math.inf
-        """By the clock without the time in which the run could not work."""
+        """By `work_clock`, and without the time in which the breaker was open."""
+        self._held_since = math.inf
 
     def add(self, instance_id: str) -> None:
         """Let an ID that was just accepted wait for its first look."""
@@ -110,9 +111,12 @@ class Confirmer:
         for each in ids:
             self._wait(Check(each, 0, None), 0.0)
 
-    def on_outage_over(self) -> None:
-        """Count trouble from now on: for as long as cancels were held back, looks were too."""
-        self._trouble_since = math.inf
+    def on_breaker_change(self, *, opened: bool) -> None:
+        """Count no time as trouble in which cancels are held back: looks are too."""
+        if opened:
+            self._held_since = self._work_clock()
+        else:
+            self._trouble_since += self._work_clock() - self._held_since
 
     async def look(self, check: Check) -> None:
         """Make one look, once the pace allows it, and keep what it finds, or let the ID wait.
@@ -221,11 +225,11 @@ class Confirmer:
             self._give_up(StoppedError(asks))
         if verdict.at_first and not self._stats.requests and not self._answered:
             self._give_up(StoppedError(verdict.at_first))
-        worked_s = self._worked_s()
-        self._trouble_since = min(self._trouble_since, worked_s)
+        now_s = self._work_clock()
+        self._trouble_since = min(self._trouble_since, now_s)
         token = verdict.next is Next.UNAUTHORIZED  # which may still be a gateway's, in passing
         patience_s = min(self._patience_s, _TOKEN_PATIENCE_S) if token else self._patience_s
-        if worked_s - self._trouble_since >= patience_s:
+        if now_s - self._trouble_since >= patience_s:
             if self._answered:
                 kind = TokenRefusedError if token else StoppedError
                 self._give_up(kind(f"nothing but trouble ({verdict.error})"))
