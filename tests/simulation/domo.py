@@ -19,8 +19,9 @@ from bulkcancel.http.faults import (
     NoDescriptorsError,
     UnreadableAnswerError,
 )
+from tests.simulation.exchange import Exchange, Look
 from tests.simulation.instances import Instances, accepted, answer
-from tests.simulation.story import Exchange, Look, Story
+from tests.simulation.story import Story
 from tests.simulation.world import BAD, Fate, Kind, Limit, Trouble
 from tests.support.simulated_server import OK, FixedWindow, Limiter, Nginx
 from tests.support.virtual_server import KEPT

@@ -21,7 +21,8 @@ from tests.simulation.requests import (
 from tests.simulation.world import Fate
 
 if TYPE_CHECKING:
-    from tests.simulation.story import Exchange, Run, Story
+    from tests.simulation.exchange import Exchange
+    from tests.simulation.story import Run, Story
     from tests.simulation.world import World
 
 HELD_UP_S = 3.0

@@ -11,7 +11,8 @@ from bulkcancel.domo.answers import Answer, InstanceBody
 from tests.simulation.world import Fate
 
 if TYPE_CHECKING:
-    from tests.simulation.story import Look, Story
+    from tests.simulation.exchange import Look
+    from tests.simulation.story import Story
     from tests.simulation.world import Looks
 
 V2, V1 = READ_BACK

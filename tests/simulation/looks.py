@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING
 
 from bulkcancel.domo import READ_BACK
 from tests.simulation.endings import only_ids_fail
+from tests.simulation.exchange import Look
 from tests.simulation.play import play
 from tests.simulation.requests import AUTO_START_PER_S, ROUNDING_S, looks_cost
-from tests.simulation.story import Look
 from tests.simulation.world import Fate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.simulation.story import Exchange, Run, Story
+    from tests.simulation.exchange import Exchange
+    from tests.simulation.story import Run, Story
 
 CANCELS_FOR_A_LOOK = 10
 FIRST_LOOK_AFTER_S = 2.05

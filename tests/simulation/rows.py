@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from bulkcancel.models import CancelResult
-    from tests.simulation.story import Exchange, Run, Story
+    from tests.simulation.exchange import Exchange
+    from tests.simulation.story import Run, Story
 
 WRITTEN_WITHIN_S = 0.1
 """From an answer to its row in the file; a slow disk adds its own time."""

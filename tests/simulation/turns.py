@@ -13,7 +13,8 @@ from tests.simulation.requests import BACK_OFF_S, LONGEST_BACK_OFF_S, ROUNDING_S
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.simulation.story import Exchange, Story
+    from tests.simulation.exchange import Exchange
+    from tests.simulation.story import Story
 
 MOST_DUE_IN_A_ROW = 4
 """Retries before it is a new target's turn."""

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from bulkcancel.models import CancelResult
-    from tests.simulation.story import Look, Run, Story
+    from tests.simulation.exchange import Look
+    from tests.simulation.story import Run, Story
 
 MS_S = 0.002
 """Times of looks are kept in whole milliseconds, rounded up."""
