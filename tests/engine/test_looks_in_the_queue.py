@@ -26,12 +26,12 @@ class Bench:
         self.breaker = Breaker(rng=rng, on_change=lambda _: None, clock=now)
         self.checks = Checks(now)
         self.queue = WorkQueue(self.breaker, bound=100, clock=now, rng=rng, checks=self.checks)
-        self.taken = 0
+        self.asked = 0
         """How often somebody asked whose turn it is."""
         real = self.queue.take_nowait
 
         def take_nowait() -> Turn | Check | None:
-            self.taken += 1
+            self.asked += 1
             return real()
 
         self.queue.take_nowait = take_nowait  # type: ignore[method-assign]
@@ -55,7 +55,7 @@ class Bench:
         self.queue.done(turn)
         return "cancel"
 
-    def in_hand(self) -> bool:
+    def take_and_hold(self) -> bool:
         """Whether there was a look to be taken; it does not end."""
         return isinstance(self.queue.take_nowait(), Check)
 
@@ -100,7 +100,7 @@ async def test_cancels_do_not_wait_for_a_look_that_is_not_due() -> None:
 
 
 @on_virtual_time
-async def test_while_cancels_may_come_one_look_is_in_hand() -> None:
+async def test_while_cancels_may_come_one_look_is_take_and_hold() -> None:
     """A look that hangs holds one consumer; all may look once no cancel is left."""
     reading, retrying, alone = Bench(), Bench(), Bench()
     for bench in (reading, retrying, alone):
@@ -108,12 +108,12 @@ async def test_while_cancels_may_come_one_look_is_in_hand() -> None:
     retrying.queue.put_back(Retry(Target(IDS[9], "ids.txt:1"), due=now() + 60))
     retrying.queue.close()
     alone.queue.close()
-    assert [reading.in_hand() for _ in range(3)] == [True, False, False]
-    assert [retrying.in_hand() for _ in range(3)] == [True, False, False]
-    assert [alone.in_hand() for _ in range(3)] == [True, True, True]
+    assert [reading.take_and_hold() for _ in range(3)] == [True, False, False]
+    assert [retrying.take_and_hold() for _ in range(3)] == [True, False, False]
+    assert [alone.take_and_hold() for _ in range(3)] == [True, True, True]
     await retrying.put(1)
-    assert not retrying.in_hand()  # it is the target's turn
-    assert not retrying.in_hand()
+    assert not retrying.take_and_hold()  # it is the target's turn
+    assert not retrying.take_and_hold()
 
 
 @on_virtual_time
@@ -130,7 +130,7 @@ async def test_a_look_wakes_one_who_waits_when_it_is_due() -> None:
         await anyio.sleep(100)
         tasks.cancel_scope.cancel()
     assert [round(at - began, 1) for at in times] == [float(1 + n) for n in range(1, 41)]
-    assert bench.taken <= 8 + 3 * 40
+    assert bench.asked <= 8 + 3 * 40
 
 
 @on_virtual_time
@@ -169,9 +169,8 @@ async def test_looks_that_are_given_up_end_the_queue() -> None:
 @on_virtual_time
 async def test_an_open_breaker_holds_looks_only_for_cancels() -> None:
     """If the last cancel was answered and nothing probes any more, looks are not held for ever."""
-    breaker = Breaker(rng=random.Random(1), on_change=lambda _: None, clock=now)
-    checks = Checks(now)
-    queue = WorkQueue(breaker, bound=4, clock=now, rng=random.Random(2), checks=checks)
+    bench = Bench()
+    breaker, checks, queue = bench.breaker, bench.checks, bench.queue
     target = Target(make_ids(1)[0], "ids.txt:1")
     await queue.put(target)
     assert queue.take_nowait() == target
@@ -192,10 +191,8 @@ async def test_an_open_breaker_holds_looks_only_for_cancels() -> None:
 @on_virtual_time
 async def test_who_was_woken_for_a_new_target_and_takes_a_look_wakes_another() -> None:
     """The look may hang; an eleventh cancel does not wait for it."""
-    checks = Checks(now)
-    rng = random.Random(1)
-    breaker = Breaker(rng=rng, on_change=lambda _: None, clock=now)
-    queue = WorkQueue(breaker, bound=100, clock=now, rng=rng, checks=checks)
+    bench = Bench()
+    checks, queue = bench.checks, bench.queue
     taken: list[Turn | Check] = []
 
     async def consume() -> None:

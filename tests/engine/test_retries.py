@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from datetime import UTC, datetime
 
@@ -46,7 +47,10 @@ class Bench:
             self.breaker.on_failure(now(), first=True)
 
     def take(self) -> int | None:
-        """The number of the ID whose turn it is, which has its attempt; negative for a retry."""
+        """The number of the ID whose turn it is, negative for a retry, whose attempt is then over.
+
+        A target's is not: it stays untried.
+        """
         turn = self.turn()
         if isinstance(turn, Retry):
             self.queue.done(turn)
@@ -130,7 +134,7 @@ def test_an_id_begins_without_a_history() -> None:
     assert Retry(target) == Retry(
         target, due=0.0, needs_new_connection=False, requests=0, failed=False, counted=0,
         throttled=0, unauthorized=0, ambiguous=False, ended_at=0.0, outages=0, exhausted=False,
-        result=None,
+        untried=False, result=None, failure=None, failed_at=math.inf,
     )  # fmt: skip
 
 
@@ -763,3 +767,41 @@ async def test_what_an_outage_has_exhausted_has_no_row_at_the_end() -> None:
     bench.fail(THRESHOLD)
     bench.put_back(3, after_s=9, exhausted=True)
     assert {row.instance_id for row in bench.queue.results()} == {IDS[2], IDS[3]}
+
+
+@pytest.mark.parametrize(
+    ("failed", "throttled", "untried", "told"),
+    [(10, 0, False, 10), (9, 1, False, 9), (9, 0, False, 0), (10, 0, True, 0)],
+)
+@on_virtual_time
+async def test_ten_that_failed_while_others_were_answered_are_told_when_none_is_untried(
+    failed: int, throttled: int, untried: bool, told: int
+) -> None:
+    """Each whose last attempt failed; one that was throttled since counts, but has no row."""
+    bench = Bench()
+    if untried:
+        await bench.put(100)
+    retries = [bench.put_back(n, after_s=9) for n in range(failed + throttled)]
+    for retry in retries:
+        retry.failed, retry.failed_at = True, now()
+    for retry in retries[:failed]:
+        retry.failure = _row(retry.target)
+    await anyio.sleep(1)
+    bench.breaker.on_success(now())
+    assert [row.instance_id for row in bench.queue.results()] == IDS[:told]
+
+
+@on_virtual_time
+async def test_none_is_told_that_failed_when_nobody_was_answered() -> None:
+    """Neither since, nor after an outage that has begun since."""
+    bench = Bench()
+    for n in range(10):
+        retry = bench.put_back(n, after_s=9)
+        retry.failed, retry.failed_at, retry.failure = True, now(), _row(retry.target)
+    bench.breaker.on_success(now())
+    assert list(bench.queue.results()) == []
+    await anyio.sleep(1)
+    bench.fail(THRESHOLD)
+    bench.breaker.on_success(now() + 1)
+    assert not bench.breaker.open
+    assert list(bench.queue.results()) == []
