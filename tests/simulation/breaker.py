@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from tests.simulation.story import Run, Story
 
 JITTER = 1.25
+QUEUED = 2
+"""Times as many targets as consumers are in the queue."""
 _SLOWEST_PER_S = 0.5
 """What many 429s can bring the pace down to."""
 _SLACK_S = 1.0
@@ -85,7 +87,8 @@ def probes_are_few(story: Story) -> Iterator[str]:
 def probes_are_of_new_ids(story: Story) -> Iterator[str]:
     """A probe is an untried target's, if there is one: one that has failed may be why it fails.
 
-    Where the input pauses, or untried ones wait for a descriptor, there may be none.
+    Where the input pauses, or untried ones wait for a descriptor, there may be none; nor is one
+    read as long as the queue is full of others.
     """
     if story.world.pause is not None or story.world.shortage_share:
         return
@@ -95,15 +98,18 @@ def probes_are_of_new_ids(story: Story) -> Iterator[str]:
         for each in story.by_run[run.number]:
             is_probe = any(start < each.sent_at < end for start, end in times)
             is_retry = each.instance_id in told
-            if is_probe and is_retry and _not_begun(story, run, each.sent_at):
+            if is_probe and is_retry and _is_untried_in_the_queue(story, run, each.sent_at):
                 yield f"run {run.number}: the probe at {each.sent_at:.3f} s is a retry"
             if not each.free:  # a connection closed while idle tells nothing
                 told.add(each.instance_id)
 
 
-def _not_begun(story: Story, run: Run, at: float) -> set[str]:
+def _is_untried_in_the_queue(story: Story, run: Run, at: float) -> bool:
     begun = {e.instance_id for e in story.by_run[run.number] if e.begun_at <= at}
-    return set(run.targets) - begun - run.failed_before
+    waiting = [each for each in run.targets if each not in begun][
+        : QUEUED * story.world.concurrency
+    ]
+    return any(each not in run.failed_before for each in waiting)
 
 
 def two_refusals_stop(story: Story) -> Iterator[str]:

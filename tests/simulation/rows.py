@@ -144,8 +144,9 @@ def _outcome(answer: Answer) -> Outcome:
 def attempts_used_up_are_told(story: Story) -> Iterator[str]:
     """Also where a run stops: an ID that has had all its attempts has a row.
 
-    So has one whose last answer was a 401. What was in flight when it stopped may be sent again
-    instead. After an opening of the breaker attempts begin anew, so such runs tell less here.
+    So has one whose last answer was a 401, unless 401s have used up its attempts and an outage has
+    given them back. What was in flight when it stopped may be sent again instead. After an opening
+    of the breaker attempts begin anew, so such runs tell less here.
     """
     for run in story.runs:
         if run.through or run.rows_may_be_lost:
@@ -153,7 +154,9 @@ def attempts_used_up_are_told(story: Story) -> Iterator[str]:
         rows = {row.instance_id for row in run.new_rows}
         for each in run.targets:
             exchanges = story.by_id[run.number, each]
-            if exchanges and each not in rows and exchanges[-1].unauthorized:
+            refused = sum(e.unauthorized for e in exchanges)
+            given_back = refused >= story.world.attempts and story.outages_seen(run)
+            if refused and exchanges[-1].unauthorized and each not in rows and not given_back:
                 yield f"run {run.number}: {each} was answered 401 and has no row"
             if run.breaker:
                 continue
@@ -166,11 +169,11 @@ def no_outage_is_left_behind(story: Story) -> Iterator[str]:
     """Where a run ends, and all were tried, of ten or more that failed last some have their rows.
 
     Those that had failed before another was answered; else a resumed run that is given no others
-    takes them for an outage. After an outage attempts begin anew, so such runs tell less here.
+    takes them for an outage. What fails while the breaker is open, or as it opens, tells nothing of
+    its ID: runs with that are left out.
     """
     for run in story.runs:
-        lost = run.rows_may_be_lost or story.outages_seen(run)
-        if run.through or lost or not story.all_tried(run):
+        if run.through or run.rows_may_be_lost or run.breaker or not story.all_tried(run):
             continue
         rows = {row.instance_id for row in run.new_rows}
         last = {e.instance_id: e for e in story.by_run[run.number]}
