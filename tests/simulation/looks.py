@@ -99,7 +99,7 @@ def looks_hold_up_no_cancel(story: Story) -> Iterator[str]:
     The last one of an ID that is good; the world is played once more. See `looks_cost` for looks
     that hang. Cancels that hang make a difference by their order alone. Latencies and back-offs are
     drawn anew: their sum is another one, and the order of a few. So it may be that ten bad ones
-    come in a row only there, and end the run.
+    come in a row only there, and end the run; or that it takes more probes to come past them.
     """
     world = story.world
     if world.looks is None or Fate.SILENT in world.fates or not only_ids_fail(world):
@@ -169,5 +169,7 @@ def _in_order(story: Story, run: Run) -> list[Exchange]:
 
 
 def _last_good_cancel_s(story: Story) -> float:
+    """Return when it was sent, without the time that the breaker was open by then."""
     good = [e.sent_at for e in story.by_run[0] if not story.is_bad(e.instance_id)]
-    return max(good, default=0.0)
+    last = max(good, default=0.0)
+    return last - sum(min(until, last) - at for at, until in story.runs[0].times_open if at < last)
