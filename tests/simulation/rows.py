@@ -198,8 +198,9 @@ def failed_only_after_its_attempts(story: Story) -> Iterator[str]:
     that have failed where all were tried, if others were answered since.
     """
     for run in story.runs:
-        last = {e.instance_id: e for e in story.by_run[run.number]}
-        many = sum(not (e.final or e.free) for e in last.values()) >= OPENS
+        failed = {e.instance_id for e in story.by_run[run.number] if e.failed}
+        answered = {e.instance_id for e in story.by_run[run.number] if e.final}
+        many = len(failed - answered) >= OPENS
         for row in run.new_rows:
             exchanges = story.by_id[run.number, row.instance_id]
             if row.outcome is not Outcome.FAILED or not exchanges or exchanges[-1].unauthorized:
