@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 if sys.platform != "win32":
     import fcntl
@@ -20,8 +21,11 @@ if sys.platform != "win32":
 def pytest_configure() -> None:
     """Make the surroundings those of any machine, for the processes that tests start as well.
 
-    They hear what a shell's `&` or `nohup` has them ignore, and know of no proxy.
+    They hear what a shell's `&` or `nohup` has them ignore, and know of no proxy. No example of
+    Hypothesis's has to be fast: a busy machine is no fault of the code.
     """
+    settings.register_profile("any speed", deadline=None)
+    settings.load_profile("any speed")
     for name in ("https_proxy", "http_proxy", "all_proxy", "no_proxy"):
         os.environ.pop(name, None)
         os.environ.pop(name.upper(), None)

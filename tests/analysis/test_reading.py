@@ -48,7 +48,7 @@ def _comparable(figures: Figures) -> dict[str, object]:
     return {key: said[key] for key in said.keys() - {"files", "superseded", "errors", "notes"}}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(files=st.lists(ROWS, min_size=2, max_size=3), form=st.sampled_from(Format))
 def test_several_files_say_what_one_of_the_latest_rows_says(
     files: list[list[CancelResult]], form: Format

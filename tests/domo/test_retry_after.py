@@ -95,7 +95,7 @@ _texts = (
 
 
 @pytest.mark.slow
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(value=_texts, now=_moments)
 @example(value="Wed, 06 Nov 2024 99:99:99 GMT", now=NOW)
 def test_no_value_crashes_or_is_negative(value: str, now: datetime) -> None:
@@ -104,14 +104,14 @@ def test_no_value_crashes_or_is_negative(value: str, now: datetime) -> None:
     assert seconds is None or 0 <= seconds < math.inf
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(said=st.integers(0, 10**12))
 def test_seconds_are_never_cut_short(said: int) -> None:
     """Seconds are waited out in full."""
     assert parse_retry_after(str(said), NOW) == said
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(now=_moments, ahead_s=st.integers(-1000, 1000))
 def test_a_date_is_never_early(now: datetime, ahead_s: int) -> None:
     """After the wait the said second has begun."""

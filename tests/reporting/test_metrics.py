@@ -172,7 +172,7 @@ def test_hostile_names_are_harmless(tmp_path: Path, name: str) -> None:
 
 
 @given(st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), max_size=20))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_whatever_the_name_the_last_success_is_found(
     tmp_path_factory: pytest.TempPathFactory, name: str
 ) -> None:
