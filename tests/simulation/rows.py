@@ -170,10 +170,11 @@ def no_outage_is_left_behind(story: Story) -> Iterator[str]:
 
     Those that had failed before another was answered; else a resumed run that is given no others
     takes them for an outage. What fails while the breaker is open, or as it opens, tells nothing of
-    its ID: runs with that are left out.
+    its ID: runs with that are left out, as are those with IDs that failed before.
     """
     for run in story.runs:
-        if run.through or run.rows_may_be_lost or run.breaker or not story.all_tried(run):
+        skipped = run.rows_may_be_lost or run.breaker or run.failed_before
+        if run.through or skipped or not story.all_tried(run):
             continue
         rows = {row.instance_id for row in run.new_rows}
         last = {e.instance_id: e for e in story.by_run[run.number]}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from typing import TYPE_CHECKING
 
 from bulkcancel.engine import Stats
@@ -196,12 +196,16 @@ class Story:
         return sum(max(0.0, min(to_s, end) - max(from_s, at)) for at, end in spans)
 
     def all_tried(self, run: Run) -> bool:
-        """Whether of each ID that a run was given an attempt has told something of the server."""
+        """Whether of each ID that a run has read an attempt has told something of the server.
+
+        Those behind IDs that failed before may not be read yet: these can fill the queue.
+        """
         told = {
             e.instance_id for e in self.by_run[run.number] if e.reply is not None and not e.free
         }
         given = run.targets if self.world.pause is None else run.read_at
-        return told | run.failed_before >= set(given)
+        read = takewhile(lambda each: each not in run.failed_before, given)
+        return told >= set(read)
 
     def untried(self, run: Run, at: float) -> int:
         """How many IDs of a run that have not failed before were read by then, but not sent."""
