@@ -86,7 +86,7 @@ def seen_outcome_of(status: str | None) -> Outcome | None:
 
 
 def judge(answer: Answer | AttemptError, *, ambiguous_before: bool) -> Verdict:
-    """Return what came of an attempt means: an answer, or a fault on the way."""
+    """Return what an attempt means by what came of it: an answer, or a fault on the way."""
     if isinstance(answer, AttemptError):
         return judge_fault(answer)
     return judge_answer(answer, ambiguous_before=ambiguous_before)

@@ -40,7 +40,7 @@ class Retry:
     """Whether it is counted among the new targets that have told nothing of the server yet."""
     result: CancelResult | None = None
     """Its row if the run ended now: its attempts are used up, it had failed in an earlier run as
-    well, or its last answer was a 401. `None`: it would have none."""
+    well, or its last answer was a 401. `None`: it would have none for reasons of its own."""
     failure: CancelResult | None = None
     """Its row if the run ended now with many like it (`WorkQueue.results`); `None` if its last
     attempt did not fail."""

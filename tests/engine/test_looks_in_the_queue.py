@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 
 import anyio
 
@@ -59,11 +61,24 @@ class Bench:
         """Whether there was a look to be taken; it does not end."""
         return isinstance(self.queue.take_nowait(), Check)
 
-    async def consume(self, times: list[float]) -> None:
-        while (turn := await self.queue.take()) is not None:
-            assert isinstance(turn, Check)
-            times.append(now())
-            self.checks.done()
+    @asynccontextmanager
+    async def consumers(self, count: int) -> AsyncGenerator[list[float], None]:
+        """Have as many who wait, from a second on; say after how many seconds each look came."""
+        began, times = now(), list[float]()
+
+        async def consume() -> None:
+            while (turn := await self.queue.take()) is not None:
+                if isinstance(turn, Check):
+                    times.append(round(now() - began, 1))
+                    self.checks.done()
+                else:
+                    self.queue.done(turn)
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(count):
+                tasks.start_soon(consume)
+            await anyio.sleep(1)
+            yield times
 
 
 @on_virtual_time
@@ -100,7 +115,7 @@ async def test_cancels_do_not_wait_for_a_look_that_is_not_due() -> None:
 
 
 @on_virtual_time
-async def test_while_cancels_may_come_one_look_is_take_and_hold() -> None:
+async def test_while_cancels_may_come_one_look_is_in_hand() -> None:
     """A look that hangs holds one consumer; all may look once no cancel is left."""
     reading, retrying, alone = Bench(), Bench(), Bench()
     for bench in (reading, retrying, alone):
@@ -120,33 +135,26 @@ async def test_while_cancels_may_come_one_look_is_take_and_hold() -> None:
 async def test_a_look_wakes_one_who_waits_when_it_is_due() -> None:
     """Whether it was added before or after; and what is not due yet costs next to nothing."""
     bench = Bench()
-    began, times = now(), list[float]()
-    async with anyio.create_task_group() as tasks:
-        for _ in range(8):
-            tasks.start_soon(bench.consume, times)
-        await anyio.sleep(1)
+    async with bench.consumers(8) as times:
         bench.queue.put_back(Retry(Target(IDS[9], "ids.txt:1"), due=now() + 3000))
         bench.add(*range(40, 0, -1))
         await anyio.sleep(100)
-        tasks.cancel_scope.cancel()
-    assert [round(at - began, 1) for at in times] == [float(1 + n) for n in range(1, 41)]
-    assert bench.asked <= 8 + 3 * 40
+        assert times == [float(1 + n) for n in range(1, 41)]
+        assert bench.asked <= 8 + 3 * 40
+        bench.queue.close()
 
 
 @on_virtual_time
 async def test_the_queue_ends_when_the_last_look_has_ended() -> None:
     """One in hand may have to wait again: until then nobody who waits goes."""
     bench = Bench()
-    began, times = now(), list[float]()
-    async with anyio.create_task_group() as tasks:
-        for _ in range(3):
-            tasks.start_soon(bench.consume, times)
-        await anyio.sleep(1)
+    began = now()
+    async with bench.consumers(3) as times:
         bench.add(60)
         bench.queue.close()
         await anyio.sleep(30)
         assert not times
-    assert [round(at - began) for at in times] == [61]
+    assert times == [61.0]
     assert round(now() - began) == 61
 
 
@@ -154,16 +162,14 @@ async def test_the_queue_ends_when_the_last_look_has_ended() -> None:
 async def test_looks_that_are_given_up_end_the_queue() -> None:
     """Those who wait for one that is due in an hour go at once."""
     bench = Bench()
-    began, times = now(), list[float]()
-    async with anyio.create_task_group() as tasks:
-        for _ in range(3):
-            tasks.start_soon(bench.consume, times)
+    began = now()
+    async with bench.consumers(3) as times:
         bench.add(3600)
         bench.queue.close()
         await anyio.sleep(5)
         bench.checks.drop()
     assert not times
-    assert round(now() - began) == 5
+    assert round(now() - began) == 6
 
 
 @on_virtual_time

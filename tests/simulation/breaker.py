@@ -106,10 +106,9 @@ def probes_are_of_new_ids(story: Story) -> Iterator[str]:
 
 def _is_untried_in_the_queue(story: Story, run: Run, at: float) -> bool:
     begun = {e.instance_id for e in story.by_run[run.number] if e.begun_at <= at}
-    waiting = [each for each in run.targets if each not in begun][
-        : QUEUED * story.world.concurrency
-    ]
-    return any(each not in run.failed_before for each in waiting)
+    left = [each for each in run.targets if each not in begun]
+    queued = left[: QUEUED * story.world.concurrency]
+    return any(each not in run.failed_before for each in queued)
 
 
 def two_refusals_stop(story: Story) -> Iterator[str]:

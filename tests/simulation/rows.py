@@ -196,7 +196,7 @@ def failed_only_after_its_attempts(story: Story) -> Iterator[str]:
     What failed while the breaker was open was none, unless it ended a doubt about the token, nor
     what was under way when it opened or closed. After an outage attempts begin anew. When the run
     stops, one that had failed before and failed again is known as failed; so is one of ten or more
-    that have failed where all were tried, if others were answered since.
+    that have failed where all were tried, if others were answered since, and it used an attempt.
     """
     for run in story.runs:
         failed = {e.instance_id for e in story.by_run[run.number] if e.failed}
@@ -206,11 +206,11 @@ def failed_only_after_its_attempts(story: Story) -> Iterator[str]:
             exchanges = story.by_id[run.number, row.instance_id]
             if row.outcome is not Outcome.FAILED or not exchanges or exchanges[-1].unauthorized:
                 continue
+            used = _attempts_used(story, run, exchanges)
             if exchanges[-1].failed and not run.through:
-                by_itself = many and _failed_by_itself(story, run, row.instance_id)
+                by_itself = many and used and _failed_by_itself(story, run, row.instance_id)
                 if row.instance_id in run.failed_before or (by_itself and story.all_tried(run)):
                     continue
-            used = _attempts_used(story, run, exchanges)
             if used < story.world.attempts:
                 yield f"run {run.number}: {row.instance_id} failed after {used} attempts"
 

@@ -131,7 +131,10 @@ def gives_up_once(story: Story) -> Iterator[str]:
 
 
 def gives_up_only_for_what_happened(story: Story) -> Iterator[str]:
-    """Looks are given up only where neither call has answered, or for trouble that lasted."""
+    """Looks are given up only where neither call has answered, or for trouble that lasted.
+
+    Time in which the process was stopped, or cancels and looks were held back, is none.
+    """
     assert story.world.looks is not None
     patience_s = max(story.world.looks.timeout_s, PATIENCE_S)
     for run in story.runs:
@@ -143,7 +146,13 @@ def gives_up_only_for_what_happened(story: Story) -> Iterator[str]:
             elif "nothing but trouble" in reason:
                 last = max(answers, default=run.began_at)
                 least_s = TOKEN_PATIENCE_S if "unauthorized" in reason else patience_s
-                is_true = bool(answers) and at - last >= min(least_s, patience_s) - MS_S
+                lasted_s = at - last - story.stalled_s(last, at)
+                lasted_s -= sum(
+                    until - max(last, opened_at)
+                    for opened_at, until in run.times_open
+                    if last < until < at
+                )
+                is_true = bool(answers) and lasted_s >= min(least_s, patience_s) - MS_S
             else:
                 is_true = not answers and {e.call for e in heard if not e.free} == set(READ_BACK)
             # Where nothing was ever sent to this server before the first fault is enough.
